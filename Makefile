@@ -1,0 +1,48 @@
+# birthday_scheduler: build, test and try out.  "make help" lists the targets.
+
+EXTENSION = birthday_scheduler
+EXTVERSION = 1.0
+MODULE_big = $(EXTENSION)
+PGFILEDESC = "birthday_scheduler - one greeting at nine by the user's own clock"
+
+NET_SRCS = $(sort $(wildcard src/net/*.c))
+SRCS = $(sort $(wildcard src/*.c src/*/*.c))
+OBJS = $(SRCS:.c=.o)
+
+# The install script is the modules, joined in the order of the list.
+INSTALL_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
+SQL_LIST = $(shell sed 's/\#.*//' sql/install.list)
+SQL_MODULES = $(SQL_LIST:%=sql/modules/%)
+DATA_built = $(INSTALL_SQL)
+DATA = $(wildcard sql/updates/*.sql)
+
+REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
+REGRESS_OPTS = --inputdir=test --encoding=UTF8 --no-locale
+
+PG_CPPFLAGS = -Isrc -DBS_VERSION='"$(EXTVERSION)"' \
+	-DBS_SYSTEM_TZDIR='"$(SYSTEM_TZDIR)"'
+PG_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare \
+	-Wno-missing-field-initializers
+SHLIB_LINK = -lcurl
+EXTRA_CLEAN = $(INSTALL_SQL) build
+
+PG_CONFIG ?= pg_config
+# The zone database that this server was built to read; empty: its own copy.
+SYSTEM_TZDIR = $(shell $(PG_CONFIG) --configure | tr -d "'" | tr ' ' '\n' | \
+	sed -n 's/^--with-system-tzdata=//p')
+
+.DEFAULT_GOAL = all
+ifeq ($(shell command -v $(PG_CONFIG)),)
+# Nothing is installed yet: only the targets of tools/targets.mk can be made.
+else
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+endif
+
+include tools/targets.mk
+
+$(INSTALL_SQL): $(SQL_MODULES) sql/install.list tools/join_sql.sh
+	tools/join_sql.sh $(EXTENSION) $@
+
+# Every object depends on every header: small tree, no stale builds.
+$(OBJS): $(wildcard src/*.h src/*/*.h)

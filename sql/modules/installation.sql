@@ -1,0 +1,124 @@
+-- installation: which database this is. Nothing is planned or sent in a copy.
+
+CREATE FUNCTION @extschema@.bs_system_identifier()
+RETURNS bigint
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'bs_system_identifier';
+COMMENT ON FUNCTION @extschema@.bs_system_identifier() IS
+'The identifier that initdb gave this server''s data; a physical copy has the same.';
+
+CREATE TABLE @extschema@.bs_installation (
+    singleton boolean NOT NULL DEFAULT true,
+    system_identifier bigint NOT NULL,
+    database_oid oid NOT NULL,
+    adopted_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    paused_at timestamptz,
+    planned_until timestamptz,
+    CONSTRAINT bs_installation_pkey PRIMARY KEY (singleton),
+    CONSTRAINT check_singleton CHECK (singleton)
+);
+COMMENT ON TABLE @extschema@.bs_installation IS
+'The one server and database in which messages are planned and sent; empty until the first user is added. bs_resume() adopts.';
+COMMENT ON COLUMN @extschema@.bs_installation.singleton IS 'There is one row at most.';
+COMMENT ON COLUMN @extschema@.bs_installation.system_identifier IS 'Of the server.';
+COMMENT ON COLUMN @extschema@.bs_installation.database_oid IS 'Of the database.';
+COMMENT ON COLUMN @extschema@.bs_installation.adopted_at IS 'Since when.';
+COMMENT ON COLUMN @extschema@.bs_installation.paused_at IS 'Sending has been paused since then by bs_pause(); NULL: not paused.';
+COMMENT ON COLUMN @extschema@.bs_installation.planned_until IS 'All that is due up to this instant has been planned.';
+
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.bs_installation', '');
+
+CREATE FUNCTION @extschema@.bs_installation_state()
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT coalesce(
+        (SELECT CASE
+                    WHEN i.system_identifier <> @extschema@.bs_system_identifier()
+                      OR i.database_oid <> d.oid THEN 'copy'
+                    WHEN i.paused_at IS NOT NULL THEN 'paused'
+                    ELSE 'adopted'
+                END
+           FROM @extschema@.bs_installation i,
+                pg_catalog.pg_database d
+          WHERE d.datname = pg_catalog.current_database()),
+        'new');
+END;
+COMMENT ON FUNCTION @extschema@.bs_installation_state() IS
+'new: no user was added yet; adopted: messages are planned and sent; paused: planned only; copy: of another database, nothing is done until bs_resume().';
+
+CREATE FUNCTION @extschema@.bs_is_planning()
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    state text := @extschema@.bs_installation_state();
+BEGIN
+    IF state = 'copy' THEN
+        RAISE NOTICE 'nothing is planned or sent: this database is a copy'
+            USING HINT = 'If real mail is to leave from here, call bs_resume().';
+    END IF;
+    RETURN state IN ('adopted', 'paused');
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_is_planning() IS
+'Are messages planned in this database? A notice says so where it is a copy.';
+
+CREATE FUNCTION @extschema@.bs_adopt(even_a_copy boolean)
+RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    state text := @extschema@.bs_installation_state();
+BEGIN
+    IF state = 'new' OR (state = 'copy' AND even_a_copy) THEN
+        INSERT INTO @extschema@.bs_installation AS i (system_identifier, database_oid)
+        SELECT @extschema@.bs_system_identifier(), d.oid
+          FROM pg_database d
+         WHERE d.datname = current_database()
+            ON CONFLICT (singleton) DO UPDATE
+               SET system_identifier = excluded.system_identifier,
+                   database_oid = excluded.database_oid,
+                   adopted_at = excluded.adopted_at
+             WHERE even_a_copy;
+        PERFORM @extschema@.bs_create_partitions();
+        PERFORM @extschema@.bs_wake();
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_adopt(boolean) IS
+'Makes this database the one in which messages are planned and sent, with its partitions; a copy only where asked.';
+
+CREATE FUNCTION @extschema@.bs_pause()
+RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE @extschema@.bs_installation i SET paused_at = now() WHERE i.paused_at IS NULL;
+    IF NOT FOUND AND @extschema@.bs_installation_state() <> 'paused' THEN
+        RAISE EXCEPTION 'there is nothing to pause: no user was added yet'
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_pause() IS
+'Stop sending; planning goes on. What senders have claimed is still sent. Error 55000 where no user was ever added.';
+
+CREATE FUNCTION @extschema@.bs_resume()
+RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM @extschema@.bs_adopt(true);
+    UPDATE @extschema@.bs_installation i SET paused_at = NULL WHERE i.paused_at IS NOT NULL;
+    PERFORM @extschema@.bs_wake();
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_resume() IS
+'Send again after bs_pause(), or from now on in this database where it is a new one or a copy. What was missed is caught up within max_lateness.';

@@ -1,0 +1,366 @@
+-- planning: what is owed, and when. Makes message_logs rows (SCHEDULED), moves
+-- and re-writes those that no sender has claimed, cancels those whose day is gone.
+--
+-- One lock guards all that planning reads of a user: the users row. Whoever
+-- changes a user, or the user's dates, holds it and plans that user again before
+-- committing; a planner takes it FOR SHARE and steps over users whose lock is
+-- taken. So nobody waits for anybody, and no row is left as it should not be.
+
+CREATE FUNCTION @extschema@.bs_is_owed(event_date date, local_date date, cadence text, feb29 text)
+RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE cadence
+           WHEN 'once' THEN event_date = local_date
+           ELSE event_date <= local_date
+                AND @extschema@.bs_occurrence(event_date, extract(year FROM local_date)::integer, feb29) = local_date
+       END;
+COMMENT ON FUNCTION @extschema@.bs_is_owed(date, date, text, text) IS
+'Is the event celebrated on that date?';
+
+-- Every event that may be mailed, beside the type that mails it. Only arms whose
+-- date_source is asked for are read.
+CREATE VIEW @extschema@.bs_events AS
+SELECT u.id AS user_id, t.name AS message_type, 'birthday_date'::varchar AS date_source,
+       u.birthday_date AS event_date, @extschema@.bs_month_day(u.birthday_date) AS month_day,
+       u.timezone, greatest(u.created_at, t.active_since) AS since,
+       t.send_time, t.feb29_policy, t.cadence
+  FROM @extschema@.users u
+       CROSS JOIN @extschema@.message_types t
+ WHERE t.date_source = 'birthday_date' AND t.enabled
+   AND u.deleted_at IS NULL AND u.birthday_date IS NOT NULL
+UNION ALL
+SELECT u.id, t.name, 'anniversary_date',
+       u.anniversary_date, @extschema@.bs_month_day(u.anniversary_date),
+       u.timezone, greatest(u.created_at, t.active_since),
+       t.send_time, t.feb29_policy, t.cadence
+  FROM @extschema@.users u
+       CROSS JOIN @extschema@.message_types t
+ WHERE t.date_source = 'anniversary_date' AND t.enabled
+   AND u.deleted_at IS NULL AND u.anniversary_date IS NOT NULL
+UNION ALL
+SELECT u.id, t.name, 'user_dates',
+       d.event_date, @extschema@.bs_month_day(d.event_date),
+       u.timezone, greatest(u.created_at, d.created_at, t.active_since),
+       t.send_time, t.feb29_policy, t.cadence
+  FROM @extschema@.user_dates d
+       JOIN @extschema@.message_types t ON t.name = d.message_type
+       JOIN @extschema@.users u ON u.id = d.user_id
+ WHERE t.date_source = 'user_dates' AND t.enabled
+   AND u.deleted_at IS NULL;
+COMMENT ON VIEW @extschema@.bs_events IS
+'Every event of every user who is not deleted, with the enabled message type that mails it.';
+
+CREATE FUNCTION @extschema@.bs_plan_slices(window_from timestamptz, window_until timestamptz)
+RETURNS TABLE (message_type varchar, date_source varchar, local_date date, month_day integer)
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT t.name, t.date_source, d.day::date, k.month_day
+      FROM @extschema@.message_types t
+           CROSS JOIN pg_catalog.generate_series(
+               (window_from AT TIME ZONE 'UTC')::date - 1,
+               (window_until AT TIME ZONE 'UTC')::date + 1, '1 day') AS d (day)
+           CROSS JOIN LATERAL pg_catalog.unnest(
+               CASE t.cadence
+                   WHEN 'once' THEN ARRAY[@extschema@.bs_month_day(d.day::date)]
+                   ELSE @extschema@.bs_celebrated(d.day::date, t.feb29_policy)
+               END) AS k (month_day)
+     WHERE t.enabled
+     ORDER BY d.day, t.name, k.month_day;
+END;
+COMMENT ON FUNCTION @extschema@.bs_plan_slices(timestamptz, timestamptz) IS
+'The slices of work between two instants: per type and local date that may fall between them in any zone, the month-and-day keys to search for.';
+
+-- The one place where messages come into being. The caller holds the users'
+-- locks. The ledger decides: of several planners one gets the row.
+CREATE FUNCTION @extschema@.bs_plan_users(user_ids uuid[], window_from timestamptz, window_until timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    planned bigint;
+    first_due timestamptz;
+BEGIN
+    WITH owed AS MATERIALIZED (
+        SELECT DISTINCT ON (e.user_id, e.message_type, s.local_date)
+               e.user_id, e.message_type, s.local_date, e.event_date, p.send_at
+          FROM @extschema@.bs_plan_slices(window_from, window_until) s
+               JOIN @extschema@.bs_events e
+                 ON e.message_type = s.message_type AND e.month_day = s.month_day
+               CROSS JOIN LATERAL (
+                   SELECT @extschema@.bs_send_time_or_null(e.timezone, s.local_date, e.send_time) AS send_at) p
+         WHERE e.user_id = ANY (user_ids)
+           AND @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence, e.feb29_policy)
+           AND p.send_at >= e.since
+           AND p.send_at BETWEEN window_from AND window_until
+         ORDER BY e.user_id, e.message_type, s.local_date, e.event_date
+    ), won AS (
+        INSERT INTO @extschema@.message_ledger (user_id, message_type, local_date)
+        SELECT o.user_id, o.message_type, o.local_date
+          FROM owed o
+         ORDER BY o.user_id, o.message_type, o.local_date
+            ON CONFLICT DO NOTHING
+        RETURNING user_id, message_type, local_date
+    ), made AS (
+        INSERT INTO @extschema@.message_logs
+               (user_id, message_type, local_date, scheduled_send_time, due_at, idempotency_key,
+                recipient_email, recipient_name, subject, message_content, html_content, type_version)
+        SELECT u.id, t.name, o.local_date, o.send_at, o.send_at,
+               format('%s:%s:%s', u.id, t.name, to_char(o.local_date, 'YYYY-MM-DD')),
+               u.email, u.first_name || ' ' || u.last_name,
+               @extschema@.bs_render(t.subject_template, 'header', u.first_name, u.last_name,
+                                     o.event_date, o.local_date, u.location_city, u.location_country),
+               @extschema@.bs_render(t.text_template, 'plain', u.first_name, u.last_name,
+                                     o.event_date, o.local_date, u.location_city, u.location_country),
+               @extschema@.bs_render(t.html_template, 'html', u.first_name, u.last_name,
+                                     o.event_date, o.local_date, u.location_city, u.location_country),
+               t.version
+          FROM won w
+               JOIN owed o USING (user_id, message_type, local_date)
+               JOIN @extschema@.users u ON u.id = w.user_id
+               JOIN @extschema@.message_types t ON t.name = w.message_type
+         ORDER BY o.send_at
+        RETURNING scheduled_send_time
+    )
+    SELECT count(*), min(m.scheduled_send_time) INTO planned, first_due FROM made m;
+
+    IF planned > 0 THEN
+        PERFORM @extschema@.bs_wake_senders(first_due);
+    END IF;
+    RETURN planned;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz) IS
+'Makes the messages that these users are owed between two instants and that were never planned; gives their number. The caller holds the users'' row locks.';
+
+-- Brings messages that no sender has claimed to what users, dates and types say
+-- now; cancels what is owed no more, takes back a cancellation that is void.
+CREATE FUNCTION @extschema@.bs_refresh(message_ids uuid[], as_of timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    locked uuid[];
+    changed bigint;
+    first_due timestamptz;
+BEGIN
+    SELECT coalesce(array_agg(l.id), '{}') INTO locked
+      FROM (SELECT m.id
+              FROM @extschema@.message_logs m
+                   JOIN @extschema@.users u ON u.id = m.user_id
+             WHERE m.id = ANY (message_ids)
+               AND m.scheduled_send_time >= oldest - interval '2 days'
+               AND (m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+                    OR (m.status = 'CANCELLED' AND m.status_reason <> 'by_hand'))
+               FOR NO KEY UPDATE OF m SKIP LOCKED
+               FOR SHARE OF u SKIP LOCKED) l;
+
+    WITH want AS MATERIALIZED (
+        SELECT m.id, m.scheduled_send_time AS old_time,
+               CASE
+                   WHEN u.deleted_at IS NOT NULL THEN 'user_deleted'
+                   WHEN t.name IS NULL OR NOT t.enabled THEN 'type_disabled'
+                   WHEN e.event_date IS NULL THEN 'date_changed'
+               END AS gone,
+               coalesce(@extschema@.bs_send_time_or_null(u.timezone, m.local_date, t.send_time),
+                        m.scheduled_send_time) AS send_at,
+               t.active_since, coalesce(t.version, m.type_version) AS type_version,
+               u.email, u.first_name || ' ' || u.last_name AS recipient_name,
+               @extschema@.bs_render(t.subject_template, 'header', u.first_name, u.last_name,
+                                     e.event_date, m.local_date, u.location_city, u.location_country) AS subject,
+               @extschema@.bs_render(t.text_template, 'plain', u.first_name, u.last_name,
+                                     e.event_date, m.local_date, u.location_city, u.location_country) AS content,
+               @extschema@.bs_render(t.html_template, 'html', u.first_name, u.last_name,
+                                     e.event_date, m.local_date, u.location_city, u.location_country) AS html
+          FROM @extschema@.message_logs m
+               JOIN @extschema@.users u ON u.id = m.user_id
+               LEFT JOIN @extschema@.message_types t ON t.name = m.message_type
+               LEFT JOIN LATERAL (
+                   SELECT min(e.event_date) AS event_date
+                     FROM @extschema@.bs_events e
+                    WHERE e.user_id = m.user_id
+                      AND e.message_type = m.message_type
+                      AND @extschema@.bs_is_owed(e.event_date, m.local_date, e.cadence, e.feb29_policy)) e ON true
+         WHERE m.id = ANY (locked)
+           AND m.scheduled_send_time >= oldest - interval '2 days'
+    ), done AS (
+        UPDATE @extschema@.message_logs m
+           SET status = CASE
+                            WHEN w.gone IS NOT NULL THEN 'CANCELLED'
+                            WHEN m.status = 'RETRYING' OR m.attempts > 0 THEN 'RETRYING'
+                            ELSE 'SCHEDULED'
+                        END,
+               status_reason = coalesce(w.gone, CASE WHEN m.status = 'RETRYING' THEN m.status_reason END),
+               due_at = CASE
+                            WHEN w.gone IS NOT NULL THEN NULL
+                            WHEN m.status = 'RETRYING' THEN greatest(m.due_at, w.send_at)
+                            ELSE w.send_at
+                        END,
+               scheduled_send_time = CASE WHEN w.gone IS NULL THEN w.send_at ELSE m.scheduled_send_time END,
+               recipient_email = w.email,
+               recipient_name = w.recipient_name,
+               subject = coalesce(w.subject, m.subject),
+               message_content = coalesce(w.content, m.message_content),
+               html_content = CASE WHEN w.gone IS NULL THEN w.html ELSE m.html_content END,
+               type_version = w.type_version,
+               updated_at = now()
+          FROM want w
+         WHERE m.id = w.id
+           AND m.scheduled_send_time = w.old_time
+           AND CASE
+                   WHEN w.gone IS NOT NULL THEN m.status <> 'CANCELLED'
+                   WHEN m.status = 'CANCELLED' THEN w.send_at >= greatest(oldest, w.active_since)
+                   ELSE (m.scheduled_send_time, m.recipient_email, m.recipient_name, m.subject,
+                         m.message_content, m.html_content, m.type_version)
+                        IS DISTINCT FROM
+                        (w.send_at, w.email, w.recipient_name, w.subject,
+                         w.content, w.html, w.type_version)
+               END
+        RETURNING m.due_at
+    )
+    SELECT count(*), min(d.due_at) INTO changed, first_due FROM done d;
+
+    IF first_due IS NOT NULL THEN
+        PERFORM @extschema@.bs_wake_senders(first_due);
+    END IF;
+    RETURN changed;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_refresh(uuid[], timestamptz) IS
+'Brings these messages, where no sender has claimed them and nobody else is at them, to what users, dates and types say now; gives the number that changed.';
+
+-- A planning pass in steps that are transactions of their own when a worker
+-- takes them; state is what one step hands to the next.
+CREATE FUNCTION @extschema@.bs_plan_step(state jsonb, chunk integer DEFAULT 5000)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE STRICT
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET datestyle = 'ISO, YMD'
+SET plan_cache_mode = 'force_custom_plan'
+AS $$
+DECLARE
+    window_from timestamptz := state ->> 'from';
+    window_until timestamptz := state ->> 'until';
+    as_of timestamptz := state ->> 'as_of';
+    slice jsonb := state -> 'slices' -> 0;
+    ids uuid[];
+    times timestamptz[];
+    locked uuid[];
+    planned bigint := 0;
+    skipped bigint := 0;
+BEGIN
+    IF window_from IS NULL THEN
+        -- The first step: what there is to do.
+        window_from := least(as_of - @extschema@.bs_max_lateness(), (
+            SELECT greatest(i.planned_until, as_of - interval '35 days')
+              FROM @extschema@.bs_installation i));
+        PERFORM @extschema@.bs_create_partitions_between(
+            @extschema@.bs_month(window_from - interval '2 days'),
+            @extschema@.bs_month(window_until + interval '2 days'));
+        RETURN state || jsonb_build_object(
+            'from', window_from, 'planned', 0, 'changed', 0, 'skipped', 0, 'done', false,
+            'after', '00000000-0000-0000-0000-000000000000', 'refreshed', '-infinity',
+            'slices', coalesce((
+                SELECT jsonb_agg(jsonb_build_array(s.message_type, s.date_source, s.local_date, s.month_day))
+                  FROM @extschema@.bs_plan_slices(window_from, window_until) s), '[]'));
+    END IF;
+
+    IF slice IS NOT NULL THEN
+        SELECT array_agg(c.user_id ORDER BY c.user_id) INTO ids
+          FROM (SELECT e.user_id
+                  FROM @extschema@.bs_events e
+                 WHERE e.message_type = slice ->> 0
+                   AND e.date_source = slice ->> 1
+                   AND e.month_day = (slice ->> 3)::integer
+                   AND e.user_id > (state ->> 'after')::uuid
+                   AND @extschema@.bs_is_owed(e.event_date, (slice ->> 2)::date, e.cadence, e.feb29_policy)
+                   AND @extschema@.bs_send_time_or_null(e.timezone, (slice ->> 2)::date, e.send_time)
+                       BETWEEN greatest(window_from, e.since) AND window_until
+                   AND NOT EXISTS (
+                        SELECT
+                          FROM @extschema@.message_ledger k
+                         WHERE k.user_id = e.user_id
+                           AND k.message_type = slice ->> 0
+                           AND k.local_date = (slice ->> 2)::date)
+                 ORDER BY e.user_id
+                 LIMIT chunk) c;
+        IF ids IS NOT NULL THEN
+            SELECT coalesce(array_agg(l.id), '{}') INTO locked
+              FROM (SELECT u.id FROM @extschema@.users u
+                     WHERE u.id = ANY (ids)
+                       FOR SHARE SKIP LOCKED) l;
+            planned := @extschema@.bs_plan_users(locked, window_from, window_until);
+            skipped := cardinality(ids) - cardinality(locked);
+        END IF;
+        IF coalesce(cardinality(ids), 0) < chunk THEN
+            state := state || jsonb_build_object('slices', (state -> 'slices') - 0,
+                                                 'after', '00000000-0000-0000-0000-000000000000');
+        ELSE
+            state := state || jsonb_build_object('after', ids[cardinality(ids)]);
+        END IF;
+        RETURN state || jsonb_build_object(
+            'planned', (state -> 'planned')::bigint + planned,
+            'skipped', (state -> 'skipped')::bigint + skipped);
+    END IF;
+
+    -- All is planned; now what was planned before is held against the present.
+    SELECT array_agg(c.id), array_agg(c.scheduled_send_time) INTO ids, times
+      FROM (SELECT m.id, m.scheduled_send_time
+              FROM @extschema@.message_logs m
+             WHERE m.scheduled_send_time >= greatest((state ->> 'refreshed')::timestamptz,
+                                                     as_of - @extschema@.bs_max_lateness() - interval '2 days')
+               AND (m.scheduled_send_time, m.id)
+                   > ((state ->> 'refreshed')::timestamptz, (state ->> 'after')::uuid)
+               AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+             ORDER BY m.scheduled_send_time, m.id
+             LIMIT chunk) c;
+    IF ids IS NOT NULL THEN
+        RETURN state || jsonb_build_object(
+            'refreshed', times[cardinality(times)], 'after', ids[cardinality(ids)],
+            'changed', (state -> 'changed')::bigint + @extschema@.bs_refresh(ids, as_of));
+    END IF;
+
+    UPDATE @extschema@.bs_installation i
+       SET planned_until = least(window_until, as_of + @extschema@.bs_horizon())
+     WHERE i.planned_until IS NULL
+        OR i.planned_until < least(window_until, as_of + @extschema@.bs_horizon());
+    RETURN state || '{"done": true}';
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_plan_step(jsonb, integer) IS
+'One step of a planning pass: begin with {"as_of": instant, "until": instant}, hand the answer to the next call, stop when done is true. planned and changed count messages, skipped counts users whom somebody else was changing.';
+
+CREATE FUNCTION @extschema@.bs_plan(until timestamptz DEFAULT NULL, as_of timestamptz DEFAULT pg_catalog.now())
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    state jsonb;
+BEGIN
+    IF as_of IS NULL OR NOT isfinite(as_of) THEN
+        RAISE EXCEPTION 'as_of must be a finite instant' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    until := coalesce(until, as_of + @extschema@.bs_horizon());
+    IF NOT until BETWEEN as_of AND as_of + interval '400 days' THEN
+        RAISE EXCEPTION 'until must lie between as_of and 400 days later, not at %', until
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF NOT @extschema@.bs_is_planning() THEN
+        RETURN 0;
+    END IF;
+    state := jsonb_build_object('as_of', as_of, 'until', until);
+    LOOP
+        state := @extschema@.bs_plan_step(state);
+        EXIT WHEN (state -> 'done')::boolean;
+    END LOOP;
+    RETURN (state -> 'planned')::bigint;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_plan(timestamptz, timestamptz) IS
+'A whole planning pass now: makes all messages that are due up to until (default: as_of + horizon) and were not planned yet, and brings the pending ones up to date. Gives the number made; 0 in a database that is a copy or was never adopted. Error 22023: instants out of range.';

@@ -1,0 +1,206 @@
+-- planning: whatever changes a user, a date or a type plans again in the same
+-- transaction. Per statement, so that a bulk change stays set-based. In a
+-- database that is not adopted (a restore, a copy) nothing happens.
+
+CREATE FUNCTION @extschema@.bs_replan_users(user_ids uuid[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    message_ids uuid[];
+    window_from timestamptz := now() - @extschema@.bs_max_lateness();
+    window_until timestamptz := now() + @extschema@.bs_horizon();
+BEGIN
+    SELECT array_agg(m.id) INTO message_ids
+      FROM @extschema@.message_logs m
+     WHERE m.user_id = ANY (user_ids)
+       AND m.scheduled_send_time >= window_from - interval '2 days'
+       AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING', 'CANCELLED');
+    IF message_ids IS NOT NULL THEN
+        PERFORM @extschema@.bs_refresh(message_ids, now());
+    END IF;
+    IF @extschema@.bs_partitions_ready((window_from - interval '2 days')::date,
+                                       (window_until + interval '2 days')::date) THEN
+        PERFORM @extschema@.bs_plan_users(user_ids, window_from, window_until);
+    ELSE
+        PERFORM @extschema@.bs_wake();      -- a planning pass makes partitions
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- This snapshot may be older than what a planner has committed.
+        PERFORM @extschema@.bs_wake();
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_replan_users(uuid[]) IS
+'Plans these users again: what is pending and what is owed within the horizon. The caller holds their row locks.';
+
+CREATE FUNCTION @extschema@.bs_users_after_insert()
+RETURNS trigger
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    near uuid[];
+BEGIN
+    IF @extschema@.bs_is_planning() THEN
+        WITH days AS MATERIALIZED (
+            SELECT DISTINCT s.date_source, s.month_day
+              FROM @extschema@.bs_plan_slices(now() - @extschema@.bs_max_lateness(),
+                                              now() + @extschema@.bs_horizon()) s
+        )
+        SELECT array_agg(n.id ORDER BY n.id) INTO near
+          FROM new_users n
+         WHERE n.deleted_at IS NULL
+           AND (@extschema@.bs_month_day(n.birthday_date) IN (
+                    SELECT d.month_day FROM days d WHERE d.date_source = 'birthday_date')
+                OR @extschema@.bs_month_day(n.anniversary_date) IN (
+                    SELECT d.month_day FROM days d WHERE d.date_source = 'anniversary_date'));
+        IF near IS NOT NULL THEN
+            PERFORM @extschema@.bs_replan_users(near);
+        END IF;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_users_after_insert() IS
+'Plans new users who have an occasion within the horizon.';
+
+CREATE TRIGGER bs_users_after_insert
+    AFTER INSERT ON @extschema@.users
+    REFERENCING NEW TABLE AS new_users
+    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.bs_users_after_insert();
+
+CREATE FUNCTION @extschema@.bs_users_after_update()
+RETURNS trigger
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    touched uuid[];
+BEGIN
+    IF @extschema@.bs_is_planning() THEN
+        SELECT array_agg(n.id ORDER BY n.id) INTO touched
+          FROM new_users n
+               JOIN old_users o ON o.id = n.id
+         WHERE (n.first_name, n.last_name, n.email, n.timezone, n.birthday_date, n.anniversary_date,
+                n.location_city, n.location_country, n.created_at, n.deleted_at)
+               IS DISTINCT FROM
+               (o.first_name, o.last_name, o.email, o.timezone, o.birthday_date, o.anniversary_date,
+                o.location_city, o.location_country, o.created_at, o.deleted_at);
+        IF touched IS NOT NULL THEN
+            PERFORM @extschema@.bs_replan_users(touched);
+        END IF;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_users_after_update() IS
+'Plans changed users again.';
+
+CREATE TRIGGER bs_users_after_update
+    AFTER UPDATE ON @extschema@.users
+    REFERENCING OLD TABLE AS old_users NEW TABLE AS new_users
+    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.bs_users_after_update();
+
+-- The messages of a deleted row go with it by their foreign key.
+CREATE FUNCTION @extschema@.bs_users_after_delete()
+RETURNS trigger
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM @extschema@.message_ledger k USING old_users o WHERE k.user_id = o.id;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_users_after_delete() IS
+'Takes erased users out of the ledger.';
+
+CREATE TRIGGER bs_users_after_delete
+    AFTER DELETE ON @extschema@.users
+    REFERENCING OLD TABLE AS old_users
+    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.bs_users_after_delete();
+
+-- A date belongs to its user: to change one is to change the user, whose row
+-- lock then keeps planners away.
+CREATE FUNCTION @extschema@.bs_user_dates_after_write()
+RETURNS trigger
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    touched uuid[];
+BEGIN
+    IF NOT @extschema@.bs_is_planning() THEN
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'INSERT' THEN
+        SELECT array_agg(DISTINCT n.user_id) INTO touched FROM new_dates n;
+    ELSIF TG_OP = 'DELETE' THEN
+        SELECT array_agg(DISTINCT o.user_id) INTO touched FROM old_dates o;
+    ELSE
+        SELECT array_agg(DISTINCT c.user_id) INTO touched
+          FROM (SELECT n.user_id FROM new_dates n UNION SELECT o.user_id FROM old_dates o) c;
+    END IF;
+    IF touched IS NOT NULL THEN
+        UPDATE @extschema@.users u SET updated_at = now()
+          FROM (SELECT l.id FROM @extschema@.users l
+                 WHERE l.id = ANY (touched) ORDER BY l.id FOR NO KEY UPDATE) l
+         WHERE u.id = l.id;
+        PERFORM @extschema@.bs_replan_users(touched);
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_user_dates_after_write() IS
+'Plans users again whose own dates changed.';
+
+CREATE TRIGGER bs_user_dates_after_insert
+    AFTER INSERT ON @extschema@.user_dates
+    REFERENCING NEW TABLE AS new_dates
+    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.bs_user_dates_after_write();
+CREATE TRIGGER bs_user_dates_after_update
+    AFTER UPDATE ON @extschema@.user_dates
+    REFERENCING OLD TABLE AS old_dates NEW TABLE AS new_dates
+    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.bs_user_dates_after_write();
+CREATE TRIGGER bs_user_dates_after_delete
+    AFTER DELETE ON @extschema@.user_dates
+    REFERENCING OLD TABLE AS old_dates
+    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.bs_user_dates_after_write();
+
+-- What a planner commits from the older version while this transaction is open
+-- is made afresh by the next planning pass or, at the latest, before it is sent.
+CREATE FUNCTION @extschema@.bs_message_types_after_write()
+RETURNS trigger
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    message_ids uuid[];
+BEGIN
+    IF @extschema@.bs_is_planning() THEN
+        SELECT array_agg(m.id) INTO message_ids
+          FROM @extschema@.message_logs m
+         WHERE m.message_type = coalesce(NEW.name, OLD.name)
+           AND m.scheduled_send_time >= now() - @extschema@.bs_max_lateness() - interval '2 days'
+           AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING', 'CANCELLED');
+        IF message_ids IS NOT NULL THEN
+            PERFORM @extschema@.bs_refresh(message_ids, now());
+        END IF;
+        PERFORM @extschema@.bs_wake();
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_message_types_after_write() IS
+'Makes the pending messages of a changed type afresh and asks for a planning pass.';
+
+CREATE TRIGGER bs_message_types_after_write
+    AFTER INSERT OR UPDATE OR DELETE ON @extschema@.message_types
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.bs_message_types_after_write();

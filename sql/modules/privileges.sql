@@ -1,0 +1,68 @@
+-- privileges: nobody but the owner may do anything until told.
+
+-- Everything that is not plain arithmetic is taken from PUBLIC.
+DO $$
+DECLARE
+    member regprocedure;
+BEGIN
+    FOR member IN
+        SELECT p.oid
+          FROM pg_catalog.pg_proc p
+               JOIN pg_catalog.pg_depend d
+                 ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+                AND d.objid OPERATOR(pg_catalog.=) p.oid
+                AND d.deptype OPERATOR(pg_catalog.=) 'e'
+               JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid
+         WHERE e.extname OPERATOR(pg_catalog.=) 'birthday_scheduler'
+           AND p.proname OPERATOR(pg_catalog.<>) ALL (ARRAY['bs_is_timezone', 'bs_is_email', 'bs_send_time', 'bs_send_time_or_null',
+               'bs_occurrence', 'bs_month_day', 'bs_celebrated', 'bs_is_owed', 'bs_check_template', 'bs_render',
+               'bs_library_version', 'bs_month', 'bs_partition_name', 'bs_is_preloaded'])
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', member);
+    END LOOP;
+END
+$$;
+
+CREATE FUNCTION @extschema@.bs_grant(role name, access text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    functions text[];
+    tables text[] := '{}';
+    member regprocedure;
+    relation text;
+BEGIN
+    CASE access
+        WHEN 'worker' THEN
+            functions := '{bs_installation_state,bs_plan_step,bs_claim,bs_claim_holders,bs_next_due,bs_recover,bs_record,bs_create_partitions}';
+        WHEN 'application' THEN
+            functions := '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_preview,bs_explain,bs_upcoming}';
+        WHEN 'reader' THEN
+            functions := '{bs_installation_state,bs_system_identifier,bs_explain,bs_upcoming,bs_preview,bs_health,bs_worker_stats,bs_horizon,bs_max_lateness}';
+            tables := '{users,user_dates,message_types,message_logs,message_ledger,bs_installation,bs_events,bs_status,bs_workers}';
+        ELSE
+            RAISE EXCEPTION 'access "%" is not known', access
+                USING ERRCODE = 'invalid_parameter_value',
+                      HINT = 'Write worker, application or reader.';
+    END CASE;
+    EXECUTE format('GRANT USAGE ON SCHEMA @extschema@ TO %I', role);
+    FOR member IN
+        SELECT p.oid FROM pg_proc p
+         WHERE p.pronamespace = to_regnamespace('@extschema@') AND p.proname = ANY (functions)
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', member, role);
+    END LOOP;
+    FOREACH relation IN ARRAY tables LOOP
+        EXECUTE format('GRANT SELECT ON @extschema@.%I TO %I', relation, role);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_grant(name, text) IS
+'Grants a role what it needs: worker (birthday_scheduler.role), application (the user functions), reader (SELECT and the monitoring functions). Error 22023 for another word.';
+REVOKE ALL ON FUNCTION @extschema@.bs_grant(name, text) FROM PUBLIC;
+
+REVOKE ALL ON @extschema@.users, @extschema@.user_dates, @extschema@.message_types,
+    @extschema@.message_logs, @extschema@.message_ledger, @extschema@.bs_installation,
+    @extschema@.bs_events, @extschema@.bs_status, @extschema@.bs_workers FROM PUBLIC;

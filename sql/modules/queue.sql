@@ -1,0 +1,169 @@
+-- queue: hands due messages to senders. Owns the moves to SENDING and the way
+-- back to RETRYING when a lease runs out, and EXPIRED for what nobody came for.
+
+CREATE FUNCTION @extschema@.bs_claim(
+    claimed_by text, max_messages integer, lease interval,
+    as_of timestamptz DEFAULT pg_catalog.clock_timestamp(),
+    OUT id uuid, OUT scheduled_send_time timestamptz, OUT claim_token uuid, OUT attempts integer,
+    OUT recipient_email varchar, OUT recipient_name varchar, OUT subject text,
+    OUT message_content text, OUT html_content text, OUT idempotency_key varchar)
+RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    token uuid := gen_random_uuid();
+    ids uuid[];
+    times timestamptz[];
+    stale uuid[];
+BEGIN
+    IF @extschema@.bs_installation_state() <> 'adopted' THEN
+        RETURN;
+    END IF;
+    SELECT array_agg(c.id), array_agg(c.scheduled_send_time), array_agg(c.id) FILTER (WHERE c.stale)
+      INTO ids, times, stale
+      FROM (SELECT m.id, m.scheduled_send_time,
+                   m.status = 'RETRYING' OR m.type_version IS DISTINCT FROM (
+                       SELECT t.version FROM @extschema@.message_types t
+                        WHERE t.name = m.message_type) AS stale
+              FROM @extschema@.message_logs m
+             WHERE m.due_at <= as_of
+               AND m.status IN ('SCHEDULED', 'RETRYING')
+               AND m.scheduled_send_time BETWEEN oldest AND as_of
+             ORDER BY m.due_at
+             LIMIT max_messages
+               FOR NO KEY UPDATE OF m SKIP LOCKED) c;
+    IF stale IS NOT NULL THEN
+        -- Made from an older version of the type, or perhaps from a user who
+        -- changed while it was under way.
+        PERFORM @extschema@.bs_refresh(stale, as_of);
+    END IF;
+    IF ids IS NOT NULL THEN
+        RETURN QUERY
+        UPDATE @extschema@.message_logs m
+           SET status = 'SENDING',
+               status_reason = NULL,
+               due_at = as_of + lease,
+               claimed_by = bs_claim.claimed_by,
+               claim_token = token,
+               attempts = m.attempts + 1,
+               retry_count = m.attempts,
+               last_retry_at = as_of,
+               updated_at = as_of
+          FROM unnest(ids, times) AS c (id, scheduled_send_time)
+         WHERE m.id = c.id
+           AND m.scheduled_send_time = c.scheduled_send_time
+           AND m.scheduled_send_time BETWEEN oldest AND as_of
+           AND m.due_at <= as_of
+           AND m.status IN ('SCHEDULED', 'RETRYING')
+        RETURNING m.id, m.scheduled_send_time, m.claim_token, m.attempts,
+                  m.recipient_email, m.recipient_name, m.subject,
+                  m.message_content, m.html_content, m.idempotency_key;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_claim(text, integer, interval, timestamptz) IS
+'Leases up to max_messages due messages to a sender and counts the attempt; commit before sending. Nothing where this database is not adopted or is paused.';
+
+CREATE FUNCTION @extschema@.bs_next_due(as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
+RETURNS timestamptz
+LANGUAGE sql STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT m.due_at
+      FROM @extschema@.message_logs m
+     WHERE m.due_at IS NOT NULL
+       AND m.status IN ('SCHEDULED', 'RETRYING')
+       AND m.scheduled_send_time >= as_of - @extschema@.bs_max_lateness()
+     ORDER BY m.due_at
+     LIMIT 1;
+END;
+COMMENT ON FUNCTION @extschema@.bs_next_due(timestamptz) IS
+'The next instant at which a message is to be sent; NULL where none is planned.';
+
+CREATE FUNCTION @extschema@.bs_claim_holders()
+RETURNS SETOF varchar
+LANGUAGE sql STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT DISTINCT m.claimed_by
+      FROM @extschema@.message_logs m
+     WHERE m.due_at IS NOT NULL
+       AND m.status = 'SENDING'
+       AND m.claimed_by IS NOT NULL;
+END;
+COMMENT ON FUNCTION @extschema@.bs_claim_holders() IS
+'The senders that hold messages.';
+
+CREATE FUNCTION @extschema@.bs_recover(
+    dead_senders text[], at_most_once boolean DEFAULT false,
+    as_of timestamptz DEFAULT pg_catalog.clock_timestamp(),
+    OUT recovered bigint, OUT expired bigint, OUT next_lease_end timestamptz)
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+BEGIN
+    WITH lost AS (
+        SELECT m.id, m.scheduled_send_time
+          FROM @extschema@.message_logs m
+         WHERE m.due_at IS NOT NULL
+           AND m.status = 'SENDING'
+           AND (m.due_at <= as_of OR m.claimed_by = ANY (dead_senders))
+         ORDER BY m.due_at
+           FOR NO KEY UPDATE SKIP LOCKED
+    ), moved AS (
+        UPDATE @extschema@.message_logs m
+           SET status = CASE WHEN at_most_once THEN 'FAILED' ELSE 'RETRYING' END,
+               status_reason = CASE WHEN at_most_once THEN 'in_doubt' ELSE 'lease' END,
+               error_message = 'the sender ' || m.claimed_by || ' ended or was given up before it recorded an outcome',
+               due_at = CASE WHEN at_most_once THEN NULL ELSE as_of END,
+               claim_token = NULL,
+               updated_at = as_of
+          FROM lost l
+         WHERE m.id = l.id
+           AND m.scheduled_send_time = l.scheduled_send_time
+        RETURNING m.id
+    )
+    SELECT count(*) INTO recovered FROM moved;
+    IF recovered > 0 THEN
+        PERFORM @extschema@.bs_wake_senders(as_of);
+    END IF;
+
+    WITH late AS (
+        SELECT m.id, m.scheduled_send_time
+          FROM @extschema@.message_logs m
+         WHERE m.due_at IS NOT NULL
+           AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+           AND m.scheduled_send_time < oldest
+           FOR NO KEY UPDATE SKIP LOCKED
+    ), moved AS (
+        UPDATE @extschema@.message_logs m
+           SET status = 'EXPIRED',
+               status_reason = 'too_late',
+               due_at = NULL,
+               error_message = concat_ws('; ', m.error_message,
+                   'not sent within ' || @extschema@.bs_max_lateness() || ' of its send time'),
+               updated_at = as_of
+          FROM late l
+         WHERE m.id = l.id
+           AND m.scheduled_send_time = l.scheduled_send_time
+        RETURNING m.id
+    )
+    SELECT count(*) INTO expired FROM moved;
+
+    SELECT min(m.due_at) INTO next_lease_end
+      FROM @extschema@.message_logs m
+     WHERE m.due_at IS NOT NULL
+       AND m.status = 'SENDING';
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_recover(text[], boolean, timestamptz) IS
+'Puts back what senders hold that are known to be gone, or whose lease has run out: RETRYING, or FAILED where nothing may be sent twice; EXPIRED for what is past max_lateness. next_lease_end: when to look again.';

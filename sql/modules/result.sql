@@ -1,0 +1,41 @@
+-- result: what became of an attempt. Owns the moves out of SENDING.
+
+CREATE FUNCTION @extschema@.bs_record(
+    ids uuid[], send_times timestamptz[], tokens uuid[], states text[], reasons text[],
+    next_attempts timestamptz[], codes integer[], replies text[], errors text[],
+    ended_at timestamptz[])
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    recorded bigint;
+BEGIN
+    UPDATE @extschema@.message_logs m
+       SET status = CASE r.state WHEN 'RELEASED' THEN 'RETRYING' ELSE r.state END,
+           status_reason = r.reason,
+           due_at = CASE WHEN r.state IN ('RETRYING', 'RELEASED') THEN r.next_attempt END,
+           actual_send_time = CASE r.state WHEN 'SENT' THEN r.ended_at END,
+           attempts = CASE r.state WHEN 'RELEASED' THEN m.attempts - 1 ELSE m.attempts END,
+           retry_count = CASE r.state WHEN 'RELEASED' THEN greatest(m.attempts - 2, 0) ELSE m.retry_count END,
+           api_response_code = coalesce(r.code, m.api_response_code),
+           api_response_body = coalesce(r.reply, m.api_response_body),
+           error_message = CASE r.state WHEN 'SENT' THEN NULL ELSE coalesce(r.error, m.error_message) END,
+           claim_token = NULL,
+           updated_at = clock_timestamp()
+      FROM unnest(ids, send_times, tokens, states, reasons, next_attempts, codes, replies, errors, ended_at)
+           AS r (id, send_time, token, state, reason, next_attempt, code, reply, error, ended_at)
+     WHERE m.id = r.id
+       AND m.scheduled_send_time = r.send_time
+       AND m.status = 'SENDING'
+       AND m.claim_token = r.token;
+    GET DIAGNOSTICS recorded = ROW_COUNT;
+    IF recorded > 0 AND ('RETRYING' = ANY (states) OR 'RELEASED' = ANY (states)) THEN
+        PERFORM @extschema@.bs_wake_senders((SELECT min(n) FROM unnest(next_attempts) AS n));
+    END IF;
+    RETURN recorded;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_record(uuid[], timestamptz[], uuid[], text[], text[], timestamptz[], integer[], text[], text[], timestamptz[]) IS
+'Records outcomes, one per array position: SENT, FAILED, EXPIRED, RETRYING (again at next_attempt) or RELEASED (the attempt is not counted). Only the holder of the claim is heard; gives the number recorded.';

@@ -1,0 +1,83 @@
+-- result: by hand. An operator's moves of single messages.
+
+CREATE FUNCTION @extschema@.bs_move_by_hand(message_id uuid, wanted text[], new_status text, reason text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found_status text;
+BEGIN
+    UPDATE @extschema@.message_logs m
+       SET status = new_status,
+           status_reason = reason,
+           due_at = CASE new_status WHEN 'RETRYING' THEN now() END,
+           attempts = CASE new_status WHEN 'RETRYING' THEN 0 ELSE m.attempts END,
+           updated_at = now()
+     WHERE m.id = message_id
+       AND m.status = ANY (wanted);
+    IF NOT FOUND THEN
+        SELECT m.status INTO found_status FROM @extschema@.message_logs m WHERE m.id = message_id;
+        IF found_status IS NULL THEN
+            RAISE EXCEPTION 'message % does not exist', coalesce(message_id::text, 'NULL')
+                USING ERRCODE = 'no_data_found';
+        END IF;
+        RAISE EXCEPTION 'message % is %', message_id, found_status
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = format('It must be one of %s.', array_to_string(wanted, ', '));
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_move_by_hand(uuid, text[], text, text) IS
+'Moves one message from one of the wanted states. Errors: P0002, 55000.';
+
+CREATE FUNCTION @extschema@.bs_cancel_message(id uuid)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM @extschema@.bs_move_by_hand(id, '{SCHEDULED,QUEUED,RETRYING}', 'CANCELLED', 'by_hand');
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_cancel_message(uuid) IS
+'Cancels one message for good. Errors: P0002 for an unknown id, 55000 where it is claimed or finished.';
+
+CREATE FUNCTION @extschema@.bs_retry_message(id uuid)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM @extschema@.bs_move_by_hand(id, '{FAILED}', 'RETRYING', 'retried');
+    PERFORM @extschema@.bs_wake_senders(now());
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_retry_message(uuid) IS
+'Brings one FAILED message back, with its attempts counted from 0; past max_lateness it ends as EXPIRED. Errors: P0002 for an unknown id, 55000 where it has not failed.';
+
+CREATE FUNCTION @extschema@.bs_retry_failed(since timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    moved bigint;
+BEGIN
+    IF since IS NULL THEN
+        RAISE EXCEPTION 'since must not be NULL' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    UPDATE @extschema@.message_logs m
+       SET status = 'RETRYING', status_reason = 'retried', due_at = now(), attempts = 0, updated_at = now()
+     WHERE m.status = 'FAILED'
+       AND m.scheduled_send_time >= greatest(since, now() - @extschema@.bs_max_lateness());
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    PERFORM @extschema@.bs_wake_senders(now());
+    RETURN moved;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_retry_failed(timestamptz) IS
+'Brings back every FAILED message whose send time is not before since and that is not past max_lateness; gives their number. Error 22023 for NULL.';

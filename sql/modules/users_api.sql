@@ -1,0 +1,177 @@
+-- users: the functions that applications call.
+
+CREATE FUNCTION @extschema@.bs_add_user(
+    first_name text, last_name text, email text, timezone text,
+    birthday_date date DEFAULT NULL, anniversary_date date DEFAULT NULL,
+    location_city text DEFAULT NULL, location_country text DEFAULT NULL)
+RETURNS uuid
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    user_id uuid;
+BEGIN
+    PERFORM @extschema@.bs_adopt(false);
+    INSERT INTO @extschema@.users AS u
+           (first_name, last_name, email, timezone, birthday_date, anniversary_date,
+            location_city, location_country)
+    VALUES (bs_add_user.first_name, bs_add_user.last_name, bs_add_user.email, bs_add_user.timezone,
+            bs_add_user.birthday_date, bs_add_user.anniversary_date,
+            bs_add_user.location_city, bs_add_user.location_country)
+    RETURNING u.id INTO user_id;
+    RETURN user_id;
+EXCEPTION
+    WHEN unique_violation THEN
+        RAISE EXCEPTION 'a user with this e-mail address exists'
+            USING ERRCODE = 'unique_violation',
+                  HINT = 'Addresses are compared without case. Change or delete the other user first.';
+    WHEN not_null_violation THEN
+        RAISE EXCEPTION 'first_name, last_name, email and timezone must not be NULL'
+            USING ERRCODE = 'invalid_parameter_value';
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_add_user(text, text, text, text, date, date, text, text) IS
+'Adds a user and plans what is due within the horizon; gives the id. Errors: 22023 for a bad value, 22001 for one that is too long, 23505 for an address in use.';
+
+CREATE FUNCTION @extschema@.bs_get_user(id uuid)
+RETURNS @extschema@.users
+LANGUAGE plpgsql STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found_user @extschema@.users;
+BEGIN
+    SELECT u.* INTO found_user FROM @extschema@.users u WHERE u.id = bs_get_user.id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'user % does not exist', coalesce(bs_get_user.id::text, 'NULL')
+            USING ERRCODE = 'no_data_found';
+    END IF;
+    RETURN found_user;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_get_user(uuid) IS
+'The user, deleted ones included. Error P0002 for an unknown id.';
+
+CREATE FUNCTION @extschema@.bs_update_user(id uuid, changes jsonb)
+RETURNS @extschema@.users
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO, YMD'
+AS $$
+DECLARE
+    known constant text[] := '{first_name,last_name,email,timezone,birthday_date,anniversary_date,location_city,location_country}';
+    required constant text[] := '{first_name,last_name,email,timezone}';
+    old_user @extschema@.users;
+    new_user @extschema@.users;
+    bad text;
+BEGIN
+    IF jsonb_typeof(changes) IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION 'changes must be a JSON object'
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Write {"timezone": "Europe/Kyiv"}; null clears a value (RFC 7396).';
+    END IF;
+    SELECT k INTO bad FROM jsonb_object_keys(changes) AS k WHERE k <> ALL (known) ORDER BY k LIMIT 1;
+    IF bad IS NOT NULL THEN
+        RAISE EXCEPTION 'a user has no value "%" that can be changed', bad
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = format('The values are %s.', array_to_string(known, ', '));
+    END IF;
+    SELECT k.key INTO bad FROM jsonb_each(changes) AS k
+     WHERE jsonb_typeof(k.value) NOT IN ('string', 'null')
+        OR (jsonb_typeof(k.value) = 'null' AND k.key = ANY (required)) ORDER BY k.key LIMIT 1;
+    IF bad IS NOT NULL THEN
+        RAISE EXCEPTION 'the value of "%" must be a string%', bad,
+            CASE WHEN bad = ANY (required) THEN ' and cannot be cleared' ELSE ' or null' END
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    SELECT u.* INTO old_user FROM @extschema@.users u
+     WHERE u.id = bs_update_user.id AND u.deleted_at IS NULL FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'user % does not exist', coalesce(bs_update_user.id::text, 'NULL')
+            USING ERRCODE = 'no_data_found';
+    END IF;
+    new_user := jsonb_populate_record(old_user, changes);
+    UPDATE @extschema@.users u
+       SET (first_name, last_name, email, timezone, birthday_date, anniversary_date,
+            location_city, location_country)
+         = (new_user.first_name, new_user.last_name, new_user.email, new_user.timezone,
+            new_user.birthday_date, new_user.anniversary_date,
+            new_user.location_city, new_user.location_country)
+     WHERE u.id = bs_update_user.id
+    RETURNING u.* INTO new_user;
+    RETURN new_user;
+EXCEPTION
+    WHEN unique_violation THEN
+        RAISE EXCEPTION 'a user with this e-mail address exists'
+            USING ERRCODE = 'unique_violation',
+                  HINT = 'Addresses are compared without case. Change or delete the other user first.';
+    WHEN invalid_datetime_format OR datetime_field_overflow THEN
+        RAISE EXCEPTION 'birthday_date and anniversary_date must be dates such as "1990-02-28"'
+            USING ERRCODE = 'invalid_parameter_value';
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_update_user(uuid, jsonb) IS
+'Changes the values that the JSON object names (RFC 7396: null clears) and plans the user again. Errors: 22023 for a bad or unknown value, 22001 for one that is too long, 23505 for an address in use, P0002 for an unknown or deleted user.';
+
+CREATE FUNCTION @extschema@.bs_delete_user(id uuid)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE @extschema@.users u SET deleted_at = now()
+     WHERE u.id = bs_delete_user.id AND u.deleted_at IS NULL;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'user % does not exist', coalesce(bs_delete_user.id::text, 'NULL')
+            USING ERRCODE = 'no_data_found';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_delete_user(uuid) IS
+'Soft delete: no more mail, what is pending is cancelled, the address can be used again. Error P0002 for an unknown or deleted user.';
+
+CREATE FUNCTION @extschema@.bs_restore_user(id uuid)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE @extschema@.users u SET deleted_at = NULL
+     WHERE u.id = bs_restore_user.id AND u.deleted_at IS NOT NULL;
+    IF NOT FOUND THEN
+        PERFORM @extschema@.bs_get_user(bs_restore_user.id);
+        RAISE EXCEPTION 'user % is not deleted', bs_restore_user.id
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+EXCEPTION
+    WHEN unique_violation THEN
+        RAISE EXCEPTION 'the e-mail address of user % is in use by another user', bs_restore_user.id
+            USING ERRCODE = 'unique_violation',
+                  HINT = 'Change or delete the other user first.';
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_restore_user(uuid) IS
+'Undoes bs_delete_user(); what was cancelled and can still be sent is pending again. Errors: P0002 for an unknown id, 55000 for a user who is not deleted, 23505 where the address is in use.';
+
+CREATE FUNCTION @extschema@.bs_purge_user(id uuid)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM @extschema@.users u WHERE u.id = bs_purge_user.id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'user % does not exist', coalesce(bs_purge_user.id::text, 'NULL')
+            USING ERRCODE = 'no_data_found';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_purge_user(uuid) IS
+'Erases the person: the user, the dates, every message and the ledger entries. Error P0002 for an unknown id.';

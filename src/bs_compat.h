@@ -1,0 +1,49 @@
+/*-------------------------------------------------------------------------
+ *
+ * bs_compat.h
+ *	  Every difference between server versions 15 to 19 that touches us.
+ *
+ * Each stands once, with the version in which it came.  Only 15 can be
+ * compiled and run by our tests.
+ *
+ * src/bs_compat.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef BS_COMPAT_H
+#define BS_COMPAT_H
+
+#if PG_VERSION_NUM < 150000
+#error "birthday_scheduler needs PostgreSQL 15 or newer"
+#endif
+
+/* 17: named wait events of extensions. */
+#include "utils/wait_event.h"
+
+#define BS_WAIT_EVENT	PG_WAIT_EXTENSION
+
+/* 17: AddWaitEventToSet and friends keep their form, the set gets an owner. */
+#if PG_VERSION_NUM >= 170000
+#define bs_create_wait_event_set(n)	CreateWaitEventSet(NULL, (n))
+#else
+#define bs_create_wait_event_set(n)	CreateWaitEventSet(TopMemoryContext, (n))
+#endif
+
+/* 18: a magic block with name and version. */
+#if PG_VERSION_NUM >= 180000
+#define BS_MODULE_MAGIC \
+	PG_MODULE_MAGIC_EXT(.name = "birthday_scheduler", .version = BS_VERSION)
+#else
+#define BS_MODULE_MAGIC	PG_MODULE_MAGIC
+#endif
+
+/* 19: signal handlers take a second argument, and SIG_IGN is wrapped. */
+#if PG_VERSION_NUM >= 190000
+#define BS_SIGNAL_ARGS	SIGNAL_ARGS
+#define BS_SIG_IGN		PG_SIG_IGN
+#else
+#define BS_SIGNAL_ARGS	int signo
+#define BS_SIG_IGN		SIG_IGN
+#endif
+
+#endif							/* BS_COMPAT_H */

@@ -1,0 +1,53 @@
+/*-------------------------------------------------------------------------
+ *
+ * bs_guc.h
+ *	  The settings, birthday_scheduler.*
+ *
+ * src/bs_guc.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef BS_GUC_H
+#define BS_GUC_H
+
+typedef enum BsQueueKind
+{
+	BS_QUEUE_POSTGRES			/* senders claim due rows themselves */
+} BsQueueKind;
+
+typedef enum BsDeliveryGuarantee
+{
+	BS_GUARANTEE_AT_LEAST_ONCE, /* what is in doubt is sent again */
+	BS_GUARANTEE_AT_MOST_ONCE	/* what is in doubt ends as FAILED */
+} BsDeliveryGuarantee;
+
+extern char *bs_database;
+extern char *bs_role;
+extern int	bs_senders;
+extern int	bs_queue;			/* BsQueueKind */
+extern int	bs_horizon_s;
+extern int	bs_plan_interval_s;
+extern int	bs_max_lateness_s;
+extern int	bs_lease_s;
+extern char *bs_mail_url;
+extern char *bs_mail_from;
+extern char *bs_mail_reply_to;
+extern char *bs_mail_user;
+extern char *bs_mail_password_file;
+extern int	bs_mail_tls;		/* BsMailTls */
+extern char *bs_mail_ca_file;
+extern int	bs_mail_connections;
+extern int	bs_mail_timeout_ms;
+extern char *bs_mail_list_unsubscribe;
+extern char *bs_http_headers_file;
+extern int	bs_max_attempts;
+extern int	bs_retry_initial_s;
+extern int	bs_retry_max_s;
+extern double bs_rate_limit;
+extern double bs_breaker;
+extern int	bs_delivery_guarantee;	/* BsDeliveryGuarantee */
+
+/* Defines them; those that cannot change later only while preloading. */
+extern void bs_guc_define(void);
+
+#endif							/* BS_GUC_H */

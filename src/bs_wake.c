@@ -1,0 +1,151 @@
+/*-------------------------------------------------------------------------
+ *
+ * bs_wake.c
+ *	  Waking the workers when a transaction commits that gives them work.
+ *
+ * A wish is noted, acted on at commit and forgotten at rollback; the callback is
+ * registered once a backend.  No LISTEN: an idle listener would hold up the
+ * cluster's NOTIFY queue.
+ *
+ * src/bs_wake.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+
+#include "bs_shmem.h"
+#include "bs_wake.h"
+
+PG_FUNCTION_INFO_V1(bs_wake_sql);
+PG_FUNCTION_INFO_V1(bs_wake_senders_sql);
+
+static bool callback_registered = false;
+static bool plan_wish = false;
+static TimestampTz due_wish = DT_NOEND;
+
+void
+bs_wake_scheduler(void)
+{
+	BsWorkerSlot *scheduler;
+
+	if (bs_shared == NULL)
+		return;
+	scheduler = &bs_shared->workers[0];
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	bs_shared->plan_wanted = true;
+	if (scheduler->pid != 0)
+		SetLatch(scheduler->latch);
+	LWLockRelease(bs_shared->lock);
+}
+
+/*
+ * bs_wake_senders
+ *		Wake those who would sleep past "due".
+ *
+ * The sleep is lowered here, so that of many commits with messages for the same
+ * instant one sets the latch.
+ */
+void
+bs_wake_senders(TimestampTz due)
+{
+	int			i;
+
+	if (bs_shared == NULL)
+		return;
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	for (i = 1; i < bs_shared->worker_count; i++)
+	{
+		BsWorkerSlot *sender = &bs_shared->workers[i];
+
+		if (due < sender->sleep_until)
+		{
+			sender->sleep_until = due;
+			if (sender->pid != 0)
+				SetLatch(sender->latch);
+		}
+	}
+	LWLockRelease(bs_shared->lock);
+}
+
+void
+bs_wake_announce_sleep(int worker)
+{
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	bs_shared->workers[worker].sleep_until = DT_NOEND;
+	LWLockRelease(bs_shared->lock);
+}
+
+TimestampTz
+bs_wake_settle_sleep(int worker, TimestampTz due)
+{
+	BsWorkerSlot *sender = &bs_shared->workers[worker];
+
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	if (due < sender->sleep_until)
+		sender->sleep_until = due;
+	due = sender->sleep_until;
+	LWLockRelease(bs_shared->lock);
+	return due;
+}
+
+TimestampTz
+bs_wake_sleep_until(int worker)
+{
+	TimestampTz due;
+
+	LWLockAcquire(bs_shared->lock, LW_SHARED);
+	due = bs_shared->workers[worker].sleep_until;
+	LWLockRelease(bs_shared->lock);
+	return due;
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT)
+	{
+		if (plan_wish)
+			bs_wake_scheduler();
+		if (due_wish != DT_NOEND)
+			bs_wake_senders(due_wish);
+	}
+	else if (event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	plan_wish = false;
+	due_wish = DT_NOEND;
+}
+
+static void
+register_callback(void)
+{
+	if (!callback_registered)
+	{
+		RegisterXactCallback(at_transaction_end, NULL);
+		callback_registered = true;
+	}
+}
+
+Datum
+bs_wake_sql(PG_FUNCTION_ARGS)
+{
+	register_callback();
+	plan_wish = true;
+	due_wish = DT_NOBEGIN;
+	PG_RETURN_VOID();
+}
+
+Datum
+bs_wake_senders_sql(PG_FUNCTION_ARGS)
+{
+	TimestampTz due = PG_GETARG_TIMESTAMPTZ(0);
+
+	register_callback();
+	if (due < due_wish)
+		due_wish = due;
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * bs_wake.h
+ *	  Waking the workers when a transaction commits that gives them work.
+ *
+ * src/bs_wake.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef BS_WAKE_H
+#define BS_WAKE_H
+
+#include "datatype/timestamp.h"
+
+/* Wakes the scheduler for a planning pass, now. */
+extern void bs_wake_scheduler(void);
+
+/* A message is due at that instant: wakes the senders that sleep longer, now. */
+extern void bs_wake_senders(TimestampTz due);
+
+/* A sender is about to ask when the next message is due. */
+extern void bs_wake_announce_sleep(int worker);
+
+/*
+ * It asked, and the answer was "due"; gives what it shall sleep to, which is
+ * sooner where a commit came in between.
+ */
+extern TimestampTz bs_wake_settle_sleep(int worker, TimestampTz due);
+
+/* What a sender shall sleep to now. */
+extern TimestampTz bs_wake_sleep_until(int worker);
+
+#endif							/* BS_WAKE_H */

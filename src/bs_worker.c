@@ -1,0 +1,391 @@
+/*-------------------------------------------------------------------------
+ *
+ * bs_worker.c
+ *	  What the scheduler and the senders have in common.
+ *
+ * A worker always leaves with exit code 1: the postmaster never starts one
+ * again that left with 0.
+ *
+ * src/bs_worker.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+#include "bs_compat.h"
+#include "bs_guc.h"
+#include "bs_txn.h"
+#include "bs_wake.h"
+#include "bs_worker.h"
+#include "users/users_zone.h"
+
+static int	worker_number = -1;
+static char connected_database[NAMEDATALEN];
+static char connected_role[NAMEDATALEN];
+static char last_readiness[160];
+static TimestampTz last_error_logged = 0;
+static uint64 zone_stamp = 0;
+
+static BsStatement installation_state = {
+	.sql = "SELECT %s.bs_installation_state()"
+};
+
+void
+bs_worker_register_all(void)
+{
+	BackgroundWorker worker;
+	int			i;
+
+	for (i = 0; i <= bs_senders; i++)
+	{
+		memset(&worker, 0, sizeof(worker));
+		worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
+			BGWORKER_BACKEND_DATABASE_CONNECTION;
+		worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+		worker.bgw_restart_time = 1;
+		worker.bgw_main_arg = Int32GetDatum(i);
+		snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name),
+				 "birthday_scheduler");
+		snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name),
+				 i == 0 ? "bs_planning_worker_main" :
+				 "bs_delivery_worker_main");
+		if (i == 0)
+			snprintf(worker.bgw_name, sizeof(worker.bgw_name),
+					 "birthday_scheduler scheduler");
+		else
+			snprintf(worker.bgw_name, sizeof(worker.bgw_name),
+					 "birthday_scheduler sender %d", i);
+		snprintf(worker.bgw_type, sizeof(worker.bgw_type), "%s",
+				 worker.bgw_name);
+		RegisterBackgroundWorker(&worker);
+	}
+}
+
+BsWorkerSlot *
+bs_worker_slot(void)
+{
+	return &bs_shared->workers[worker_number];
+}
+
+int
+bs_worker_number(void)
+{
+	return worker_number;
+}
+
+/*
+ * The end of any worker: its slot is free, and the scheduler looks after what
+ * it held.
+ */
+static void
+leave_slot(int code, Datum arg)
+{
+	BsWorkerSlot *slot = bs_worker_slot();
+
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	slot->pid = 0;
+	slot->latch = NULL;
+	slot->identity[0] = '\0';
+	slot->sleep_until = DT_NOBEGIN;
+	strlcpy(slot->state, "stopped", sizeof(slot->state));
+	if (worker_number != 0 && bs_shared->workers[0].pid != 0)
+		SetLatch(bs_shared->workers[0].latch);
+	LWLockRelease(bs_shared->lock);
+}
+
+static int
+take_slot(void)
+{
+	BsWorkerSlot *slot = bs_worker_slot();
+	int			failed_starts;
+
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	slot->pid = MyProcPid;
+	slot->latch = MyLatch;
+	slot->started_at = GetCurrentTimestamp();
+	slot->sleep_until = DT_NOBEGIN;
+	failed_starts = slot->failed_starts++;
+	strlcpy(slot->state, "starting", sizeof(slot->state));
+	snprintf(slot->identity, sizeof(slot->identity), "server/%d/%lld",
+			 MyProcPid, (long long) slot->started_at);
+	LWLockRelease(bs_shared->lock);
+	before_shmem_exit(leave_slot, (Datum) 0);
+	return failed_starts;
+}
+
+/*
+ * Settings of the role or database must not change what a worker does.
+ */
+static void
+fix_session(void)
+{
+	static const char *const fixed[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "1s"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"idle_session_timeout", "0"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"session_replication_role", "origin"},
+		{"TimeZone", "UTC"},
+		{"DateStyle", "ISO, YMD"},
+		{"IntervalStyle", "postgres"},
+		{"client_min_messages", "error"},
+		{"jit", "off"},
+	};
+	int			i;
+
+	for (i = 0; i < lengthof(fixed); i++)
+		SetConfigOption(fixed[i][0], fixed[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	/* A claim that is lost in a crash is a message that is sent twice. */
+	if (synchronous_commit == SYNCHRONOUS_COMMIT_OFF)
+		SetConfigOption("synchronous_commit", "local",
+						PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+void
+bs_worker_start(int number, const char *name)
+{
+	int			failed_starts;
+
+	worker_number = number;
+	failed_starts = take_slot();
+	BackgroundWorkerUnblockSignals();
+
+	/* The last starts came to nothing: no use in hurrying. */
+	if (failed_starts > 0)
+	{
+		TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														Min(60000, 500 << Min(failed_starts, 10)));
+
+		while (GetCurrentTimestamp() < until)
+		{
+			bs_worker_sleep_until(until);
+			CHECK_FOR_INTERRUPTS();
+			if (ShutdownRequestPending)
+				proc_exit(1);
+			if (ConfigReloadPending)
+			{
+				ConfigReloadPending = false;
+				ProcessConfigFile(PGC_SIGHUP);
+				break;
+			}
+		}
+	}
+
+	strlcpy(connected_database, bs_database, sizeof(connected_database));
+	strlcpy(connected_role, bs_role, sizeof(connected_role));
+	BackgroundWorkerInitializeConnection(connected_database,
+										 connected_role[0] ? connected_role : NULL,
+										 0);
+	fix_session();
+	pgstat_report_appname(name);
+	ereport(LOG,
+			(errmsg("%s started in database \"%s\"", name,
+					connected_database)));
+}
+
+/*
+ * A process keeps the zone rules that it has read, so one that has read older
+ * ones leaves and is started afresh.  The scheduler looks at the files, the
+ * others at what it found.
+ */
+static void
+check_zone_rules(void)
+{
+	uint64		stamp;
+	int			i;
+
+	if (worker_number == 0)
+	{
+		stamp = bs_users_zone_stamp();
+		LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+		if (bs_shared->zone_stamp != stamp)
+		{
+			bs_shared->zone_stamp = stamp;
+			for (i = 1; i < bs_shared->worker_count; i++)
+				if (bs_shared->workers[i].pid != 0)
+					SetLatch(bs_shared->workers[i].latch);
+		}
+		LWLockRelease(bs_shared->lock);
+	}
+	else
+		stamp = bs_shared->zone_stamp;	/* one aligned word */
+	if (zone_stamp == 0)
+		zone_stamp = stamp;
+	if (stamp != zone_stamp && !ShutdownRequestPending)
+	{
+		ereport(LOG,
+				(errmsg("the time zone database has changed, starting afresh")));
+		ShutdownRequestPending = true;
+	}
+}
+
+void
+bs_worker_check_signals(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	check_zone_rules();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		fix_session();
+		if (strcmp(connected_database, bs_database) != 0 ||
+			strcmp(connected_role, bs_role) != 0)
+		{
+			ereport(LOG,
+					(errmsg("\"birthday_scheduler.database\" or \"birthday_scheduler.role\" was changed, connecting anew")));
+			LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+			bs_worker_slot()->failed_starts = 0;
+			LWLockRelease(bs_shared->lock);
+			ShutdownRequestPending = true;
+		}
+	}
+}
+
+void
+bs_worker_sleep_until(TimestampTz until)
+{
+	long		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+													 until);
+
+	(void) WaitLatch(MyLatch,
+					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 ms, BS_WAIT_EVENT);
+	ResetLatch(MyLatch);
+}
+
+void
+bs_worker_set_state(const char *state)
+{
+	BsWorkerSlot *slot = bs_worker_slot();
+
+	if (strcmp(slot->state, state) == 0)
+		return;
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	strlcpy(slot->state, state, sizeof(slot->state));
+	LWLockRelease(bs_shared->lock);
+}
+
+void
+bs_worker_report_error(const char *message)
+{
+	BsWorkerSlot *slot = bs_worker_slot();
+	TimestampTz now = GetCurrentTimestamp();
+
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	slot->last_error_at = now;
+	strlcpy(slot->last_error, message, sizeof(slot->last_error));
+	LWLockRelease(bs_shared->lock);
+
+	if (TimestampDifferenceExceeds(last_error_logged, now, 60000))
+	{
+		last_error_logged = now;
+		ereport(LOG,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("birthday_scheduler: %s", message),
+				 errdetail("Further errors of this worker are logged once a minute; bs_workers shows the last one.")));
+	}
+}
+
+void
+bs_worker_add_counts(int sent, int failed, int retried)
+{
+	BsWorkerSlot *slot = bs_worker_slot();
+
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	slot->sent += sent;
+	slot->failed += failed;
+	slot->retried += retried;
+	LWLockRelease(bs_shared->lock);
+}
+
+typedef struct BsReadiness
+{
+	bool		sending;
+	char		obstacle[160];	/* empty: ready */
+} BsReadiness;
+
+/*
+ * What stands in the way of work.  Inside a transaction.
+ */
+static void
+find_obstacle(void *arg)
+{
+	BsReadiness *readiness = arg;
+	char		version[32];
+	const char *obstacle = "";
+	char	   *state;
+
+	switch (bs_txn_find_extension(version, sizeof(version)))
+	{
+		case BS_PRESENCE_ABSENT:
+			obstacle = "the extension is not created in this database";
+			break;
+		case BS_PRESENCE_OTHER_VERSION:
+			obstacle = psprintf("the extension has version %s and the library %s; "
+								"ALTER EXTENSION ... UPDATE, or restart with the other library",
+								version, BS_VERSION);
+			break;
+		case BS_PRESENCE_READY:
+			bs_txn_execute(&installation_state, NULL, NULL);
+			state = SPI_getvalue(SPI_tuptable->vals[0],
+								 SPI_tuptable->tupdesc, 1);
+			if (strcmp(state, "new") == 0)
+				obstacle = "no user was added yet";
+			else if (strcmp(state, "copy") == 0)
+				obstacle = "this database is a copy; bs_resume() adopts it";
+			else if (readiness->sending && strcmp(state, "paused") == 0)
+				obstacle = "sending is paused by bs_pause()";
+			break;
+	}
+	strlcpy(readiness->obstacle, obstacle, sizeof(readiness->obstacle));
+}
+
+bool
+bs_worker_is_ready(bool sending)
+{
+	BsReadiness readiness = {.sending = sending};
+	BsWorkerSlot *slot = bs_worker_slot();
+	char		error[256];
+
+	if (!bs_txn_try("looking for the extension", find_obstacle, &readiness,
+					error, sizeof(error)))
+	{
+		bs_worker_report_error(error);
+		return false;
+	}
+
+	if (slot->failed_starts != 0)
+	{
+		LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+		slot->failed_starts = 0;
+		LWLockRelease(bs_shared->lock);
+	}
+	if (strcmp(readiness.obstacle, last_readiness) != 0)
+	{
+		if (readiness.obstacle[0] != '\0')
+			ereport(LOG,
+					(errmsg("birthday_scheduler is idle: %s",
+							readiness.obstacle)));
+		else
+			ereport(LOG, (errmsg("birthday_scheduler is at work")));
+		strlcpy(last_readiness, readiness.obstacle, sizeof(last_readiness));
+	}
+	bs_worker_set_state(readiness.obstacle[0] != '\0' ? "idle" : "working");
+	return readiness.obstacle[0] == '\0';
+}

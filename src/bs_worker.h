@@ -1,0 +1,49 @@
+/*-------------------------------------------------------------------------
+ *
+ * bs_worker.h
+ *	  What the scheduler and the senders have in common: start, settings of the
+ *	  session, readiness, sleep and end.
+ *
+ * src/bs_worker.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef BS_WORKER_H
+#define BS_WORKER_H
+
+#include "bs_shmem.h"
+
+/* While preloading: one scheduler, birthday_scheduler.senders senders. */
+extern void bs_worker_register_all(void);
+
+/*
+ * Takes the slot, waits where the last starts failed, connects to the database
+ * and fixes what the settings of role and database could change.
+ */
+extern void bs_worker_start(int number, const char *name);
+
+/*
+ * Is there work to be done in this database?  Looks, in a transaction of its
+ * own, for the extension, its version and the adoption; logs each change.
+ * Sending adds: not paused.
+ */
+extern bool bs_worker_is_ready(bool sending);
+
+/* Between transactions: interrupts, reload; leaves where a reload asks for it. */
+extern void bs_worker_check_signals(void);
+
+/* Waits for the latch, at most until then; resets the latch. */
+extern void bs_worker_sleep_until(TimestampTz until);
+
+/* Shown by bs_workers; the error also goes to the log, at a limited rate. */
+extern void bs_worker_set_state(const char *state);
+extern void bs_worker_report_error(const char *message);
+extern void bs_worker_add_counts(int sent, int failed, int retried);
+
+/* This worker's slot. */
+extern BsWorkerSlot *bs_worker_slot(void);
+extern int	bs_worker_number(void);
+
+#define BS_WORKER_RECHECK_MS 10000	/* how often to look for the extension */
+
+#endif							/* BS_WORKER_H */

@@ -1,0 +1,246 @@
+/*-------------------------------------------------------------------------
+ *
+ * delivery_worker.c
+ *	  A sender: process life and loop.
+ *
+ * One loop turn takes every message that the sender holds as far as it goes
+ * and then waits, always in the same place, for the latch, the mailer's one
+ * descriptor, or the next moment that something is wanted.
+ *
+ * src/delivery/delivery_worker.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "bs_compat.h"
+#include "bs_guc.h"
+#include "bs_wake.h"
+#include "bs_worker.h"
+#include "delivery/delivery_relay.h"
+#include "delivery/delivery_sender.h"
+
+#define SHUTDOWN_GRACE_MS	500 /* for answers that are under way */
+#define IDLE_CONNECTION_MS	20000
+
+extern PGDLLEXPORT void bs_delivery_worker_main(Datum main_arg);
+
+static WaitEventSet *wait_set = NULL;
+static bool mailer_wanted = true;	/* the settings changed, or at start */
+static TimestampTz mailer_retry_at = DT_NOBEGIN;
+static bool ready = false;
+static TimestampTz ready_until = DT_NOBEGIN;
+
+static void
+make_wait_set(BsMailer *mailer)
+{
+	if (wait_set)
+		FreeWaitEventSet(wait_set);
+	wait_set = bs_create_wait_event_set(3);
+	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET,
+					  NULL, NULL);
+	if (mailer)
+		AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, bs_mailer_fd(mailer),
+						  NULL, NULL);
+}
+
+/*
+ * After a reload: a new mailer, once nothing is under way with the old one.
+ */
+static void
+renew_mailer(BsSender *sender)
+{
+	char		error[256];
+	BsMailer   *mailer;
+
+	if (sender->free_count < sender->job_count)
+		return;					/* drains first: nothing new is begun */
+	mailer = bs_delivery_make_mailer(error, sizeof(error));
+	bs_delivery_set_mailer(sender, mailer);
+	make_wait_set(mailer);
+	mailer_wanted = mailer == NULL;
+	if (mailer == NULL)
+	{
+		bs_worker_report_error(error);
+		bs_worker_set_state("no relay");
+		mailer_retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													  BS_WORKER_RECHECK_MS);
+	}
+	else
+		sender->next_claim = DT_NOBEGIN;
+}
+
+/*
+ * Looks at most once in BS_WORKER_RECHECK_MS.
+ */
+static bool
+is_ready(TimestampTz now)
+{
+	if (now >= ready_until)
+	{
+		ready = bs_worker_is_ready(true);
+		ready_until = TimestampTzPlusMilliseconds(now, BS_WORKER_RECHECK_MS);
+	}
+	return ready;
+}
+
+static void
+claim_if_due(BsSender *sender)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz lowered;
+
+	if (sender->mailer == NULL || mailer_wanted || sender->stopping ||
+		sender->record_failures > 0 ||
+		sender->free_count < sender->job_count / 2)
+		return;
+	/* A commit may have brought something that is due sooner. */
+	lowered = bs_wake_sleep_until(bs_worker_number());
+	if (lowered < sender->next_claim && sender->next_submit <= now)
+	{
+		sender->next_claim = lowered;
+		if (lowered == DT_NOBEGIN)
+			ready_until = DT_NOBEGIN;
+	}
+	if (now < sender->next_claim)
+		return;
+	if (!is_ready(now))
+	{
+		bs_wake_announce_sleep(bs_worker_number());
+		sender->next_claim =
+			bs_wake_settle_sleep(bs_worker_number(), ready_until);
+		return;
+	}
+	bs_delivery_claim(sender);
+	if (sender->waiting_count == 0 && sender->next_claim <= now)
+		ready_until = DT_NOBEGIN;
+}
+
+static void
+wait_for_work(BsSender *sender)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next = bs_delivery_next_moment(sender);
+	int64		mailer_ms = sender->mailer ?
+		bs_mailer_deadline_ms(sender->mailer) : -1;
+	int64		ms;
+	WaitEvent	event;
+
+	if (mailer_wanted)
+		next = Min(next, Max(mailer_retry_at, now));
+	else if (sender->free_count >= sender->job_count / 2 &&
+			 sender->record_failures == 0)
+		next = Min(next, sender->next_claim);
+	next = Min(next, TimestampTzPlusMilliseconds(now, 60000));
+	ms = next <= now ? 0 : TimestampDifferenceMilliseconds(now, next);
+	if (mailer_ms >= 0)
+		ms = Min(ms, mailer_ms);
+
+	if (WaitEventSetWait(wait_set, (long) ms, &event, 1, BS_WAIT_EVENT) > 0 &&
+		event.events & WL_LATCH_SET)
+		ResetLatch(MyLatch);
+}
+
+/*
+ * The end: what is under way gets a short grace, then it is in doubt; what was
+ * not begun is given back.
+ */
+static void
+stop(BsSender *sender)
+{
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													SHUTDOWN_GRACE_MS);
+
+	sender->stopping = true;
+	bs_delivery_release_waiting(sender, "released", GetCurrentTimestamp());
+	while (sender->mailer != NULL && bs_mailer_busy(sender->mailer) > 0)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		WaitEvent	event;
+		int64		mailer_ms = bs_mailer_deadline_ms(sender->mailer);
+		long		ms = TimestampDifferenceMilliseconds(now, until);
+
+		if (now >= until)
+		{
+			bs_mailer_abort(sender->mailer);
+			bs_delivery_collect(sender);
+			break;
+		}
+		if (mailer_ms >= 0)
+			ms = Min(ms, mailer_ms);
+		if (WaitEventSetWait(wait_set, ms, &event, 1, BS_WAIT_EVENT) > 0 &&
+			event.events & WL_LATCH_SET)
+			ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		bs_mailer_run(sender->mailer);
+		bs_delivery_collect(sender);
+	}
+	(void) bs_delivery_record(sender);
+	bs_mailer_destroy(sender->mailer);
+	proc_exit(1);
+}
+
+void
+bs_delivery_worker_main(Datum main_arg)
+{
+	static BsSender sender;
+	char		name[64];
+	MemoryContext turn_context;
+	TimestampTz config_loaded;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGINT, BS_SIG_IGN);	/* statements take milliseconds */
+	snprintf(name, sizeof(name), "birthday_scheduler sender %d",
+			 DatumGetInt32(main_arg));
+	bs_worker_start(DatumGetInt32(main_arg), name);
+	if (!bs_mailer_global_init())
+		ereport(FATAL,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("libcurl cannot be initialized")));
+	turn_context = AllocSetContextCreate(TopMemoryContext,
+										 "birthday_scheduler sender turn",
+										 ALLOCSET_DEFAULT_SIZES);
+	bs_delivery_sender_init(&sender);
+	config_loaded = PgReloadTime;
+
+	for (;;)
+	{
+		MemoryContextSwitchTo(turn_context);
+		MemoryContextReset(turn_context);
+		bs_worker_check_signals();
+		if (ShutdownRequestPending)
+			stop(&sender);
+		if (config_loaded != PgReloadTime)
+		{
+			config_loaded = PgReloadTime;
+			mailer_wanted = true;
+			mailer_retry_at = DT_NOBEGIN;
+		}
+		if (mailer_wanted && GetCurrentTimestamp() >= mailer_retry_at)
+			renew_mailer(&sender);
+
+		if (sender.mailer != NULL)
+			bs_mailer_run(sender.mailer);
+		bs_delivery_collect(&sender);
+		if (bs_delivery_should_record(&sender) &&
+			!bs_delivery_record(&sender) && !bs_worker_is_ready(false))
+			bs_delivery_forget(&sender);	/* the extension was dropped */
+		claim_if_due(&sender);
+		if (mailer_wanted)
+			bs_delivery_release_waiting(&sender, "released",
+										GetCurrentTimestamp());
+		bs_delivery_submit(&sender);
+		if (sender.mailer != NULL)
+			bs_mailer_close_idle(sender.mailer, IDLE_CONNECTION_MS);
+		wait_for_work(&sender);
+	}
+}

@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ *
+ * net_address.h
+ *	  Which e-mail addresses are taken.
+ *
+ * This check is the only defence of the envelope: libcurl passes what it is
+ * given, CR and LF included, to the relay.
+ *
+ * src/net/net_address.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef BS_NET_ADDRESS_H
+#define BS_NET_ADDRESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define BS_ADDRESS_MAX	255		/* octets, local part and domain together */
+
+/*
+ * Is this an addr-spec (RFC 5321, section 4.1.2, without quoted local parts,
+ * address literals and comments) in ASCII: a dot-atom of at most 64 octets,
+ * "@", and a domain of at least two labels of 1 to 63 letters, digits and inner
+ * hyphens, the last one not all digits?  If not, *reason is a static full
+ * sentence that says which rule is broken and never quotes the address; if so,
+ * it is NULL.  "reason" may be NULL.
+ */
+extern bool bs_address_check(const char *address, size_t len,
+							 const char **reason);
+
+#endif							/* BS_NET_ADDRESS_H */

@@ -1,0 +1,481 @@
+/*-------------------------------------------------------------------------
+ *
+ * net_mail.c
+ *	  The mailer: a window of slots over one libcurl multi handle.
+ *
+ * A slot is an easy handle, the mail that it carries and, for SMTP, the session
+ * that it keeps.  All sockets are in one epoll set, whose descriptor never
+ * changes: libcurl's by level, named by descriptor; those of open SMTP sessions
+ * by edge, named by slot.
+ *
+ * src/net/net_mail.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "net/net_mail_private.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+/* libcurl ends its transfers itself; this long after it should have, we do. */
+#define CURL_GRACE_MS		1000
+
+/* ---- clocks and signals ---- */
+
+static int64_t
+read_clock(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int64_t
+bs_mail_clock_ms(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
+}
+
+int64_t
+bs_mail_wall_ms(void)
+{
+	return read_clock(CLOCK_REALTIME);
+}
+
+/*
+ * libcurl resolves names in threads.  They inherit the mask of the thread that
+ * starts them, so signals are blocked around what may start one: a handler of
+ * the host must not run there.  Signals that tell of a fault in this very code
+ * stay as they are.
+ */
+static void
+block_signals(sigset_t *saved)
+{
+	sigset_t	all;
+
+	sigfillset(&all);
+	sigdelset(&all, SIGSEGV);
+	sigdelset(&all, SIGBUS);
+	sigdelset(&all, SIGFPE);
+	sigdelset(&all, SIGILL);
+	sigdelset(&all, SIGABRT);
+	sigdelset(&all, SIGTRAP);
+	pthread_sigmask(SIG_SETMASK, &all, saved);
+}
+
+static void
+restore_signals(const sigset_t *saved)
+{
+	pthread_sigmask(SIG_SETMASK, saved, NULL);
+}
+
+const char *
+bs_mail_curl_error(const BsMailSlot *slot, CURLcode code)
+{
+	return slot->curl_error[0] != '\0' ? slot->curl_error :
+		curl_easy_strerror(code);
+}
+
+bool
+bs_mail_start_curl(BsMailSlot *slot)
+{
+	sigset_t	saved;
+
+	slot->curl_error[0] = '\0';
+	block_signals(&saved);
+	slot->in_multi = curl_multi_add_handle(slot->mailer->multi,
+										   slot->easy) == CURLM_OK;
+	restore_signals(&saved);
+	return slot->in_multi;
+}
+
+void
+bs_mail_stop_curl(BsMailSlot *slot)
+{
+	if (!slot->in_multi)
+		return;
+	slot->in_multi = false;
+	(void) curl_multi_remove_handle(slot->mailer->multi, slot->easy);
+}
+
+void
+bs_mail_free_body(BsMailSlot *slot)
+{
+	free(slot->body);
+	slot->body = NULL;
+	if (slot->key_header != NULL)
+	{
+		slot->key_header->next = NULL;	/* the rest is shared */
+		curl_slist_free_all(slot->key_header);
+		slot->key_header = NULL;
+	}
+}
+
+/* ---- a mail's way through a slot ---- */
+
+void
+bs_mail_conclude(BsMailSlot *slot, BsOutcome outcome,
+				 long response_code, const char *error)
+{
+	BsMailResult *result = &slot->result;
+
+	result->outcome = outcome;
+	result->response_code = (int) response_code;
+	bs_mail_text_clean(&slot->text, slot->recipient,
+					   result->reply, sizeof(result->reply));
+	snprintf(result->error, sizeof(result->error), "%s", error);
+}
+
+void
+bs_mail_finish(BsMailSlot *slot)
+{
+	bs_mail_free_body(slot);
+	slot->result.ended_ms = bs_mail_wall_ms();
+	slot->mailer->used_ms = bs_mail_clock_ms();
+	slot->done_number = slot->mailer->done_count++;
+	slot->state = BS_SLOT_DONE;
+}
+
+/* Of the free slots the one whose session was used last, so that others age. */
+static BsMailSlot *
+choose_slot(BsMailer *mailer)
+{
+	BsMailSlot *best = NULL;
+	int			i;
+
+	for (i = 0; i < mailer->slot_count; i++)
+	{
+		BsMailSlot *slot = &mailer->slots[i];
+
+		if (slot->state != BS_SLOT_FREE)
+			continue;
+		if (best == NULL || (slot->smtp.open &&
+							 (!best->smtp.open ||
+							  slot->smtp.used_ms > best->smtp.used_ms)))
+			best = slot;
+	}
+	return best;
+}
+
+/* What goes over the wire, into the slot.  False: see errno. */
+static bool
+build_body(BsMailSlot *slot, const BsMail *mail)
+{
+	errno = 0;
+	slot->handed_over = false;
+	slot->body_len = 0;
+	if (slot->mailer->is_http)
+		slot->body = bs_mime_json(mail, &slot->body_len);
+	else
+	{
+		slot->body = bs_mime_build(mail, &slot->mail_len);
+		if (slot->body != NULL)
+			slot->body = bs_mail_smtp_frame(slot->body, slot->mail_len,
+											&slot->body_len);
+	}
+	return slot->body != NULL;
+}
+
+/*
+ * bs_mailer_submit
+ *		Begin a transfer.
+ *
+ * A mail that can never be one, or an address that would break out of the
+ * envelope, is refused here, with a result like any other.
+ */
+bool
+bs_mailer_submit(BsMailer *mailer, const BsMail *mail, uint64_t tag)
+{
+	BsMailSlot *slot = choose_slot(mailer);
+	const char *reason = "The address is missing.";
+	bool		begun;
+
+	if (slot == NULL)
+		return false;
+	memset(&slot->result, 0, sizeof(slot->result));
+	slot->result.tag = tag;
+	slot->result.retry_after_ms = -1;
+	slot->result.started_ms = bs_mail_wall_ms();
+	slot->deadline_ms = bs_mail_clock_ms() + mailer->timeout_ms;
+	slot->recipient[0] = '\0';
+	bs_mail_text_reset(&slot->text);
+
+	if (mail->to_address == NULL ||
+		!bs_address_check(mail->to_address, strlen(mail->to_address), &reason))
+	{
+		bs_mail_conclude(slot, BS_OUTCOME_REFUSED, 0, reason);
+		bs_mail_finish(slot);
+		return true;
+	}
+	snprintf(slot->recipient, sizeof(slot->recipient), "%s", mail->to_address);
+
+	if (!build_body(slot, mail))
+	{
+		if (errno != EINVAL)
+			return false;
+		bs_mail_conclude(slot, BS_OUTCOME_REFUSED, 0,
+						 "The sender, the reply address or the key is not one.");
+		bs_mail_finish(slot);
+		return true;
+	}
+
+	begun = mailer->is_http ?
+		bs_mail_http_begin(slot, mail->idempotency_key) :
+		bs_mail_smtp_begin(slot);
+	if (!begun)
+		bs_mail_free_body(slot);
+	return begun;
+}
+
+/* ---- the host's side ---- */
+
+int
+bs_mailer_room(const BsMailer *mailer)
+{
+	int			count = 0;
+	int			i;
+
+	for (i = 0; i < mailer->slot_count; i++)
+		count += mailer->slots[i].state == BS_SLOT_FREE;
+	return count;
+}
+
+int
+bs_mailer_busy(const BsMailer *mailer)
+{
+	return mailer->slot_count - bs_mailer_room(mailer);
+}
+
+int
+bs_mailer_fd(const BsMailer *mailer)
+{
+	return mailer->epoll_fd;
+}
+
+/* When a slot must be looked at if nothing happens before, or -1. */
+static int64_t
+slot_due_ms(const BsMailSlot *slot)
+{
+	switch (slot->state)
+	{
+		case BS_SLOT_CURL:
+			return slot->deadline_ms + CURL_GRACE_MS;
+		case BS_SLOT_TALKING:
+			return slot->deadline_ms;
+		case BS_SLOT_DONE:
+			return 0;
+		default:
+			return -1;
+	}
+}
+
+int64_t
+bs_mailer_deadline_ms(BsMailer *mailer)
+{
+	int64_t		due = mailer->curl_due_ms;
+	int64_t		left;
+	int			i;
+
+	for (i = 0; i < mailer->slot_count; i++)
+	{
+		int64_t		slot_due = slot_due_ms(&mailer->slots[i]);
+
+		if (slot_due >= 0 && (due < 0 || slot_due < due))
+			due = slot_due;
+	}
+	if (due < 0)
+		return -1;
+	left = due - bs_mail_clock_ms();
+	return left > 0 ? left : 0;
+}
+
+static void
+run_curl(BsMailer *mailer, curl_socket_t sock, int what)
+{
+	sigset_t	saved;
+	int			running;
+
+	block_signals(&saved);
+	(void) curl_multi_socket_action(mailer->multi, sock, what, &running);
+	restore_signals(&saved);
+}
+
+static void
+run_event(BsMailer *mailer, const struct epoll_event *event)
+{
+	int			what = 0;
+
+	if (!(event->data.u64 & BS_MAIL_CURL_EVENT))
+	{
+		bs_mail_smtp_step(&mailer->slots[event->data.u64]);
+		return;
+	}
+	if (event->events & (EPOLLIN | EPOLLHUP))
+		what |= CURL_CSELECT_IN;
+	if (event->events & EPOLLOUT)
+		what |= CURL_CSELECT_OUT;
+	if (event->events & EPOLLERR)
+		what |= CURL_CSELECT_ERR;
+	run_curl(mailer, (curl_socket_t) (uint32_t) event->data.u64, what);
+}
+
+static void
+collect_from_curl(BsMailer *mailer)
+{
+	CURLMsg    *message;
+	int			left;
+
+	while ((message = curl_multi_info_read(mailer->multi, &left)) != NULL)
+	{
+		CURLcode	code = message->data.result;
+		char	   *slot = NULL;
+
+		if (message->msg != CURLMSG_DONE ||
+			curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE,
+							  &slot) != CURLE_OK)
+			continue;
+		if (mailer->is_http)
+			bs_mail_http_ended((BsMailSlot *) slot, code);
+		else
+			bs_mail_smtp_opened((BsMailSlot *) slot, code);
+	}
+}
+
+static void
+end_overdue(BsMailer *mailer)
+{
+	int64_t		now = bs_mail_clock_ms();
+	int			i;
+
+	for (i = 0; i < mailer->slot_count; i++)
+	{
+		BsMailSlot *slot = &mailer->slots[i];
+
+		if ((slot->state != BS_SLOT_CURL && slot->state != BS_SLOT_TALKING) ||
+			now < slot_due_ms(slot))
+			continue;
+		if (mailer->is_http)
+			bs_mail_http_ended(slot, CURLE_OPERATION_TIMEDOUT);
+		else
+			bs_mail_smtp_expire(slot);
+	}
+}
+
+/*
+ * bs_mailer_run
+ *		Move every transfer as far as it goes without waiting.
+ *
+ * libcurl's timers are asked for once more where one is due at once, as after
+ * a handle was added; what keeps coming is left for the next call.
+ */
+void
+bs_mailer_run(BsMailer *mailer)
+{
+	struct epoll_event events[2 * BS_MAIL_SLOTS_MAX];
+	int			count = epoll_wait(mailer->epoll_fd, events,
+								   2 * BS_MAIL_SLOTS_MAX, 0);
+	int			i;
+
+	for (i = 0; i < count; i++)
+		run_event(mailer, &events[i]);
+	for (i = 0; i < 4 && mailer->curl_due_ms >= 0 &&
+		 mailer->curl_due_ms <= bs_mail_clock_ms(); i++)
+	{
+		mailer->curl_due_ms = -1;
+		run_curl(mailer, CURL_SOCKET_TIMEOUT, 0);
+	}
+	collect_from_curl(mailer);
+	end_overdue(mailer);
+}
+
+bool
+bs_mailer_next(BsMailer *mailer, BsMailResult *result)
+{
+	BsMailSlot *first = NULL;
+	int			i;
+
+	for (i = 0; i < mailer->slot_count; i++)
+	{
+		BsMailSlot *slot = &mailer->slots[i];
+
+		if (slot->state == BS_SLOT_DONE &&
+			(first == NULL || slot->done_number < first->done_number))
+			first = slot;
+	}
+	if (first == NULL)
+		return false;
+	*result = first->result;
+	first->state = BS_SLOT_FREE;
+	return true;
+}
+
+/*
+ * bs_mailer_abort
+ *		End everything under way now.
+ *
+ * Answers that have arrived are taken in first: each is one doubt less.
+ */
+void
+bs_mailer_abort(BsMailer *mailer)
+{
+	int			i;
+
+	bs_mailer_run(mailer);
+	for (i = 0; i < mailer->slot_count; i++)
+	{
+		BsMailSlot *slot = &mailer->slots[i];
+
+		if (slot->state != BS_SLOT_CURL && slot->state != BS_SLOT_TALKING)
+			continue;
+		if (mailer->is_http)
+			bs_mail_http_abort(slot);
+		else
+			bs_mail_smtp_abort(slot);
+	}
+}
+
+/* libcurl closes its idle connections only together with the multi handle. */
+static void
+renew_multi(BsMailer *mailer)
+{
+	CURLM	   *multi = bs_mail_make_multi(mailer);
+
+	if (multi == NULL)
+		return;
+	curl_multi_cleanup(mailer->multi);
+	mailer->multi = multi;
+	mailer->curl_due_ms = -1;
+}
+
+void
+bs_mailer_close_idle(BsMailer *mailer, int64_t idle_ms)
+{
+	int64_t		now = bs_mail_clock_ms();
+	int			i;
+
+	if (mailer->is_http)
+	{
+		if (mailer->used_ms != 0 && now - mailer->used_ms >= idle_ms &&
+			bs_mailer_busy(mailer) == 0)
+		{
+			renew_multi(mailer);
+			mailer->used_ms = 0;
+		}
+		return;
+	}
+	for (i = 0; i < mailer->slot_count; i++)
+	{
+		BsMailSlot *slot = &mailer->slots[i];
+
+		if (slot->smtp.open && slot->state != BS_SLOT_TALKING &&
+			now - slot->smtp.used_ms >= idle_ms)
+			bs_mail_smtp_close(slot);
+	}
+}

@@ -1,0 +1,116 @@
+/*-------------------------------------------------------------------------
+ *
+ * net_mail.h
+ *	  Mail transfer over SMTP or an HTTP mail API, without waiting.
+ *
+ * A mailer has a fixed window of libcurl handles that are reused.  The host
+ * submits while there is room, waits on one descriptor and one deadline by its
+ * own means, calls bs_mailer_run(), and takes the results.  Nothing here blocks,
+ * exits or logs.
+ *
+ * src/net/net_mail.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef BS_NET_MAIL_H
+#define BS_NET_MAIL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "net/net_mime.h"
+#include "net/net_outcome.h"
+
+typedef enum BsMailTls
+{
+	BS_MAIL_TLS_REQUIRED,		/* STARTTLS or no delivery (the default) */
+	BS_MAIL_TLS_OFFERED,		/* STARTTLS where the relay offers it */
+	BS_MAIL_TLS_OFF
+} BsMailTls;
+
+/* Strings are copied by bs_mailer_create(); NULL or "" where absent. */
+typedef struct BsMailerConfig
+{
+	const char *url;			/* smtp://, smtps://, http:// or https:// */
+	const char *user;
+	const char *password;
+	const char *ca_file;		/* NULL: the system's store */
+	const char *from;			/* as BsMail.from: the envelope sender */
+	const char *const *http_headers;	/* NULL-terminated "Name: value" lines */
+	BsMailTls	tls;
+	int			connections;	/* handles in the window, 1 to 64 */
+	int64_t		timeout_ms;		/* of one whole transfer, connection included */
+	int64_t		connect_timeout_ms;
+} BsMailerConfig;
+
+#define BS_MAIL_REPLY_MAX	512
+
+typedef struct BsMailResult
+{
+	uint64_t	tag;			/* as given to bs_mailer_submit() */
+	BsOutcome	outcome;
+	int			response_code;	/* SMTP reply or HTTP status; 0: none came */
+	char		reply[BS_MAIL_REPLY_MAX];	/* the answer's text, cut, valid
+											 * UTF-8, without controls */
+	char		error[256];		/* what the transport said; "" if nothing */
+	int64_t		retry_after_ms; /* of an HTTP answer (RFC 9110, 10.2.3), or -1 */
+	int64_t		started_ms;		/* wall clock, ms since 1970 */
+	int64_t		ended_ms;
+} BsMailResult;
+
+typedef struct BsMailer BsMailer;
+
+/* Once a process, before any thread: curl_global_init().  False: failed. */
+extern bool bs_mailer_global_init(void);
+
+/*
+ * Is this a URL that a mailer takes?  Only the four schemes, a host, no user
+ * information; *reason is a static full sentence.
+ */
+extern bool bs_mailer_check_url(const char *url, const char **reason);
+
+/* NULL and the reason in error where it cannot be made. */
+extern BsMailer *bs_mailer_create(const BsMailerConfig *config,
+								  char *error, size_t error_size);
+
+/* Ends what is under way without a result.  NULL is fine. */
+extern void bs_mailer_destroy(BsMailer *mailer);
+
+/* Free handles: how many bs_mailer_submit() calls would be taken now. */
+extern int	bs_mailer_room(const BsMailer *mailer);
+
+/* Transfers begun and not yet taken by bs_mailer_next(). */
+extern int	bs_mailer_busy(const BsMailer *mailer);
+
+/*
+ * Begins a transfer; the mail is built here, so that nothing of *mail is needed
+ * afterwards.  False where there is no room or no memory: nothing has begun.
+ */
+extern bool bs_mailer_submit(BsMailer *mailer, const BsMail *mail,
+							 uint64_t tag);
+
+/* Readable when there is something to do; the same for the mailer's life. */
+extern int	bs_mailer_fd(const BsMailer *mailer);
+
+/* When bs_mailer_run() wants to be called at the latest, in ms; -1: no hurry. */
+extern int64_t bs_mailer_deadline_ms(BsMailer *mailer);
+
+/* Moves every transfer as far as it goes without waiting. */
+extern void bs_mailer_run(BsMailer *mailer);
+
+/* Takes one result; false where there is none. */
+extern bool bs_mailer_next(BsMailer *mailer, BsMailResult *result);
+
+/*
+ * Ends everything under way now; the results follow from bs_mailer_next():
+ * BS_OUTCOME_IN_DOUBT for what was handed over whole, else BS_OUTCOME_RELEASED.
+ */
+extern void bs_mailer_abort(BsMailer *mailer);
+
+/*
+ * Closes idle connections (a relay dislikes them) when nothing is under way and
+ * none was used for idle_ms.
+ */
+extern void bs_mailer_close_idle(BsMailer *mailer, int64_t idle_ms);
+
+#endif							/* BS_NET_MAIL_H */

@@ -1,0 +1,226 @@
+/*-------------------------------------------------------------------------
+ *
+ * net_mail_http.c
+ *	  One mail as one POST to an HTTP mail API.
+ *
+ * When a kept connection dies under a request, libcurl sends the request again
+ * on a new one by itself, and rewinds the body for it.  The rewind is refused
+ * once the body was handed over: the server may have acted on it, and whether
+ * to send it twice is not for libcurl to decide.
+ *
+ * src/net/net_mail_http.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "net/net_mail_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define ANSWER_MAX				(64 * 1024)
+#define RETRY_AFTER_MAX_MS		INT64_C(86400000)
+
+static size_t
+on_read(char *buffer, size_t size, size_t count, void *arg)
+{
+	BsMailSlot *slot = arg;
+	size_t		len = slot->body_len - slot->body_sent;
+
+	if (len > size * count)
+		len = size * count;
+	memcpy(buffer, slot->body + slot->body_sent, len);
+	slot->body_sent += len;
+	if (slot->body_sent == slot->body_len)
+		slot->handed_over = true;
+	return len;
+}
+
+static int
+on_seek(void *arg, curl_off_t offset, int origin)
+{
+	BsMailSlot *slot = arg;
+
+	if (slot->handed_over || origin != SEEK_SET || offset != 0)
+		return CURL_SEEKFUNC_FAIL;
+	slot->body_sent = 0;
+	return CURL_SEEKFUNC_OK;
+}
+
+/* A body without end is cut off: its status is known, and that is enough. */
+static size_t
+on_answer(char *data, size_t size, size_t count, void *arg)
+{
+	BsMailSlot *slot = arg;
+	size_t		len = size * count;
+
+	bs_mail_text_add(&slot->text, data, len);
+	slot->answer_len += len;
+	return slot->answer_len > ANSWER_MAX ? 0 : len;
+}
+
+/*
+ * bs_mail_http_setup
+ *		The options of an easy handle that stay the same.
+ *
+ * HTTP/1.1 alone: one request a connection is what the window of handles
+ * means, and it is the smaller part of libcurl.
+ */
+CURLcode
+bs_mail_http_setup(BsMailSlot *slot, const BsMailerConfig *config)
+{
+	CURL	   *easy = slot->easy;
+	CURLcode	code = CURLE_OK;
+
+#define SET(option, value) \
+	(code = code != CURLE_OK ? code : curl_easy_setopt(easy, option, value))
+
+	SET(CURLOPT_POST, 1L);
+	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+	SET(CURLOPT_USERAGENT, "birthday_scheduler");
+	SET(CURLOPT_READFUNCTION, on_read);
+	SET(CURLOPT_READDATA, slot);
+	SET(CURLOPT_SEEKFUNCTION, on_seek);
+	SET(CURLOPT_SEEKDATA, slot);
+	SET(CURLOPT_WRITEFUNCTION, on_answer);
+	SET(CURLOPT_WRITEDATA, slot);
+	SET(CURLOPT_MAXAGE_CONN, 60L);
+	SET(CURLOPT_MAXLIFETIME_CONN, 300L);
+	if (config->user != NULL && config->user[0] != '\0')
+		SET(CURLOPT_HTTPAUTH, (long) CURLAUTH_BASIC);
+#undef SET
+	return code;
+}
+
+static bool
+has_header(const BsMailerConfig *config, const char *name)
+{
+	const char *const *header = config->http_headers;
+	size_t		len = strlen(name);
+
+	for (; header != NULL && *header != NULL; header++)
+	{
+		if (strncasecmp(*header, name, len) == 0 && (*header)[len] == ':')
+			return true;
+	}
+	return false;
+}
+
+/*
+ * bs_mail_http_headers
+ *		What all requests have in common.
+ *
+ * "Expect:" without a value keeps libcurl from asking before it sends a large
+ * body, which some servers never answer.
+ */
+struct curl_slist *
+bs_mail_http_headers(const BsMailerConfig *config)
+{
+	const char *const *header = config->http_headers;
+	struct curl_slist *list = curl_slist_append(NULL, "Expect:");
+	struct curl_slist *longer = list;
+
+	if (longer != NULL && !has_header(config, "Content-Type"))
+		longer = curl_slist_append(list, "Content-Type: application/json");
+	for (; header != NULL && *header != NULL && longer != NULL; header++)
+		longer = curl_slist_append(list, *header);
+
+	if (longer == NULL)
+	{
+		curl_slist_free_all(list);
+		return NULL;
+	}
+	return list;
+}
+
+/*
+ * bs_mail_http_begin
+ *		Begin the exchange.
+ *
+ * The request's own header is the head of a list whose tail is shared.
+ */
+bool
+bs_mail_http_begin(BsMailSlot *slot, const char *idempotency_key)
+{
+	char		header[320];
+	int			len;
+	curl_off_t	body_len = (curl_off_t) slot->body_len;
+
+	len = snprintf(header, sizeof(header), "Idempotency-Key: %s",
+				   idempotency_key);
+	if (len < 0 || (size_t) len >= sizeof(header))
+		return false;
+	slot->key_header = curl_slist_append(NULL, header);
+	if (slot->key_header == NULL)
+		return false;
+	slot->key_header->next = slot->mailer->http_headers;
+
+	slot->body_sent = 0;
+	slot->answer_len = 0;
+	if (curl_easy_setopt(slot->easy, CURLOPT_HTTPHEADER,
+						 slot->key_header) != CURLE_OK ||
+		curl_easy_setopt(slot->easy, CURLOPT_POSTFIELDSIZE_LARGE,
+						 body_len) != CURLE_OK ||
+		!bs_mail_start_curl(slot))
+		return false;
+	slot->state = BS_SLOT_CURL;
+	return true;
+}
+
+/* What is known of the exchange goes into the result. */
+static void
+conclude(BsMailSlot *slot, CURLcode code, bool aborted)
+{
+	BsHttpFacts facts = {0};
+	BsOutcome	outcome;
+	long		status = 0;
+	curl_off_t	seconds = 0;
+
+	curl_easy_getinfo(slot->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (status < 200)
+		status = 0;
+	facts.curl_code = (int) code;
+	facts.response_code = status;
+	facts.body_ended = slot->handed_over;
+
+	if (aborted && status == 0 && !slot->handed_over)
+		outcome = BS_OUTCOME_RELEASED;
+	else
+		outcome = bs_outcome_http(&facts);
+	bs_mail_conclude(slot, outcome, status,
+					 aborted ? "ended before an answer came" :
+					 code != CURLE_OK ? bs_mail_curl_error(slot, code) : "");
+
+	if (status != 0 &&
+		curl_easy_getinfo(slot->easy, CURLINFO_RETRY_AFTER,
+						  &seconds) == CURLE_OK && seconds > 0)
+		slot->result.retry_after_ms = seconds < RETRY_AFTER_MAX_MS / 1000 ?
+			(int64_t) seconds * 1000 : RETRY_AFTER_MAX_MS;
+}
+
+/*
+ * bs_mail_http_ended
+ *		libcurl is done with it.
+ */
+void
+bs_mail_http_ended(BsMailSlot *slot, CURLcode code)
+{
+	conclude(slot, code, false);
+	bs_mail_stop_curl(slot);
+	bs_mail_finish(slot);
+}
+
+/*
+ * bs_mail_http_abort
+ *		The host wants an end.
+ *
+ * A status that has come counts, also where its body is still coming in.
+ */
+void
+bs_mail_http_abort(BsMailSlot *slot)
+{
+	conclude(slot, CURLE_ABORTED_BY_CALLBACK, true);
+	bs_mail_stop_curl(slot);
+	bs_mail_finish(slot);
+}

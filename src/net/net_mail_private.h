@@ -1,0 +1,221 @@
+/*-------------------------------------------------------------------------
+ *
+ * net_mail_private.h
+ *	  What the parts of the mailer share: net_mail.c, net_mail_setup.c,
+ *	  net_mail_smtp.c, net_mail_wire.c, net_mail_http.c and net_mail_text.c.
+ *
+ * src/net/net_mail_private.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef BS_NET_MAIL_PRIVATE_H
+#define BS_NET_MAIL_PRIVATE_H
+
+#include <curl/curl.h>
+
+#include "net/net_address.h"
+#include "net/net_mail.h"
+
+/*
+ * PROTOCOLS_STR came with 7.85.  QUICK_EXIT came with 7.87: without it the end
+ * of a transfer waits for a resolver thread that is stuck in getaddrinfo().
+ */
+#if LIBCURL_VERSION_NUM < 0x075700
+#error "libcurl 7.87 or later is needed"
+#endif
+
+/* ---- an answer's text, net_mail_text.c ---- */
+
+#define BS_MAIL_TEXT_RAW	2048
+
+/* The beginning of what the other side said, as it came. */
+typedef struct BsMailText
+{
+	size_t		len;
+	bool		cut;			/* there was more */
+	char		raw[BS_MAIL_TEXT_RAW];
+} BsMailText;
+
+extern void bs_mail_text_reset(BsMailText *text);
+extern void bs_mail_text_add(BsMailText *text, const char *data, size_t len);
+
+/*
+ * As well-formed UTF-8 without controls and outer blanks into out; every
+ * occurrence of the address, in any case and angle brackets included, becomes
+ * "<recipient>".
+ */
+extern void bs_mail_text_clean(const BsMailText *text, const char *address,
+							   char *out, size_t size);
+
+/* ---- slots, net_mail.c ---- */
+
+#define BS_MAIL_SLOTS_MAX	64
+
+/* In an event: of libcurl's socket in the lower half; else of that slot. */
+#define BS_MAIL_CURL_EVENT	(UINT64_C(1) << 32)
+
+typedef enum BsSlotState
+{
+	BS_SLOT_FREE,				/* no mail; an SMTP session may be kept open */
+	BS_SLOT_CURL,				/* libcurl is at work: an SMTP session is
+								 * being opened, or an HTTP exchange is under
+								 * way */
+	BS_SLOT_TALKING,			/* a mail is under way on an open session */
+	BS_SLOT_DONE				/* the result waits for bs_mailer_next() */
+} BsSlotState;
+
+/* The SMTP command whose reply is awaited. */
+typedef enum BsSmtpStep
+{
+	BS_STEP_RSET,				/* only after a mail that was not sent */
+	BS_STEP_MAIL,
+	BS_STEP_RCPT,
+	BS_STEP_DATA,
+	BS_STEP_BODY
+} BsSmtpStep;
+
+#define BS_SMTP_LINE_MAX	1024	/* RFC 5321, 4.5.3.1.5, says 512 */
+
+typedef struct BsSmtpSession
+{
+	bool		open;			/* the socket is ours until closed */
+	bool		pipelining;		/* RFC 2920; as EHLO said, after STARTTLS */
+	bool		size;			/* RFC 1870 */
+	bool		needs_reset;	/* a transaction was begun and not finished */
+	bool		reused;			/* a mail went before this one */
+	int			failures;		/* since the last mail that was taken */
+	int64_t		opened_ms;
+	int64_t		used_ms;
+
+	BsSmtpStep	step;
+	bool		decided;		/* the outcome is known, replies are still due */
+	bool		reply_began;	/* a line of the awaited reply has come */
+	int			reply_lines;
+	size_t		line_len;
+	bool		line_cut;
+	char		line[BS_SMTP_LINE_MAX];
+	const char *sending;		/* what is being sent: "commands" or the body */
+	size_t		sending_len;
+	size_t		sent;
+	char		commands[2 * BS_ADDRESS_MAX + 128];
+} BsSmtpSession;
+
+typedef struct BsMailSlot
+{
+	struct BsMailer *mailer;
+	int			index;
+	CURL	   *easy;
+	bool		in_multi;
+	BsSlotState state;
+	int64_t		deadline_ms;	/* of the transfer under way */
+	uint64_t	done_number;	/* results are given out in this order */
+	BsMailResult result;
+	BsMailText	text;
+	char		curl_error[CURL_ERROR_SIZE];
+	char		recipient[BS_ADDRESS_MAX + 1];
+
+	char	   *body;			/* as it goes over the wire, or the JSON */
+	size_t		body_len;
+	size_t		mail_len;		/* SMTP: before dots were doubled */
+	bool		handed_over;	/* whole; from now on it may be in doubt */
+
+	BsSmtpSession smtp;
+
+	/* HTTP */
+	size_t		body_sent;
+	size_t		answer_len;
+	struct curl_slist *key_header;
+} BsMailSlot;
+
+struct BsMailer
+{
+	bool		is_http;
+	CURLM	   *multi;
+	int			epoll_fd;
+	int64_t		curl_due_ms;	/* when libcurl wants to be called, or -1 */
+	int64_t		timeout_ms;
+	int64_t		connect_timeout_ms;
+	uint64_t	done_count;
+	int64_t		used_ms;		/* the last time that a transfer ended */
+	char		sender[BS_ADDRESS_MAX + 1];
+	struct curl_slist *http_headers;
+	int			slot_count;
+	BsMailSlot *slots;
+};
+
+/* Monotonic and wall clock, in milliseconds. */
+extern int64_t bs_mail_clock_ms(void);
+extern int64_t bs_mail_wall_ms(void);
+
+/*
+ * What the result says: the outcome, the code and text of the answer (0: none),
+ * and what the transport said ("" if nothing).
+ */
+extern void bs_mail_conclude(BsMailSlot *slot, BsOutcome outcome,
+							 long response_code, const char *error);
+
+/* The transfer is over and concluded: what is left is to take the result. */
+extern void bs_mail_finish(BsMailSlot *slot);
+
+/* libcurl's words on a code, those of this transfer where it has some. */
+extern const char *bs_mail_curl_error(const BsMailSlot *slot, CURLcode code);
+
+/* What only a mail under way has. */
+extern void bs_mail_free_body(BsMailSlot *slot);
+
+/* Gives the slot's easy handle to the multi handle, or takes it back. */
+extern bool bs_mail_start_curl(BsMailSlot *slot);
+extern void bs_mail_stop_curl(BsMailSlot *slot);
+
+/* ---- libcurl's options, net_mail_setup.c ---- */
+
+extern CURLM *bs_mail_make_multi(BsMailer *mailer);
+
+/* ---- SMTP, net_mail_smtp.c ---- */
+
+extern CURLcode bs_mail_smtp_setup(BsMailSlot *slot,
+								   const BsMailerConfig *config);
+
+/* The mail is in the slot; begins it on the open session or opens one. */
+extern bool bs_mail_smtp_begin(BsMailSlot *slot);
+
+/* libcurl has opened the session, or could not. */
+extern void bs_mail_smtp_opened(BsMailSlot *slot, CURLcode code);
+
+/* Something may be read or written; also where no mail is under way. */
+extern void bs_mail_smtp_step(BsMailSlot *slot);
+
+/* Time is up; the host wants an end. */
+extern void bs_mail_smtp_expire(BsMailSlot *slot);
+extern void bs_mail_smtp_abort(BsMailSlot *slot);
+
+/* Closes the session, with QUIT where no mail is under way. */
+extern void bs_mail_smtp_close(BsMailSlot *slot);
+
+/* ---- SMTP's forms, net_mail_wire.c ---- */
+
+/* The line's code, and whether its reply ends with it; 0: it is no reply. */
+extern int	bs_smtp_parse_line(const char *line, size_t len, bool *last);
+
+extern bool bs_smtp_offers(const char *line, size_t len, const char *keyword);
+
+/*
+ * Turns a mail of bs_mime_build() into what goes over the wire: dots doubled at
+ * the start of lines, and the final dot (RFC 5321, 4.5.2).  Takes the mail over;
+ * NULL where memory is short.
+ */
+extern char *bs_mail_smtp_frame(char *mail, size_t len, size_t *framed_len);
+
+/* ---- HTTP, net_mail_http.c ---- */
+
+extern CURLcode bs_mail_http_setup(BsMailSlot *slot,
+								   const BsMailerConfig *config);
+
+/* The headers that all requests have; NULL where memory is short. */
+extern struct curl_slist *bs_mail_http_headers(const BsMailerConfig *config);
+
+extern bool bs_mail_http_begin(BsMailSlot *slot, const char *idempotency_key);
+extern void bs_mail_http_ended(BsMailSlot *slot, CURLcode code);
+extern void bs_mail_http_abort(BsMailSlot *slot);
+
+#endif							/* BS_NET_MAIL_PRIVATE_H */

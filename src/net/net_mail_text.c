@@ -1,0 +1,135 @@
+/*-------------------------------------------------------------------------
+ *
+ * net_mail_text.c
+ *	  What the other side said, made fit for a row and a log.
+ *
+ * An answer may hold anything, and relays like to repeat the address, which
+ * must not be kept beyond its own column.
+ *
+ * src/net/net_mail_text.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "net/net_mail_private.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "net/net_utf8.h"
+
+#define RECIPIENT_MARK	"<recipient>"
+
+void
+bs_mail_text_reset(BsMailText *text)
+{
+	text->len = 0;
+	text->cut = false;
+}
+
+void
+bs_mail_text_add(BsMailText *text, const char *data, size_t len)
+{
+	size_t		room = sizeof(text->raw) - text->len;
+
+	if (len > room)
+	{
+		text->cut = true;
+		len = room;
+	}
+	if (len > 0)
+		memcpy(text->raw + text->len, data, len);
+	text->len += len;
+}
+
+typedef struct Output
+{
+	char	   *data;
+	size_t		size;			/* with room for the final NUL */
+	size_t		len;
+	bool		blank;			/* one is owed before the next character */
+	bool		full;
+} Output;
+
+static void
+put(Output *out, const char *bytes, size_t len)
+{
+	size_t		blank = out->blank && out->len > 0;
+
+	if (out->full || out->len + blank + len >= out->size)
+	{
+		out->full = true;
+		return;
+	}
+	if (blank)
+		out->data[out->len++] = ' ';
+	memcpy(out->data + out->len, bytes, len);
+	out->len += len;
+	out->blank = false;
+}
+
+/*
+ * How many octets at "at" are the address, with the angle brackets around it; 0
+ * where it is not there.
+ */
+static size_t
+match_address(const BsMailText *text, size_t at,
+			  const char *address, size_t address_len)
+{
+	size_t		open = at < text->len && text->raw[at] == '<';
+	size_t		end = at + open + address_len;
+
+	if (address_len == 0 || end > text->len ||
+		strncasecmp(text->raw + at + open, address, address_len) != 0)
+		return 0;
+	if (open && end < text->len && text->raw[end] == '>')
+		end++;
+	return end - at;
+}
+
+/*
+ * bs_mail_text_clean
+ *		The text as it may be stored.
+ *
+ * Where the text was cut, the address may have been cut with it: as many octets
+ * as the beginning of one may have are left out.
+ */
+void
+bs_mail_text_clean(const BsMailText *text, const char *address,
+				   char *out, size_t size)
+{
+	size_t		address_len = address != NULL ? strlen(address) : 0;
+	size_t		end = text->len;
+	size_t		at = 0;
+	Output		output = {out, size, 0, false, false};
+
+	if (text->cut)
+		end -= address_len < end ? address_len : end;
+
+	while (at < end && !output.full)
+	{
+		size_t		matched = match_address(text, at, address, address_len);
+		size_t		width;
+		uint32_t	code;
+
+		if (matched > 0)
+		{
+			put(&output, RECIPIENT_MARK, strlen(RECIPIENT_MARK));
+			at += matched;
+			continue;
+		}
+
+		width = bs_utf8_decode(text->raw + at, text->len - at, &code);
+		if (width == 0)
+		{
+			put(&output, BS_UTF8_REPLACEMENT, strlen(BS_UTF8_REPLACEMENT));
+			width = 1;
+		}
+		else if (code == ' ' || bs_utf8_is_control(code) ||
+				 bs_utf8_is_bidi(code))
+			output.blank = true;
+		else
+			put(&output, text->raw + at, width);
+		at += width;
+	}
+	out[output.len] = '\0';
+}

@@ -1,0 +1,105 @@
+/*-------------------------------------------------------------------------
+ *
+ * net_utf8.c
+ *	  Code points in UTF-8 (RFC 3629), and those that are not for headers.
+ *
+ * src/net/net_utf8.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "net/net_utf8.h"
+
+size_t
+bs_utf8_decode(const char *bytes, size_t len, uint32_t *code)
+{
+	const unsigned char *in = (const unsigned char *) bytes;
+	uint32_t	value;
+	uint32_t	least;
+	size_t		width;
+	size_t		i;
+
+	if (len == 0)
+		return 0;
+	if (in[0] < 0x80)
+	{
+		*code = in[0];
+		return 1;
+	}
+	if (in[0] >= 0xC2 && in[0] < 0xE0)
+	{
+		width = 2;
+		least = 0x80;
+		value = in[0] & 0x1F;
+	}
+	else if (in[0] >= 0xE0 && in[0] < 0xF0)
+	{
+		width = 3;
+		least = 0x800;
+		value = in[0] & 0x0F;
+	}
+	else if (in[0] >= 0xF0 && in[0] < 0xF5)
+	{
+		width = 4;
+		least = 0x10000;
+		value = in[0] & 0x07;
+	}
+	else
+		return 0;
+
+	if (len < width)
+		return 0;
+	for (i = 1; i < width; i++)
+	{
+		if ((in[i] & 0xC0) != 0x80)
+			return 0;
+		value = value << 6 | (in[i] & 0x3F);
+	}
+	if (value < least || value > 0x10FFFF ||
+		(value >= 0xD800 && value <= 0xDFFF))
+		return 0;
+	*code = value;
+	return width;
+}
+
+size_t
+bs_utf8_valid(const char *bytes, size_t len)
+{
+	size_t		at = 0;
+
+	while (at < len)
+	{
+		uint32_t	code;
+		size_t		width = bs_utf8_decode(bytes + at, len - at, &code);
+
+		if (width == 0)
+			break;
+		at += width;
+	}
+	return at;
+}
+
+size_t
+bs_utf8_count(const char *bytes, size_t len)
+{
+	size_t		count = 0;
+	size_t		i;
+
+	for (i = 0; i < len; i++)
+		count += ((unsigned char) bytes[i] & 0xC0) != 0x80;
+	return count;
+}
+
+bool
+bs_utf8_is_control(uint32_t code)
+{
+	return code < 0x20 || (code >= 0x7F && code < 0xA0) ||
+		code == 0x2028 || code == 0x2029;
+}
+
+bool
+bs_utf8_is_bidi(uint32_t code)
+{
+	return code == 0x061C || code == 0x200E || code == 0x200F ||
+		(code >= 0x202A && code <= 0x202E) ||
+		(code >= 0x2066 && code <= 0x2069);
+}

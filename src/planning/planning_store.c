@@ -1,0 +1,179 @@
+/*-------------------------------------------------------------------------
+ *
+ * planning_store.c
+ *	  The SQL side of the scheduler.
+ *
+ * Every function opens and ends its transactions itself: a pass is many short
+ * ones, so that it holds no user's lock for long.
+ *
+ * src/planning/planning_store.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "postmaster/interrupt.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "bs_guc.h"
+#include "bs_shmem.h"
+#include "bs_txn.h"
+#include "bs_worker.h"
+#include "planning/planning_store.h"
+
+static BsStatement plan_begin = {
+	.sql = "SELECT p.state::pg_catalog.text, false, 0::int8, 0::int8, 0::int8"
+	"  FROM %s.bs_plan_step(pg_catalog.jsonb_build_object("
+	"       'as_of', pg_catalog.now(),"
+	"       'until', pg_catalog.now() + $1)) AS p (state)",
+	.nargs = 1,
+	.argtypes = {INTERVALOID}
+};
+
+static BsStatement plan_step = {
+	.sql = "SELECT p.state::pg_catalog.text, (p.state -> 'done')::bool,"
+	"       (p.state -> 'planned')::int8, (p.state -> 'changed')::int8,"
+	"       (p.state -> 'skipped')::int8"
+	"  FROM %s.bs_plan_step($1::pg_catalog.jsonb) AS p (state)",
+	.nargs = 1,
+	.argtypes = {TEXTOID}
+};
+
+static BsStatement create_partitions = {
+	.sql = "SELECT %s.bs_create_partitions()"
+};
+
+static BsStatement claim_holders = {
+	.sql = "SELECT %s.bs_claim_holders()"
+};
+
+static BsStatement recover = {
+	.sql = "SELECT recovered, expired, next_lease_end"
+	"  FROM %s.bs_recover($1, $2)",
+	.nargs = 2,
+	.argtypes = {TEXTARRAYOID, BOOLOID}
+};
+
+static int64
+get_int64(int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[0],
+									  SPI_tuptable->tupdesc, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+bool
+bs_planning_pass(BsPlanned *result)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	char	   *state = NULL;
+	bool		done = false;
+
+	while (!done)
+	{
+		Datum		arg;
+		Interval	horizon = {.time = (TimeOffset) bs_horizon_s * USECS_PER_SEC};
+		char	   *next;
+		bool		isnull;
+
+		bs_worker_check_signals();
+		if (ShutdownRequestPending)
+			return false;
+		bs_txn_begin("planning");
+		if (state == NULL)
+		{
+			arg = IntervalPGetDatum(&horizon);
+			bs_txn_execute(&plan_begin, &arg, NULL);
+		}
+		else
+		{
+			arg = CStringGetTextDatum(state);
+			bs_txn_execute(&plan_step, &arg, NULL);
+			pfree(state);
+		}
+		next = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+		state = MemoryContextStrdup(caller, next);
+		done = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+										  SPI_tuptable->tupdesc, 2, &isnull));
+		result->planned = get_int64(3);
+		result->changed = get_int64(4);
+		result->skipped = get_int64(5);
+		bs_txn_commit();
+	}
+	pfree(state);
+	return true;
+}
+
+void
+bs_planning_upkeep(void)
+{
+	bs_txn_begin("making partitions");
+	bs_txn_execute(&create_partitions, NULL, NULL);
+	bs_txn_commit();
+}
+
+static bool
+is_live_here(const char *identity)
+{
+	bool		live = false;
+	int			i;
+
+	LWLockAcquire(bs_shared->lock, LW_SHARED);
+	for (i = 0; i < bs_shared->worker_count; i++)
+		if (bs_shared->workers[i].pid != 0 &&
+			strcmp(bs_shared->workers[i].identity, identity) == 0)
+			live = true;
+	LWLockRelease(bs_shared->lock);
+	return live;
+}
+
+/*
+ * The in-server senders that hold messages and do not run any more.  First
+ * who holds, then who lives: whoever claimed was in shared memory before.
+ */
+static ArrayType *
+find_dead_senders(void)
+{
+	Datum	   *dead;
+	int			count = 0;
+	uint64		i;
+
+	bs_txn_execute(&claim_holders, NULL, NULL);
+	dead = palloc(sizeof(Datum) * (SPI_processed + 1));
+	for (i = 0; i < SPI_processed; i++)
+	{
+		char	   *holder = SPI_getvalue(SPI_tuptable->vals[i],
+										  SPI_tuptable->tupdesc, 1);
+
+		if (strncmp(holder, "server/", 7) == 0 && !is_live_here(holder))
+			dead[count++] = CStringGetTextDatum(holder);
+	}
+	return construct_array(dead, count, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+void
+bs_planning_recover(int64 *recovered, int64 *expired,
+					TimestampTz *next_lease_end)
+{
+	Datum		args[2];
+	Datum		value;
+	bool		isnull;
+
+	bs_txn_begin("recovering messages of lost senders");
+	args[0] = PointerGetDatum(find_dead_senders());
+	args[1] = BoolGetDatum(bs_delivery_guarantee == BS_GUARANTEE_AT_MOST_ONCE);
+	bs_txn_execute(&recover, args, NULL);
+	*recovered = get_int64(1);
+	*expired = get_int64(2);
+	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+						  3, &isnull);
+	*next_lease_end = isnull ? DT_NOEND : DatumGetTimestampTz(value);
+	bs_txn_commit();
+}

@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ *
+ * planning_store.h
+ *	  The SQL side of the scheduler.
+ *
+ * src/planning/planning_store.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef BS_PLANNING_STORE_H
+#define BS_PLANNING_STORE_H
+
+#include "datatype/timestamp.h"
+
+/* What one planning pass came to. */
+typedef struct BsPlanned
+{
+	int64		planned;		/* messages made */
+	int64		changed;		/* messages brought up to date or cancelled */
+	int64		skipped;		/* users whom somebody else was changing */
+} BsPlanned;
+
+/* A whole pass, each step a transaction; false where it was interrupted. */
+extern bool bs_planning_pass(BsPlanned *result);
+
+/* Makes the partitions ahead. */
+extern void bs_planning_upkeep(void);
+
+/*
+ * Puts back what is held by senders that are gone or whose lease ended, expires
+ * what is too late; *next_lease_end is DT_NOEND where nothing is held.
+ */
+extern void bs_planning_recover(int64 *recovered, int64 *expired,
+								TimestampTz *next_lease_end);
+
+#endif							/* BS_PLANNING_STORE_H */

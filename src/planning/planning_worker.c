@@ -1,0 +1,142 @@
+/*-------------------------------------------------------------------------
+ *
+ * planning_worker.c
+ *	  The scheduler: plans ahead, makes partitions, puts back what is lost.
+ *
+ * Its work is SQL alone, so SIGTERM ends it wherever it is; what it had not
+ * committed is done by its successor.
+ *
+ * src/planning/planning_worker.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "bs_guc.h"
+#include "bs_wake.h"
+#include "bs_worker.h"
+#include "planning/planning_store.h"
+
+extern PGDLLEXPORT void bs_planning_worker_main(Datum main_arg);
+
+/*
+ * Takes the wish for a pass, if there is one.
+ */
+static bool
+take_plan_wish(void)
+{
+	bool		wanted;
+
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	wanted = bs_shared->plan_wanted;
+	bs_shared->plan_wanted = false;
+	LWLockRelease(bs_shared->lock);
+	return wanted;
+}
+
+/*
+ * One planning pass; gives when the next one is wanted.
+ *
+ * Users whom somebody was changing are planned by that somebody; if it rolled
+ * back, the next pass has them, and it comes soon.
+ */
+static TimestampTz
+plan(int64 *retry_ms)
+{
+	BsPlanned	result = {0};
+
+	if (!bs_planning_pass(&result))
+		return DT_NOBEGIN;
+	if (result.planned > 0 || result.changed > 0)
+		ereport(LOG,
+				(errmsg("birthday_scheduler planned %lld messages and brought %lld up to date",
+						(long long) result.planned,
+						(long long) result.changed)));
+	bs_planning_upkeep();
+	*retry_ms = result.skipped == 0 ? 250 : Min(*retry_ms * 2, 60000);
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+									   result.skipped == 0 ?
+									   (int64) bs_plan_interval_s * 1000 :
+									   Min(*retry_ms, (int64) bs_plan_interval_s * 1000));
+}
+
+/*
+ * Puts back what is lost; gives when the next lease ends.
+ */
+static TimestampTz
+recover(void)
+{
+	int64		recovered;
+	int64		expired;
+	TimestampTz next_lease_end;
+
+	bs_planning_recover(&recovered, &expired, &next_lease_end);
+	if (recovered > 0)
+		ereport(LOG,
+				(errmsg("birthday_scheduler put back %lld messages that no sender holds any more",
+						(long long) recovered)));
+	if (expired > 0)
+		ereport(WARNING,
+				(errmsg("birthday_scheduler gave up %lld messages that are later than \"birthday_scheduler.max_lateness\"",
+						(long long) expired),
+				 errhint("They are in message_logs with status EXPIRED.")));
+	return next_lease_end;
+}
+
+void
+bs_planning_worker_main(Datum main_arg)
+{
+	TimestampTz next_pass = DT_NOBEGIN;
+	int64		retry_ms = 250;
+	MemoryContext turn_context;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	bs_worker_start(DatumGetInt32(main_arg), "birthday_scheduler scheduler");
+	turn_context = AllocSetContextCreate(TopMemoryContext,
+										 "birthday_scheduler scheduler turn",
+										 ALLOCSET_DEFAULT_SIZES);
+
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz next_turn;
+
+		MemoryContextSwitchTo(turn_context);
+		MemoryContextReset(turn_context);
+		bs_worker_check_signals();
+		if (ShutdownRequestPending)
+			proc_exit(1);
+
+		if (bs_worker_is_ready(false))
+		{
+			/* The wish first: what is committed later makes a new one. */
+			bool		wanted = take_plan_wish();
+
+			next_turn = TimestampTzPlusMilliseconds(now, (int64) bs_lease_s * 1000);
+			if (wanted || now >= next_pass)
+				next_pass = plan(&retry_ms);
+			next_turn = Min(next_turn, next_pass);
+			next_turn = Min(next_turn, recover());
+			/* Never a spin, whatever the rows say. */
+			next_turn = Max(next_turn,
+							TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 50));
+		}
+		else
+		{
+			next_pass = DT_NOBEGIN;
+			next_turn = TimestampTzPlusMilliseconds(now, BS_WORKER_RECHECK_MS);
+		}
+		next_turn = Min(next_turn,
+						TimestampTzPlusMilliseconds(now, 60000));
+		bs_worker_sleep_until(next_turn);
+	}
+}

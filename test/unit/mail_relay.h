@@ -1,0 +1,506 @@
+/*-------------------------------------------------------------------------
+ *
+ * mail_relay.h
+ *	  A mail relay that follows a script, inside the test's own loop.
+ *
+ * No thread and no process: whoever waits for the mailer polls the relay's
+ * sockets as well, so a mailer that blocks is a test that fails.
+ *
+ * test/unit/mail_relay.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef BS_MAIL_RELAY_H
+#define BS_MAIL_RELAY_H
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+/* How a reply begins that is more than text. */
+#define CLOSE		"\1"		/* close after the text */
+#define RESET		"\2"		/* the same with RST */
+#define HANG		"\3"		/* nothing more after the text */
+#define DRIP		"\4"		/* an octet at a time */
+#define FLOOD		"\5"		/* the text, and then without end */
+
+/*
+ * What a relay says in one mail's course.  NULL: the usual.  "next" is for the
+ * following mails on the same connection.
+ */
+typedef struct Script
+{
+	const char *greeting;
+	const char *ehlo;
+	const char *starttls;
+	const char *rset;
+	const char *mail;
+	const char *rcpt;
+	const char *data;
+	const char *body;			/* said once the first octets are there */
+	const char *dot;
+	const char *http;			/* a whole answer; makes it an HTTP server */
+	bool		http_early;		/* said before the request's body is read */
+	bool		deaf;			/* does not read a body until allowed */
+	const struct Script *next;
+} Script;
+
+#define RELAY_CONNECTIONS	128
+#define RELAY_MAILS			256
+
+typedef struct RelayConnection
+{
+	int			in;
+	int			out;			/* the same, but for TLS */
+	const Script *script;
+	bool		in_body;
+	bool		body_said;
+	bool		hangs;
+	bool		floods;
+	bool		ends;			/* close when all is written */
+	bool		resets;
+	bool		drips;
+	int			mails;
+	char	   *input;
+	size_t		input_len;
+	char	   *output;
+	size_t		output_len;
+} RelayConnection;
+
+typedef struct Relay
+{
+	int			listener;
+	int			port;
+	const Script *scripts[RELAY_CONNECTIONS];	/* by connection; the last one
+												 * that is set is kept */
+	bool		plain_ehlo;		/* does not offer PIPELINING and SIZE */
+	bool		may_read;		/* "deaf" connections hear again */
+	int			connected;
+	RelayConnection connections[RELAY_CONNECTIONS];
+	char		log[16384];		/* commands, one a line */
+	int			mails;
+	char	   *mail[RELAY_MAILS];	/* without dots doubled; HTTP: bodies */
+	size_t		mail_len[RELAY_MAILS];
+	char		request[8192];	/* HTTP: the last head */
+	void		(*on_starttls) (RelayConnection *connection);
+} Relay;
+
+static inline int64_t
+now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static inline void
+relay_open(Relay *relay, const Script *script)
+{
+	struct sockaddr_in address = {0};
+	socklen_t	len = sizeof(address);
+
+	memset(relay, 0, sizeof(*relay));
+	relay->scripts[0] = script;
+	relay->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	address.sin_family = AF_INET;
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (bind(relay->listener, (struct sockaddr *) &address, len) != 0 ||
+		listen(relay->listener, RELAY_CONNECTIONS) != 0 ||
+		getsockname(relay->listener, (struct sockaddr *) &address, &len) != 0)
+		perror("# relay");
+	relay->port = ntohs(address.sin_port);
+}
+
+static inline void
+relay_drop(RelayConnection *connection)
+{
+	if (connection->in < 0)
+		return;
+	if (connection->resets)
+	{
+		struct linger linger = {1, 0};
+
+		setsockopt(connection->in, SOL_SOCKET, SO_LINGER,
+				   &linger, sizeof(linger));
+	}
+	if (connection->out != connection->in)
+		close(connection->out);
+	close(connection->in);
+	connection->in = -1;
+	free(connection->input);
+	free(connection->output);
+	connection->input = connection->output = NULL;
+}
+
+static inline void
+relay_close(Relay *relay)
+{
+	int			i;
+
+	for (i = 0; i < relay->connected; i++)
+		relay_drop(&relay->connections[i]);
+	for (i = 0; i < relay->mails; i++)
+		free(relay->mail[i]);
+	close(relay->listener);
+}
+
+/* ---- what it says ---- */
+
+static inline void
+relay_add(char **buffer, size_t *buffer_len, const char *data, size_t len)
+{
+	*buffer = realloc(*buffer, *buffer_len + len + 1);
+	memcpy(*buffer + *buffer_len, data, len);
+	*buffer_len += len;
+	(*buffer)[*buffer_len] = '\0';
+}
+
+static inline void
+relay_say(RelayConnection *connection, const char *text)
+{
+	switch (*text)
+	{
+		case '\1':
+			connection->ends = true;
+			break;
+		case '\2':
+			connection->ends = connection->resets = true;
+			break;
+		case '\3':
+			connection->hangs = true;
+			break;
+		case '\4':
+			connection->drips = true;
+			break;
+		case '\5':
+			connection->floods = true;
+			break;
+		default:
+			text--;
+	}
+	text++;
+	relay_add(&connection->output, &connection->output_len,
+			  text, strlen(text));
+}
+
+static inline void
+relay_write(RelayConnection *connection)
+{
+	static const char flood[1024] = {[0 ... 1023] = 'x'};
+	ssize_t		len = 0;
+
+	if (connection->output_len > 0)
+	{
+		len = write(connection->out, connection->output,
+					connection->drips ? 1 : connection->output_len);
+		if (len > 0)
+		{
+			connection->output_len -= len;
+			memmove(connection->output, connection->output + len,
+					connection->output_len);
+		}
+	}
+	else if (connection->floods)
+		len = write(connection->out, flood, sizeof(flood));
+	if (len < 0 && errno != EAGAIN)
+		relay_drop(connection);
+	else if (connection->output_len == 0 && connection->ends)
+		relay_drop(connection);
+}
+
+/* ---- what it hears ---- */
+
+static inline void
+relay_consume(RelayConnection *connection, size_t len)
+{
+	connection->input_len -= len;
+	memmove(connection->input, connection->input + len,
+			connection->input_len + 1);
+}
+
+static inline void
+relay_keep_mail(Relay *relay, const char *mail, size_t len)
+{
+	if (relay->mails == RELAY_MAILS)
+		return;
+	relay_add(&relay->mail[relay->mails], &relay->mail_len[relay->mails],
+			  mail, len);
+	relay->mails++;
+}
+
+static inline const char *
+relay_reply(const char *scripted, const char *usual)
+{
+	return scripted != NULL ? scripted : usual;
+}
+
+static inline void
+relay_next_script(RelayConnection *connection)
+{
+	connection->mails++;
+	if (connection->script->next != NULL)
+		connection->script = connection->script->next;
+}
+
+static inline void
+relay_command(Relay *relay, RelayConnection *connection, const char *line)
+{
+	const Script *script = connection->script;
+	size_t		used = strlen(relay->log);
+	const char *data;
+
+	snprintf(relay->log + used, sizeof(relay->log) - used, "%s\n", line);
+	if (strncmp(line, "EHLO", 4) == 0)
+		relay_say(connection, relay_reply(script->ehlo, relay->plain_ehlo ?
+										  "250 relay.test\r\n" :
+										  "250-relay.test\r\n"
+										  "250-PIPELINING\r\n"
+										  "250 SIZE 100000000\r\n"));
+	else if (strcmp(line, "STARTTLS") == 0)
+	{
+		relay_say(connection, relay_reply(script->starttls, "220 go\r\n"));
+		relay_write(connection);
+		if (relay->on_starttls != NULL)
+			relay->on_starttls(connection);
+	}
+	else if (strncmp(line, "MAIL", 4) == 0)
+		relay_say(connection, relay_reply(script->mail, "250 sender\r\n"));
+	else if (strncmp(line, "RCPT", 4) == 0)
+		relay_say(connection, relay_reply(script->rcpt, "250 to\r\n"));
+	else if (strcmp(line, "DATA") == 0)
+	{
+		/* Without a recipient the usual is what most relays say. */
+		data = relay_reply(script->data,
+						   script->rcpt != NULL && strchr("45", *script->rcpt) ?
+						   "554 no valid recipients\r\n" : "354 go on\r\n");
+		connection->in_body = strncmp(data, "354", 3) == 0;
+		connection->body_said = false;
+		relay_say(connection, data);
+		if (!connection->in_body)
+			relay_next_script(connection);
+	}
+	else if (strcmp(line, "RSET") == 0)
+		relay_say(connection, relay_reply(script->rset, "250 reset\r\n"));
+	else if (strcmp(line, "QUIT") == 0)
+		relay_say(connection, CLOSE "221 bye\r\n");
+	else
+		relay_say(connection, "502 what?\r\n");
+}
+
+/* The message without the dots that were doubled for the way. */
+static inline void
+relay_take_mail(Relay *relay, RelayConnection *connection, size_t len)
+{
+	char	   *mail = malloc(len + 1);
+	size_t		from;
+	size_t		to = 0;
+
+	for (from = 0; from < len; from++)
+	{
+		if (connection->input[from] == '.' &&
+			(from == 0 || connection->input[from - 1] == '\n'))
+			from++;
+		mail[to++] = connection->input[from];
+	}
+	relay_keep_mail(relay, mail, to);
+	free(mail);
+}
+
+static inline bool
+relay_hear_body(Relay *relay, RelayConnection *connection)
+{
+	const Script *script = connection->script;
+	char	   *end;
+
+	if (!connection->body_said && script->body != NULL &&
+		connection->input_len > 0)
+	{
+		connection->body_said = true;
+		relay_say(connection, script->body);
+		return true;
+	}
+	end = memmem(connection->input, connection->input_len, "\r\n.\r\n", 5);
+	if (end == NULL)
+		return false;
+	relay_take_mail(relay, connection, end + 2 - connection->input);
+	relay_consume(connection, end + 5 - connection->input);
+	connection->in_body = false;
+	relay_say(connection, relay_reply(script->dot, "250 taken\r\n"));
+	relay_next_script(connection);
+	return true;
+}
+
+static inline bool
+relay_hear_request(Relay *relay, RelayConnection *connection)
+{
+	char	   *head = memmem(connection->input, connection->input_len,
+							  "\r\n\r\n", 4);
+	char	   *length;
+	size_t		head_len;
+	size_t		body_len;
+
+	if (head == NULL)
+		return false;
+	head_len = head + 4 - connection->input;
+	snprintf(relay->request, sizeof(relay->request), "%.*s",
+			 (int) head_len, connection->input);
+	length = strcasestr(relay->request, "\r\nContent-Length:");
+	body_len = length != NULL ? strtoul(length + 17, NULL, 10) : 0;
+	if (connection->input_len < head_len + body_len &&
+		!connection->script->http_early)
+		return false;
+	if (connection->input_len < head_len + body_len)
+		body_len = connection->input_len - head_len;
+	else
+		relay_keep_mail(relay, connection->input + head_len, body_len);
+	relay_consume(connection, head_len + body_len);
+	relay_say(connection, connection->script->http);
+	relay_next_script(connection);
+	return true;
+}
+
+static inline bool
+relay_hear_line(Relay *relay, RelayConnection *connection)
+{
+	char	   *end = memmem(connection->input, connection->input_len,
+							 "\r\n", 2);
+	char		line[2048];
+
+	if (end == NULL)
+		return false;
+	snprintf(line, sizeof(line), "%.*s",
+			 (int) (end - connection->input), connection->input);
+	relay_consume(connection, end + 2 - connection->input);
+	relay_command(relay, connection, line);
+	return true;
+}
+
+static inline void
+relay_hear(Relay *relay, RelayConnection *connection)
+{
+	bool		more = true;
+
+	while (more && connection->in >= 0 && connection->input != NULL &&
+		   !connection->hangs && !connection->ends)
+	{
+		if (connection->script->http != NULL)
+			more = relay_hear_request(relay, connection);
+		else if (connection->in_body)
+			more = relay_hear_body(relay, connection);
+		else
+			more = relay_hear_line(relay, connection);
+	}
+}
+
+static inline void
+relay_read(Relay *relay, RelayConnection *connection)
+{
+	char		buffer[65536];
+	ssize_t		len = read(connection->in, buffer, sizeof(buffer));
+
+	if (len > 0)
+		relay_add(&connection->input, &connection->input_len, buffer, len);
+	else if (len == 0 || errno != EAGAIN)
+	{
+		relay_drop(connection);
+		return;
+	}
+	relay_hear(relay, connection);
+}
+
+/* ---- its part of the loop ---- */
+
+static inline RelayConnection *
+relay_add_connection(Relay *relay, int in, int out)
+{
+	RelayConnection *connection = &relay->connections[relay->connected];
+	int			script = relay->connected;
+
+	memset(connection, 0, sizeof(*connection));
+	while (script > 0 && relay->scripts[script] == NULL)
+		script--;
+	connection->script = relay->scripts[script];
+	connection->in = in;
+	connection->out = out;
+	relay->connected++;
+	return connection;
+}
+
+static inline void
+relay_accept(Relay *relay)
+{
+	int			sock = accept4(relay->listener, NULL, NULL, SOCK_NONBLOCK);
+	RelayConnection *connection;
+
+	if (sock < 0 || relay->connected == RELAY_CONNECTIONS)
+		return;
+	connection = relay_add_connection(relay, sock, sock);
+	if (connection->script->http == NULL)
+		relay_say(connection, relay_reply(connection->script->greeting,
+										  "220 relay.test\r\n"));
+}
+
+/* What there is to wait for; at most RELAY_CONNECTIONS + 1 entries. */
+static inline int
+relay_poll(Relay *relay, struct pollfd *fds)
+{
+	int			count = 1;
+	int			i;
+
+	fds[0].fd = relay->listener;
+	fds[0].events = POLLIN;
+	for (i = 0; i < relay->connected; i++)
+	{
+		RelayConnection *connection = &relay->connections[i];
+		bool		deaf = connection->script->deaf && connection->in_body &&
+			!relay->may_read;
+
+		if (connection->in < 0)
+			continue;
+		fds[count].fd = connection->in;
+		fds[count].events = deaf ? 0 : POLLIN;
+		if (connection->in == connection->out &&
+			(connection->output_len > 0 || connection->floods))
+			fds[count].events |= POLLOUT;
+		count++;
+	}
+	return count;
+}
+
+static inline void
+relay_serve(Relay *relay, const struct pollfd *fds, int count)
+{
+	int			i;
+	int			connection;
+
+	for (i = 1; i < count; i++)
+	{
+		for (connection = 0; connection < relay->connected; connection++)
+		{
+			RelayConnection *c = &relay->connections[connection];
+
+			if (c->in != fds[i].fd)
+				continue;
+			if (fds[i].revents & (POLLIN | POLLHUP | POLLERR))
+				relay_read(relay, c);
+			if (c->in >= 0 && (c->output_len > 0 || c->ends || c->floods))
+				relay_write(c);
+			break;
+		}
+	}
+	if (fds[0].revents & POLLIN)
+		relay_accept(relay);
+}
+
+#endif							/* BS_MAIL_RELAY_H */

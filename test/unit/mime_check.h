@@ -1,0 +1,904 @@
+/*-------------------------------------------------------------------------
+ *
+ * mime_check.h
+ *	  A second reader of what bs_mime_build() and bs_mime_json() write.
+ *
+ * Shares no code with the writer, is slow and strict, and compares what it has
+ * read with the BsMail that went in.  The unit tests and the fuzzer use it.
+ * Every function that answers with a string gives NULL where all is well, and
+ * what is wrong otherwise.
+ *
+ * test/unit/mime_check.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef BS_MIME_CHECK_H
+#define BS_MIME_CHECK_H
+
+#include <ctype.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "net/net_mime.h"
+
+/* A string of the reader's own; freed by whoever got it. */
+typedef struct CheckText
+{
+	char	   *data;
+	size_t		len;
+} CheckText;
+
+/* What is allocated for a text of this length: a power of two. */
+static inline size_t
+check_size(size_t len)
+{
+	size_t		size = 32;
+
+	while (size <= len)
+		size *= 2;
+	return size;
+}
+
+static inline void
+check_put(CheckText *text, const void *bytes, size_t len)
+{
+	size_t		size = check_size(text->len + len);
+
+	if (text->data == NULL || size != check_size(text->len))
+		text->data = realloc(text->data, size);
+	if (text->data == NULL)
+		exit(99);
+	if (len > 0)
+		memcpy(text->data + text->len, bytes, len);
+	text->len += len;
+	text->data[text->len] = '\0';
+}
+
+/* Where the octets are in others, or NULL: memmem() by hand. */
+static inline const char *
+check_find(const char *in, size_t len, const char *what)
+{
+	size_t		width = strlen(what);
+
+	for (; len >= width; in++, len--)
+	{
+		if (memcmp(in, what, width) == 0)
+			return in;
+	}
+	return NULL;
+}
+
+static inline bool
+check_equal(const CheckText *a, const CheckText *b)
+{
+	return a->len == b->len && (a->len == 0 ||
+								memcmp(a->data, b->data, a->len) == 0);
+}
+
+/* Code point to UTF-8, straight from the table of RFC 3629, section 3. */
+static inline size_t
+check_encode_utf8(uint32_t code, unsigned char *to)
+{
+	if (code < 0x80)
+	{
+		to[0] = (unsigned char) code;
+		return 1;
+	}
+	if (code < 0x800)
+	{
+		to[0] = (unsigned char) (0xC0 | code >> 6);
+		to[1] = (unsigned char) (0x80 | (code & 0x3F));
+		return 2;
+	}
+	if (code < 0x10000)
+	{
+		if (code >= 0xD800 && code < 0xE000)
+			return 0;
+		to[0] = (unsigned char) (0xE0 | code >> 12);
+		to[1] = (unsigned char) (0x80 | (code >> 6 & 0x3F));
+		to[2] = (unsigned char) (0x80 | (code & 0x3F));
+		return 3;
+	}
+	if (code > 0x10FFFF)
+		return 0;
+	to[0] = (unsigned char) (0xF0 | code >> 18);
+	to[1] = (unsigned char) (0x80 | (code >> 12 & 0x3F));
+	to[2] = (unsigned char) (0x80 | (code >> 6 & 0x3F));
+	to[3] = (unsigned char) (0x80 | (code & 0x3F));
+	return 4;
+}
+
+/*
+ * check_decode_utf8
+ *		Decodes by encoding again: what does not come back is not UTF-8.
+ */
+static inline size_t
+check_decode_utf8(const char *bytes, size_t len, uint32_t *code)
+{
+	const unsigned char *in = (const unsigned char *) bytes;
+	static const unsigned char masks[5] = {0, 0x7F, 0x1F, 0x0F, 0x07};
+	size_t		width;
+
+	for (width = 1; width <= 4 && width <= len; width++)
+	{
+		unsigned char again[4];
+		uint32_t	value = in[0] & masks[width];
+		size_t		i;
+
+		for (i = 1; i < width; i++)
+			value = value << 6 | (in[i] & 0x3F);
+		if (check_encode_utf8(value, again) == width &&
+			memcmp(again, in, width) == 0)
+		{
+			*code = value;
+			return width;
+		}
+	}
+	return 0;
+}
+
+static inline bool
+check_is_control(uint32_t code)
+{
+	return code <= 0x1F || code == 0x7F || (code >= 0x80 && code <= 0x9F) ||
+		code == 0x2028 || code == 0x2029;
+}
+
+static inline bool
+check_is_utf8(const char *bytes, size_t len)
+{
+	uint32_t	code;
+	size_t		width;
+
+	for (; len > 0; bytes += width, len -= width)
+	{
+		width = check_decode_utf8(bytes, len, &code);
+		if (width == 0)
+			return false;
+	}
+	return true;
+}
+
+/* What a reader must see of a subject or, with "name", of a display name. */
+static inline CheckText
+check_clean(const char *text, bool name)
+{
+	static const uint32_t bidi[] = {
+		0x061C, 0x200E, 0x200F, 0x202A, 0x202B, 0x202C, 0x202D, 0x202E,
+		0x2066, 0x2067, 0x2068, 0x2069
+	};
+	CheckText	out = {NULL, 0};
+	size_t		len = text == NULL ? 0 : strlen(text);
+	bool		in_run = false;
+	size_t		skip = 0;
+	size_t		i = 0;
+
+	check_put(&out, "", 0);
+	while (i < len)
+	{
+		uint32_t	code;
+		size_t		width = check_decode_utf8(text + i, len - i, &code);
+		bool		dropped = false;
+		size_t		j;
+
+		if (width == 0)
+		{
+			check_put(&out, "\xEF\xBF\xBD", 3);
+			in_run = false;
+			i++;
+			continue;
+		}
+		for (j = 0; j < sizeof(bidi) / sizeof(bidi[0]); j++)
+			dropped = dropped || (name && code == bidi[j]);
+		if (check_is_control(code))
+		{
+			if (!in_run)
+				check_put(&out, " ", 1);
+			in_run = true;
+		}
+		else if (!dropped)
+		{
+			check_put(&out, text + i, width);
+			in_run = false;
+		}
+		i += width;
+	}
+	while (out.len > 0 && out.data[out.len - 1] == ' ')
+		out.data[--out.len] = '\0';
+	while (skip < out.len && out.data[skip] == ' ')
+		skip++;
+	memmove(out.data, out.data + skip, out.len - skip + 1);
+	out.len -= skip;
+	return out;
+}
+
+/* The text with LF and CRLF as CRLF. */
+static inline CheckText
+check_canonical(const char *text)
+{
+	CheckText	out = {NULL, 0};
+	size_t		i;
+
+	check_put(&out, "", 0);
+	for (i = 0; text != NULL && text[i] != '\0'; i++)
+	{
+		if (text[i] == '\n' && (i == 0 || text[i - 1] != '\r'))
+			check_put(&out, "\r", 1);
+		check_put(&out, text + i, 1);
+	}
+	return out;
+}
+
+static inline int
+check_base64_digit(char c)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const char *at = c == '\0' ? NULL : strchr(digits, c);
+
+	return at == NULL ? -1 : (int) (at - digits);
+}
+
+/* Whole quads without anything between them; padding only at the end. */
+static inline const char *
+check_base64_quads(const char *from, size_t len, CheckText *out)
+{
+	size_t		i;
+
+	if (len % 4 != 0)
+		return "base64 that is not made of quads";
+	for (i = 0; i < len; i += 4)
+	{
+		int			a = check_base64_digit(from[i]);
+		int			b = check_base64_digit(from[i + 1]);
+		int			c = check_base64_digit(from[i + 2]);
+		int			d = check_base64_digit(from[i + 3]);
+		bool		final = i + 4 == len;
+		unsigned char bytes[3];
+
+		if (a < 0 || b < 0 ||
+			(c < 0 && !(final && from[i + 2] == '=' && from[i + 3] == '=')) ||
+			(d < 0 && !(final && from[i + 3] == '=')))
+			return "a character that is not base64";
+		bytes[0] = (unsigned char) (a << 2 | b >> 4);
+		bytes[1] = (unsigned char) ((b & 0x0F) << 4 | (c < 0 ? 0 : c >> 2));
+		bytes[2] = (unsigned char) (c < 0 || d < 0 ? 0 : (c & 0x03) << 6 | d);
+		check_put(out, bytes, c < 0 ? 1 : d < 0 ? 2 : 3);
+	}
+	return NULL;
+}
+
+/* The lines of a body in base64. */
+static inline const char *
+check_read_base64(const char *body, size_t len, CheckText *out)
+{
+	CheckText	quads = {NULL, 0};
+	const char *wrong;
+	size_t		i = 0;
+
+	check_put(&quads, "", 0);
+	while (i < len)
+	{
+		const char *end = strstr(body + i, "\r\n");
+		size_t		line = end == NULL || end > body + len ?
+			len - i : (size_t) (end - body) - i;
+
+		if (line == 0 || line > 76)
+		{
+			free(quads.data);
+			return "a line of base64 that is empty or longer than 76";
+		}
+		check_put(&quads, body + i, line);
+		i += line + 2;
+	}
+	wrong = check_base64_quads(quads.data, quads.len, out);
+	free(quads.data);
+	return wrong;
+}
+
+static inline int
+check_hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* The lines of a body in quoted-printable. */
+static inline const char *
+check_read_qp(const char *body, size_t len, CheckText *out)
+{
+	size_t		line = 0;
+	size_t		i = 0;
+
+	while (i < len)
+	{
+		char		c = body[i];
+
+		if (c == '\r')
+		{
+			if (i > 0 && (body[i - 1] == ' ' || body[i - 1] == '\t'))
+				return "a blank at the end of a line";
+			check_put(out, "\r\n", 2);
+			i += 2;
+			line = 0;
+			continue;
+		}
+		if (line == 0 && len - i >= 5 && memcmp(body + i, "From ", 5) == 0)
+			return "a line that begins with \"From \"";
+		if (c == '=' && i + 2 < len && body[i + 1] == '\r')
+		{
+			if (line + 1 > 76)
+				return "a soft break behind column 76";
+			i += 3;
+			line = 0;
+			continue;
+		}
+		if (c == '=')
+		{
+			int			high = i + 2 < len ? check_hex_digit(body[i + 1]) : -1;
+			int			low = i + 2 < len ? check_hex_digit(body[i + 2]) : -1;
+			char		byte = (char) (high * 16 + low);
+
+			if (high < 0 || low < 0)
+				return "\"=\" without two hexadecimal digits";
+			check_put(out, &byte, 1);
+			i += 3;
+			line += 3;
+		}
+		else
+		{
+			if ((c < 0x20 && c != '\t') || c > 0x7E)
+				return "an octet that should have been encoded";
+			check_put(out, &c, 1);
+			i++;
+			line++;
+		}
+		if (line > 76)
+			return "a line longer than 76";
+	}
+	if (len > 0 && (body[len - 1] == ' ' || body[len - 1] == '\t'))
+		return "a blank at the end of the body";
+	return NULL;
+}
+
+/* Header fields: unfolded values, in the order of the mail. */
+typedef struct CheckField
+{
+	CheckText	name;
+	CheckText	value;
+} CheckField;
+
+typedef struct CheckFields
+{
+	CheckField	fields[32];
+	size_t		count;
+} CheckFields;
+
+static inline void
+check_free_fields(CheckFields *fields)
+{
+	size_t		i;
+
+	for (i = 0; i < fields->count; i++)
+	{
+		free(fields->fields[i].name.data);
+		free(fields->fields[i].value.data);
+	}
+	fields->count = 0;
+}
+
+static inline const char *
+check_field(const CheckFields *fields, const char *name)
+{
+	size_t		i;
+
+	for (i = 0; i < fields->count; i++)
+	{
+		if (strcmp(fields->fields[i].name.data, name) == 0)
+			return fields->fields[i].value.data;
+	}
+	return NULL;
+}
+
+/* Reads header lines up to and including the empty one. */
+static inline const char *
+check_read_fields(const char **at, const char *end, CheckFields *fields)
+{
+	fields->count = 0;
+	for (;;)
+	{
+		const char *line = *at;
+		const char *line_end = strstr(line, "\r\n");
+		size_t		len;
+		bool		has_word;
+
+		if (line_end == NULL || line_end > end)
+			return "a header without an end";
+		len = (size_t) (line_end - line);
+		*at = line_end + 2;
+		if (len == 0)
+			return NULL;
+		has_word = strncmp(line, "List-", 5) != 0 &&
+			check_find(line, len, "=?UTF-8?B?") != NULL;
+		if (len > 998)
+			return "a header line longer than 998";
+		if (has_word && len > 76)
+			return "a line with an encoded word longer than 76";
+		if (line[0] == ' ')
+		{
+			CheckText  *value;
+
+			if (fields->count == 0)
+				return "a header that begins with a continuation";
+			if (strspn(line, " ") == len)
+				return "a folded line of blanks alone";
+			value = &fields->fields[fields->count - 1].value;
+			check_put(value, line, len);
+		}
+		else
+		{
+			const char *colon = memchr(line, ':', len);
+			CheckField *field;
+			size_t		skip;
+
+			if (colon == NULL || colon == line)
+				return "a header line without a name";
+			if (fields->count == 32)
+				return "too many headers";
+			field = &fields->fields[fields->count++];
+			memset(field, 0, sizeof(*field));
+			check_put(&field->name, line, (size_t) (colon - line));
+			skip = (size_t) (colon - line) + 1;
+			if (skip < len && line[skip] == ' ')
+				skip++;
+			check_put(&field->value, line + skip, len - skip);
+		}
+	}
+}
+
+/* A value made of encoded words alone, or plain text without any. */
+static inline const char *
+check_read_words(const char *value, size_t len, CheckText *out)
+{
+	size_t		i = 0;
+
+	check_put(out, "", 0);
+	if (check_find(value, len, "=?") == NULL)
+	{
+		check_put(out, value, len);
+		return NULL;
+	}
+	while (i < len)
+	{
+		const char *word = value + i;
+		const char *end;
+		size_t		before = out->len;
+		const char *wrong;
+
+		if (len - i < 12 || memcmp(word, "=?UTF-8?B?", 10) != 0)
+			return "something that is no encoded word between encoded words";
+		end = check_find(word + 10, len - i - 10, "?=");
+		if (end == NULL)
+			return "an encoded word without an end";
+		if (end + 2 - word > 75)
+			return "an encoded word longer than 75";
+		wrong = check_base64_quads(word + 10, (size_t) (end - word) - 10, out);
+		if (wrong != NULL)
+			return wrong;
+		if (!check_is_utf8(out->data + before, out->len - before))
+			return "an encoded word that splits a character";
+		i = (size_t) (end + 2 - value);
+		if (i < len && value[i++] != ' ')
+			return "encoded words that are not separated";
+	}
+	return NULL;
+}
+
+/* A mailbox must have this name and this address. */
+static inline const char *
+check_mailbox(const char *value, const char *name, const char *address)
+{
+	CheckText	wanted = check_clean(name, true);
+	CheckText	got = {NULL, 0};
+	CheckText	tail = {NULL, 0};
+	const char *wrong = NULL;
+	size_t		len;
+
+	check_put(&tail, wanted.len > 0 ? " <" : "", wanted.len > 0 ? 2 : 0);
+	check_put(&tail, address, strlen(address));
+	check_put(&tail, ">", wanted.len > 0 ? 1 : 0);
+	len = value == NULL ? 0 : strlen(value);
+	if (len < tail.len || strcmp(value + len - tail.len, tail.data) != 0)
+		wrong = "a mailbox with another address";
+	else
+	{
+		len -= tail.len;
+		if (len > 0 && value[0] == '"')
+		{
+			size_t		i;
+
+			for (i = 1; i + 1 < len; i++)
+			{
+				if (value[i] == '"')
+					wrong = "a quote within a quoted string";
+				if (value[i] == '\\')
+					i++;
+				check_put(&got, value + i, 1);
+			}
+			if (value[len - 1] != '"' || i + 1 != len)
+				wrong = "a quoted string that is not closed";
+		}
+		else
+		{
+			if (check_find(value, len, "=?") == NULL &&
+				strcspn(value, "\"(),.:;<>@[\\]") < len)
+				wrong = "a name that should have been quoted";
+			if (wrong == NULL)
+				wrong = check_read_words(value, len, &got);
+		}
+		if (wrong == NULL && !check_equal(&wanted, &got))
+			wrong = "a mailbox with another name";
+	}
+	free(wanted.data);
+	free(got.data);
+	free(tail.data);
+	return wrong;
+}
+
+/* A part's header fields have been read; its body must decode to the text. */
+static inline const char *
+check_part(const CheckFields *fields, const char *type, const char *body,
+		   size_t len, bool last, const char *text)
+{
+	const char *content_type = check_field(fields, "Content-Type");
+	const char *encoding = check_field(fields, "Content-Transfer-Encoding");
+	CheckText	wanted = check_canonical(text);
+	CheckText	got = {NULL, 0};
+	const char *wrong = NULL;
+	char		wanted_type[64];
+
+	snprintf(wanted_type, sizeof(wanted_type), "text/%s; charset=utf-8", type);
+	if (content_type == NULL || strcmp(content_type, wanted_type) != 0)
+		wrong = "a part of another type";
+	else if (encoding != NULL && strcmp(encoding, "quoted-printable") == 0)
+		wrong = check_read_qp(body, len, &got);
+	else if (encoding != NULL && strcmp(encoding, "base64") == 0)
+	{
+		if (last && len >= 2)
+			len -= 2;
+		wrong = check_read_base64(body, len, &got);
+	}
+	else
+		wrong = "a part without an encoding";
+	if (wrong == NULL && !check_equal(&wanted, &got))
+		wrong = "a part that decodes to something else";
+	free(wanted.data);
+	free(got.data);
+	return wrong;
+}
+
+static inline const char *
+check_multipart(const char *content_type, const char *body, size_t len,
+				const BsMail *mail)
+{
+	static const char start[] = "multipart/alternative; boundary=\"";
+	const char *texts[2];
+	static const char *const types[2] = {"plain", "html"};
+	const char *end = body + len;
+	const char *at = body;
+	char		boundary[128];
+	char		delimiter[160];
+	size_t		i;
+
+	texts[0] = mail->text;
+	texts[1] = mail->html;
+	if (strncmp(content_type, start, sizeof(start) - 1) != 0 ||
+		strlen(content_type) > 100)
+		return "another content type";
+	snprintf(boundary, sizeof(boundary), "%s",
+			 content_type + sizeof(start) - 1);
+	if (strlen(boundary) < 3 || boundary[strlen(boundary) - 1] != '"')
+		return "a boundary without quotes";
+	boundary[strlen(boundary) - 1] = '\0';
+	if (strstr(boundary, "=_") == NULL || strlen(boundary) > 70)
+		return "a boundary that could be in a body";
+	snprintf(delimiter, sizeof(delimiter), "--%s\r\n", boundary);
+	if (strncmp(at, delimiter, strlen(delimiter)) != 0)
+		return "a multipart that does not begin with its boundary";
+	at += strlen(delimiter);
+
+	for (i = 0; i < 2; i++)
+	{
+		CheckFields fields;
+		const char *next;
+		const char *wrong = check_read_fields(&at, end, &fields);
+
+		snprintf(delimiter, sizeof(delimiter), "\r\n--%s%s\r\n", boundary,
+				 i == 0 ? "" : "--");
+		next = strstr(at, delimiter);
+		/* A part without a body: its empty line is also the delimiter's. */
+		if (wrong == NULL && next == NULL)
+			wrong = "a part without an end";
+		if (wrong == NULL && fields.count != 2)
+			wrong = "a part with other headers";
+		if (wrong == NULL)
+			wrong = check_part(&fields, types[i], at, (size_t) (next - at),
+							   false, texts[i]);
+		check_free_fields(&fields);
+		if (wrong != NULL)
+			return wrong;
+		at = next + strlen(delimiter);
+	}
+	return at == end ? NULL : "something behind the last boundary";
+}
+
+/* Which headers there are, each once, and none beside them. */
+static inline const char *
+check_names(const CheckFields *fields, const BsMail *mail)
+{
+	static const char *const always[] = {
+		"Date", "From", "To", "Subject", "Message-ID", "Auto-Submitted",
+		"MIME-Version", "Content-Type"
+	};
+	static const char *const sometimes[] = {
+		"Reply-To", "List-Unsubscribe", "List-Unsubscribe-Post",
+		"Content-Transfer-Encoding"
+	};
+	bool		html = mail->html != NULL && mail->html[0] != '\0';
+	bool		reply = mail->reply_to != NULL && mail->reply_to[0] != '\0';
+	size_t		known = 0;
+	size_t		i;
+	size_t		j;
+
+	for (i = 0; i < 8; i++)
+	{
+		size_t		found = 0;
+
+		for (j = 0; j < fields->count; j++)
+			found += strcmp(fields->fields[j].name.data, always[i]) == 0;
+		if (found != 1)
+			return "a header that is not there exactly once";
+		known++;
+	}
+	for (i = 0; i < 4; i++)
+	{
+		size_t		found = 0;
+
+		for (j = 0; j < fields->count; j++)
+			found += strcmp(fields->fields[j].name.data, sometimes[i]) == 0;
+		if (found > 1)
+			return "a header that is there twice";
+		known += found;
+	}
+	if (known != fields->count)
+		return "a header that nobody asked for";
+	if ((check_field(fields, "Reply-To") != NULL) != reply)
+		return "Reply-To where it was not asked for, or the reverse";
+	if ((check_field(fields, "Content-Transfer-Encoding") != NULL) == html)
+		return "Content-Transfer-Encoding of a multipart, or of no part";
+	if (mail->list_unsubscribe == NULL &&
+		check_field(fields, "List-Unsubscribe") != NULL)
+		return "List-Unsubscribe out of nothing";
+	if (check_field(fields, "List-Unsubscribe") == NULL &&
+		check_field(fields, "List-Unsubscribe-Post") != NULL)
+		return "List-Unsubscribe-Post alone";
+	return NULL;
+}
+
+/*
+ * mime_check
+ *		What is wrong with the octets as a writing of this mail?
+ */
+static inline const char *
+mime_check(const BsMail *mail, const char *out, size_t len)
+{
+	const char *end = out + len;
+	const char *at = out;
+	CheckFields fields = {.count = 0};
+	char		name[BS_MIME_NAME_MAX + 1];
+	char		address[256];
+	const char *reason;
+	const char *wrong;
+	const char *value;
+	size_t		i;
+
+	for (i = 0; i < len; i++)
+	{
+		unsigned char c = (unsigned char) out[i];
+
+		if (c >= 0x80 || (c < 0x20 && c != '\r' && c != '\n' && c != '\t') ||
+			c == 0x7F)
+			return "an octet that is not plain ASCII";
+		if (c == '\r' && out[i + 1] != '\n')
+			return "a bare CR";
+		if (c == '\n' && (i == 0 || out[i - 1] != '\r'))
+			return "a bare LF";
+	}
+	if (len < 2 || out[len - 1] != '\n')
+		return "a last line without an end";
+
+	wrong = check_read_fields(&at, end, &fields);
+	if (wrong == NULL)
+		wrong = check_names(&fields, mail);
+	if (wrong == NULL)
+	{
+		CheckText	subject = {NULL, 0};
+		CheckText	wanted = check_clean(mail->subject, false);
+
+		value = check_field(&fields, "Subject");
+		wrong = check_read_words(value, strlen(value), &subject);
+		if (wrong == NULL && !check_equal(&subject, &wanted))
+			wrong = "another subject";
+		free(subject.data);
+		free(wanted.data);
+	}
+	if (wrong == NULL)
+		wrong = check_mailbox(check_field(&fields, "To"), mail->to_name,
+							  mail->to_address);
+	if (wrong == NULL &&
+		!bs_mime_split_mailbox(mail->from, name, sizeof(name),
+							   address, sizeof(address), &reason))
+		wrong = "a sender that is none";
+	if (wrong == NULL)
+		wrong = check_mailbox(check_field(&fields, "From"), name, address);
+	if (wrong == NULL)
+	{
+		value = check_field(&fields, "Content-Type");
+		if (mail->html != NULL && mail->html[0] != '\0')
+			wrong = check_multipart(value, at, (size_t) (end - at), mail);
+		else
+			wrong = check_part(&fields, "plain", at, (size_t) (end - at),
+							   true, mail->text);
+	}
+	check_free_fields(&fields);
+	return wrong;
+}
+
+/*
+ * check_json_string
+ *		Reads a JSON string and moves behind it.
+ */
+static inline const char *
+check_json_string(const char **at, const char *end, CheckText *out)
+{
+	static const char plain[] = "\"\\/bfnrt";
+	static const char meant[] = "\"\\/\b\f\n\r\t";
+	const char *in = *at;
+
+	check_put(out, "", 0);
+	if (in == end || *in++ != '"')
+		return "no quote at the start of a JSON string";
+	while (in < end && *in != '"')
+	{
+		unsigned char bytes[4];
+		uint32_t	code;
+		size_t		width;
+
+		if (*in == '\\' && in + 1 < end && in[1] == 'u')
+		{
+			char		digits[5] = "";
+
+			if (end - in < 6)
+				return "a \\u that is cut off";
+			memcpy(digits, in + 2, 4);
+			if (strspn(digits, "0123456789ABCDEF") != 4)
+				return "a \\u without four digits";
+			code = (uint32_t) strtoul(digits, NULL, 16);
+			check_put(out, bytes, check_encode_utf8(code, bytes));
+			in += 6;
+			continue;
+		}
+		if (*in == '\\')
+		{
+			const char *escape = in + 1 < end && in[1] != '\0' ?
+				strchr(plain, in[1]) : NULL;
+
+			if (escape == NULL)
+				return "an unknown JSON escape";
+			check_put(out, meant + (escape - plain), 1);
+			in += 2;
+			continue;
+		}
+		width = check_decode_utf8(in, (size_t) (end - in), &code);
+		if (width == 0)
+			return "JSON that is not UTF-8";
+		if (check_is_control(code))
+			return "a control character in JSON";
+		check_put(out, in, width);
+		in += width;
+	}
+	if (in == end)
+		return "a JSON string without an end";
+	*at = in + 1;
+	return NULL;
+}
+
+/* The next member must be this, if there is a value for it. */
+static inline const char *
+check_json_member(const char **at, const char *end, char before,
+				  const char *name, const CheckText *value)
+{
+	CheckText	got_name = {NULL, 0};
+	CheckText	got = {NULL, 0};
+	const char *wrong = NULL;
+
+	if (*at == end || *(*at)++ != before)
+		wrong = "JSON members that are not separated";
+	if (wrong == NULL)
+		wrong = check_json_string(at, end, &got_name);
+	if (wrong == NULL && strcmp(got_name.data, name) != 0)
+		wrong = "another JSON member";
+	if (wrong == NULL && (*at == end || *(*at)++ != ':'))
+		wrong = "a JSON member without a colon";
+	if (wrong == NULL)
+		wrong = check_json_string(at, end, &got);
+	if (wrong == NULL && !check_equal(&got, value))
+		wrong = "a JSON member with another value";
+	free(got_name.data);
+	free(got.data);
+	return wrong;
+}
+
+/* The text with U+FFFD for each byte that is not UTF-8. */
+static inline CheckText
+check_repair(const char *text)
+{
+	CheckText	out = {NULL, 0};
+	size_t		len = text == NULL ? 0 : strlen(text);
+	size_t		i = 0;
+
+	check_put(&out, "", 0);
+	while (i < len)
+	{
+		uint32_t	code;
+		size_t		width = check_decode_utf8(text + i, len - i, &code);
+
+		if (width == 0)
+			check_put(&out, "\xEF\xBF\xBD", 3);
+		else
+			check_put(&out, text + i, width);
+		i += width == 0 ? 1 : width;
+	}
+	return out;
+}
+
+/*
+ * json_check
+ *		What is wrong with the octets as the JSON of this mail?
+ */
+static inline const char *
+json_check(const BsMail *mail, const char *out, size_t len)
+{
+	static const char *const names[6] = {
+		"email", "name", "subject", "message", "html", "idempotency_key"
+	};
+	CheckText	values[6];
+	const char *end = out + len;
+	const char *at = out;
+	const char *wrong = NULL;
+	size_t		i;
+
+	values[0] = check_repair(mail->to_address);
+	values[1] = check_clean(mail->to_name, true);
+	values[2] = check_clean(mail->subject, false);
+	values[3] = check_repair(mail->text);
+	values[4] = check_repair(mail->html);
+	values[5] = check_repair(mail->idempotency_key);
+	for (i = 0; i < 6; i++)
+	{
+		bool		optional = i == 1 || i == 4;
+
+		if (wrong == NULL && (!optional || values[i].len > 0))
+			wrong = check_json_member(&at, end, i == 0 ? '{' : ',',
+									  names[i], &values[i]);
+		free(values[i].data);
+	}
+	if (wrong == NULL && (end - at != 1 || *at != '}'))
+		wrong = "JSON that does not end where it should";
+	return wrong;
+}
+
+#endif							/* BS_MIME_CHECK_H */

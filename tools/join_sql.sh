@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+#
+# join_sql.sh EXTENSION OUTPUT
+#     Joins sql/modules/*.sql into the install script, in the order of
+#     sql/install.list; fails where list and folder differ.
+#
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+extension=$1
+output=$2
+modules=$(sed 's/#.*//; /^[[:space:]]*$/d' sql/install.list)
+
+if ! diff <(sort <<<"$modules") <(cd sql/modules && ls ./*.sql | sed 's|^\./||' | sort) >&2; then
+    echo "$0: sql/install.list and sql/modules/ differ, see above" >&2
+    exit 1
+fi
+
+{
+    echo "-- $extension: made by tools/join_sql.sh from sql/modules/; edit those."
+    echo "\\echo Use \"CREATE EXTENSION $extension\" to load this file. \\quit"
+    for module in $modules; do
+        printf '\n'
+        cat "sql/modules/$module"
+    done
+} >"$output.tmp"
+mv "$output.tmp" "$output"

@@ -1,0 +1,167 @@
+#!/usr/bin/env bash
+# run_tests.sh: every kind of test, counted; what "make test" calls.
+#
+#   tools/run_tests.sh [KIND | FILE]...
+#
+#   lint       tools/check_*.sh, each one test
+#   unit       test/unit/test_*.c, plain C under ASan and UBSan
+#   fuzz       test/fuzz/fuzz_*.c, FUZZ_SECONDS (10) each, from a copy of
+#              test/fuzz/corpus/NAME
+#   regress    test/sql/*.sql, answers in expected/
+#   isolation  test/specs/*.spec, answers in expected/
+#   pgtap      test/pgtap/*.sql, with pgTAP in the schema "tap"
+#   tap        test/t/*.pl, TAP_JOBS (2) at a time
+#
+# Without arguments all of them; a file runs alone: tools/run_tests.sh test/t/x.pl
+#
+# Everything that may need a compiler is made here, by the caller.  What needs a
+# server, or runs code of ours, runs in tools/test_kinds.sh, as a user that is
+# not root.  The extension is loaded from build/pg, nothing is installed.  Logs
+# stay in build/logs.  The last line is "N passed, N failed"; the exit code is 0
+# only if nothing failed and something passed.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+umask 022
+unset MAKEFLAGS MAKELEVEL MFLAGS
+logs=build/logs
+results=$logs/results.tsv
+all_kinds=(lint unit fuzz regress isolation pgtap tap)
+kinds=()
+files=()
+
+die() {
+	echo "run_tests.sh: $*" >&2
+	exit 1
+}
+
+kind_of_file() {
+	case $1 in
+	tools/check_*.sh) echo lint ;;
+	test/unit/test_*.c) echo unit ;;
+	test/fuzz/fuzz_*.c) echo fuzz ;;
+	test/sql/*.sql) echo regress ;;
+	test/specs/*.spec) echo isolation ;;
+	test/pgtap/*.sql) echo pgtap ;;
+	test/t/*.pl) echo tap ;;
+	*) die "no kind of test: $1" ;;
+	esac
+}
+
+has() {
+	[[ " ${kinds[*]} " == *" $1 "* ]]
+}
+
+# report KIND PASSED FAILED SKIPPED SECONDS
+report() {
+	printf '%s\t%s\t%s\t%s\t%s\n' "$@" >>"$results"
+}
+
+# The files of a kind: those that were asked for, or all.
+files_of() {
+	local kind=$1 pattern=$2 file
+	for file in "${files[@]}"; do
+		[ "$(kind_of_file "$file")" != "$kind" ] || echo "$file"
+	done
+	[ ${#files[@]} -gt 0 ] || compgen -G "$pattern" || true
+}
+
+# compile KIND TARGET: a kind whose programs cannot be made has failed.
+compile() {
+	local kind=$1 target=$2 log=$logs/make-$1.log start=$SECONDS
+	if ! timeout -k 10 "${MAKE_LIMIT:-900}" make -j"$(nproc)" "$target" \
+		>"$log" 2>&1 </dev/null; then
+		echo "== $kind: make $target failed"
+		tail -n 60 "$log"
+		report "$kind" 0 1 0 $((SECONDS - start))
+		drop "$kind"
+	fi
+}
+
+# Without the private server none of its kinds can run.
+prepare_server() {
+	local log=$logs/private_pg.log kind
+	tools/private_pg.sh >"$log" 2>&1 </dev/null && return
+	echo "== tools/private_pg.sh failed"
+	tail -n 60 "$log"
+	for kind in regress isolation pgtap tap; do
+		! has "$kind" || report "$kind" 0 1 0 0
+		drop "$kind"
+	done
+}
+
+drop() {
+	local kind left=()
+	for kind in "${kinds[@]}"; do
+		[ "$kind" = "$1" ] || left+=("$kind")
+	done
+	kinds=("${left[@]}")
+}
+
+run_lints() {
+	local start=$SECONDS passed=0 failed=0 script log
+	while read -r script; do
+		log=$logs/lint-$(basename "$script" .sh).log
+		if timeout -k 10 300 "$script" >"$log" 2>&1 </dev/null; then
+			passed=$((passed + 1))
+			echo "ok - $script"
+		else
+			failed=$((failed + 1))
+			echo "not ok - $script"
+			tail -n 60 "$log"
+		fi
+	done < <(files_of lint 'tools/check_*.sh')
+	report lint "$passed" "$failed" 0 $((SECONDS - start))
+}
+
+summary() {
+	local kind
+	# A kind that did not come to its end has failed.
+	for kind in "${asked[@]}"; do
+		grep -q "^$kind	" "$results" || report "$kind" 0 1 0 0
+	done
+	awk -F '\t' '
+		BEGIN { printf "\n%-10s %8s %8s %8s %8s\n", "kind", "passed", "failed",
+			"skipped", "seconds" }
+		{ printf "%-10s %8d %8d %8d %8d\n", $1, $2, $3, $4, $5
+		  passed += $2; failed += $3 }
+		END { printf "%d passed, %d failed\n", passed, failed
+		  exit failed > 0 || passed == 0 }' "$results"
+}
+
+for word in "$@"; do
+	if [[ " ${all_kinds[*]} " == *" $word "* ]]; then
+		has "$word" || kinds+=("$word")
+	else
+		kind=$(kind_of_file "$word")
+		[ -f "$word" ] || die "no such file: $word"
+		files+=("$word")
+		has "$kind" || kinds+=("$kind")
+	fi
+done
+[ ${#kinds[@]} -gt 0 ] || kinds=("${all_kinds[@]}")
+asked=("${kinds[@]}")
+
+if ! mkdir -p build || ! rm -rf "$logs" || ! mkdir "$logs" ||
+	! [ -w build ]; then
+	die "cannot write to build/; was it made by another user?"
+fi
+: >"$results"
+
+if has lint; then
+	echo "== lint"
+	run_lints
+	drop lint
+fi
+! has unit || compile unit unit-tests
+! has fuzz || compile fuzz fuzzers
+if has regress || has isolation || has pgtap || has tap; then
+	prepare_server
+fi
+if [ ${#kinds[@]} -gt 0 ]; then
+	# Root's log of the compilation goes into the hands of the same user.
+	tools/run_as.sh --own build/scratch --own "$logs" \
+		tools/test_kinds.sh "${kinds[@]}" "${files[@]}" </dev/null ||
+		true
+fi
+summary

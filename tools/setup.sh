@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+# setup.sh: install what is missing on a Debian machine.
+#
+#   tools/setup.sh [SET...]
+#
+#   build      compiler, server and headers         (default: build and test)
+#   test       what "make test" needs
+#   demo       what "make demo" needs beside build
+#   bench      smtp-source and smtp-sink; nothing of a mail server is installed
+#   valgrind   for the runs under valgrind
+#   update     refresh apt's package lists, nothing else
+#
+# Says nothing and asks for no rights when everything is there.  Otherwise it
+# needs root or sudo, and refreshes apt's lists once, because on a fresh machine
+# they are old or empty.  When the server comes with it, Debian would make and
+# start a cluster "main" on port 5432: for the time of this installation a
+# drop-in tells it not to, and an admin's own settings stay as they are.
+set -euo pipefail
+
+dropin_dir=/etc/postgresql-common/createcluster.d
+dropin=$dropin_dir/zz-birthday_scheduler-setup.conf
+log=
+made_dropin=
+made_dropin_dir=
+
+die() {
+	echo "setup.sh: $*" >&2
+	exit 1
+}
+
+packages_of() {
+	case $1 in
+	build) echo gcc make libc6-dev pkg-config libcurl4-openssl-dev \
+		postgresql-15 postgresql-server-dev-15 ;;
+	test) echo postgresql-15-pgtap libtap-parser-sourcehandler-pgtap-perl \
+		libipc-run-perl perl python3-aiosmtpd openssl tzdata \
+		clang libclang-rt-14-dev pg-bsd-indent ;;
+	demo) echo python3-aiosmtpd openssl tzdata ;;
+	# the libraries that the unpacked programs want
+	bench) echo libdb5.3 libgssapi-krb5-2 libicu72 libnsl2 ;;
+	valgrind) echo valgrind ;;
+	update) ;;
+	*) die "unknown set \"$1\": build, test, demo, bench, valgrind or update" ;;
+	esac
+}
+
+installed() {
+	[ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif [ -t 0 ]; then
+		sudo -- "$@"
+	else
+		sudo -n -- "$@"
+	fi
+}
+
+need_rights() {
+	command -v apt-get >/dev/null ||
+		die "apt-get is needed to install: $*"
+	[ "$(id -u)" != 0 ] || return 0
+	command -v sudo >/dev/null ||
+		die "root or sudo is needed to install: $*"
+	as_root true 2>/dev/null ||
+		die "sudo refused; as root install: $*"
+}
+
+apt() {
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
+		-o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" \
+		</dev/null >>"$log" 2>&1
+}
+
+cleanup() {
+	if [ -n "$made_dropin" ]; then
+		as_root rm -f "$dropin" || true
+	fi
+	if [ -n "$made_dropin_dir" ]; then
+		as_root rmdir "$dropin_dir" 2>/dev/null || true
+	fi
+	rm -f "$log"
+}
+
+no_main_cluster() {
+	if [ ! -d "$dropin_dir" ]; then
+		as_root mkdir -p "$dropin_dir"
+		made_dropin_dir=yes
+	fi
+	made_dropin=yes
+	echo "create_main_cluster = false" | as_root tee "$dropin" >/dev/null
+}
+
+update_lists() {
+	# Not fatal: the lists that are there may do.
+	apt update || echo "setup.sh: apt-get update failed, going on" >&2
+}
+
+[ $# -gt 0 ] || set -- build test
+wanted=()
+refresh=
+for set_name in "$@"; do
+	read -r -a more <<<"$(packages_of "$set_name")"
+	wanted+=("${more[@]}")
+	[ "$set_name" != update ] || refresh=yes
+done
+
+command -v dpkg-query >/dev/null ||
+	die "this is no Debian machine; needed: ${wanted[*]}"
+missing=()
+for package in "${wanted[@]}"; do
+	installed "$package" || missing+=("$package")
+done
+
+if [ ${#missing[@]} -gt 0 ] || [ -n "$refresh" ]; then
+	need_rights "${missing[@]:-package lists}"
+	log=$(mktemp)
+	trap cleanup EXIT
+	trap 'exit 130' INT TERM
+	update_lists
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+	echo "setup.sh: installing ${missing[*]}"
+	installed postgresql-15 || no_main_cluster
+	if ! apt install --no-install-recommends "${missing[@]}"; then
+		tail -n 20 "$log" >&2
+		die "apt-get could not install: ${missing[*]}"
+	fi
+fi
+
+for set_name in "$@"; do
+	if [ "$set_name" = bench ]; then
+		"$(dirname "${BASH_SOURCE[0]}")/postfix_tools.sh" >/dev/null
+	fi
+done

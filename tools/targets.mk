@@ -1,0 +1,45 @@
+# Targets for people; the build itself is in the Makefile.
+
+# ---- plain C: unit tests and fuzzers of src/net, no server needed ----------
+
+UNIT_CC = gcc
+UNIT_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Isrc -Itest/unit \
+	-fsanitize=address,undefined -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer
+UNIT_TESTS = $(patsubst test/unit/%.c,build/unit/%,$(sort $(wildcard test/unit/test_*.c)))
+NET_HDRS = $(wildcard src/net/*.h)
+
+build/unit/net_%.o: src/net/net_%.c $(NET_HDRS)
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(UNIT_FLAGS) -c -o $@ $<
+
+build/unit/test_%: test/unit/test_%.c test/unit/tap.h $(NET_SRCS:src/net/%.c=build/unit/%.o)
+	$(UNIT_CC) $(UNIT_FLAGS) -o $@ $< $(NET_SRCS:src/net/%.c=build/unit/%.o) -lcurl -lpthread
+
+.PHONY: unit-tests fuzzers
+unit-tests: $(UNIT_TESTS)
+
+FUZZ_CC = clang
+FUZZ_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Isrc \
+	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+FUZZERS = $(patsubst test/fuzz/%.c,build/fuzz/%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
+
+build/fuzz/fuzz_%: test/fuzz/fuzz_%.c $(NET_SRCS) $(NET_HDRS)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -o $@ $< $(NET_SRCS) -lcurl -lpthread
+
+fuzzers: $(FUZZERS)
+
+# ---- set-up and tests -------------------------------------------------------
+
+.PHONY: setup test
+
+# What is missing on a Debian machine, with apt-get, as root or by sudo.
+setup:
+	@tools/setup.sh build test
+
+# "make test TESTS='tap test/t/x.pl'" runs some of them.  The build is a make of
+# its own, because this one may have begun without pg_config.
+test: setup
+	+@$(MAKE) --no-print-directory -j"$$(nproc)" all
+	@PG_CONFIG="$(PG_CONFIG)" tools/run_tests.sh $(TESTS)

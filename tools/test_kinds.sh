@@ -1,0 +1,343 @@
+#!/usr/bin/env bash
+# test_kinds.sh: the tests that run code of ours, as a user that is not root.
+#
+# Called by tools/run_tests.sh through tools/run_as.sh, with kinds and files as
+# there; everything is compiled and build/pg is ready.  Adds a line for each kind
+# to build/logs/results.tsv: kind, passed, failed, skipped, seconds.
+#
+# regress, isolation and pgtap share one server, reached by a socket only.  The
+# kinds have a time limit, each test too where there is a choice.  At the end
+# nothing runs any more: a process that stands in the scratch folder, or bears
+# the mark of this run, is taken for a leftover and ended.
+set -euo pipefail
+
+top=$PWD
+pg_config=${PG_CONFIG:-pg_config}
+scratch=$top/build/scratch
+logs=$top/build/logs
+pgbin=$top/build/pg$("$pg_config" --bindir)
+pgxs=$(dirname "$("$pg_config" --pgxs)")/../test
+server=$scratch/server
+sockets=$(mktemp -d /tmp/bs_test.XXXXXX)
+mark=BS_TEST_RUN=$$.$RANDOM
+child=
+server_state=none
+kinds=()
+files=()
+
+unset "${!PG@}" MAKEFLAGS MAKELEVEL
+# Sockets want a short path, and the folder is removed whatever happens.
+export PATH=$pgbin:$PATH LC_MESSAGES=C TMPDIR=$sockets
+
+report() {
+	printf '%s\t%s\t%s\t%s\t%s\n' "$@" >>"$logs/results.tsv"
+}
+
+# Each file of the kind that is to run, a line each, in the order of the C locale.
+files_of() {
+	local pattern=$1 file
+	if [ ${#files[@]} -gt 0 ]; then
+		for file in "${files[@]}"; do
+			# shellcheck disable=SC2053  # it is a pattern
+			[[ $file != $pattern ]] || echo "$file"
+		done
+	else
+		compgen -G "$pattern" | LC_ALL=C sort || true
+	fi
+}
+
+# limited SECONDS LOG COMMAND...: shows the log while it grows.
+limited() {
+	local limit=$1 log=$2 code=0
+	shift 2
+	: >"$log"
+	env "$mark" timeout -k 20 "$limit" "$@" >"$log" 2>&1 </dev/null &
+	child=$!
+	tail -s 0.1 -n +1 -f --pid="$child" "$log" || true
+	wait "$child" || code=$?
+	child=
+	if [ "$code" = 124 ] || [ "$code" = 137 ]; then
+		echo "---- ended by its time limit of $limit s"
+	fi
+	return "$code"
+}
+
+show_end() {
+	echo "---- last lines of $1"
+	tail -n 40 "$1"
+}
+
+# ---- leftovers -----------------------------------------------------------
+
+is_leftover() {
+	local pid=$1 cwd
+	[ "$pid" != $$ ] || return 1
+	cwd=$(readlink "/proc/$pid/cwd" 2>/dev/null) || return 1
+	[[ $cwd == "$scratch"/* ]] ||
+		grep -qzx "$mark" "/proc/$pid/environ" 2>/dev/null
+}
+
+leftovers() {
+	local entry
+	for entry in /proc/[0-9]*; do
+		! is_leftover "${entry#/proc/}" || echo "${entry#/proc/}"
+	done
+}
+
+# QUIT first: it lets a server end its children and free its shared memory.
+sweep() {
+	local pid found round
+	mapfile -t found < <(leftovers)
+	[ ${#found[@]} -gt 0 ] || return 0
+	for pid in "${found[@]}"; do
+		echo "left running: $pid $(tr '\0' ' ' 2>/dev/null \
+			<"/proc/$pid/cmdline" || true)"
+	done 2>/dev/null
+	kill -QUIT "${found[@]}" 2>/dev/null || true
+	for ((round = 0; round < 10; round++)); do
+		sleep 0.3
+		mapfile -t found < <(leftovers)
+		[ ${#found[@]} -gt 0 ] || return 0
+	done
+	kill -KILL "${found[@]}" 2>/dev/null || true
+}
+
+finish() {
+	local code=$?
+	trap - EXIT
+	if [ -n "$child" ]; then
+		kill "$child" 2>/dev/null || true
+		wait "$child" || true
+	fi
+	stop_server
+	sweep
+	rm -rf "$sockets"
+	exit "$code"
+}
+trap finish EXIT
+trap 'exit 143' INT TERM HUP
+
+# ---- the shared server ----------------------------------------------------
+
+stop_server() {
+	if [ "$server_state" = up ]; then
+		server_state=none
+		pg_ctl -D "$server" -m fast -t 30 stop >/dev/null 2>&1 || {
+			echo "the server did not stop within 30 s"
+			pg_ctl -D "$server" -m immediate stop >/dev/null 2>&1 || true
+		}
+	fi
+}
+
+# Starts it when the first kind asks; fails, with its log shown, if it cannot.
+need_server() {
+	[ "$server_state" != up ] || return 0
+	[ "$server_state" = none ] || return 1
+	server_state=broken
+	export PGHOST=$sockets PGPORT=5432 PGUSER=postgres
+	if ! timeout 120 initdb -D "$server" -A trust -N -U postgres \
+		--encoding=UTF8 --locale=C.UTF-8 >"$logs/initdb.log" 2>&1; then
+		cat "$logs/initdb.log"
+		return 1
+	fi
+	cat >>"$server/postgresql.conf" <<-CONF
+		listen_addresses = ''
+		unix_socket_directories = '$sockets'
+		port = 5432
+		shared_preload_libraries = 'birthday_scheduler'
+		fsync = off
+		max_worker_processes = 16
+		timezone = 'UTC'
+		log_timezone = 'UTC'
+		log_line_prefix = '%m [%p] %q%d %a '
+	CONF
+	[ ! -f test/server.conf ] ||
+		cat test/server.conf >>"$server/postgresql.conf"
+	if ! env "$mark" timeout 90 pg_ctl -D "$server" -l "$logs/server.log" \
+		-w -t 60 start >"$logs/pg_ctl.log" 2>&1 </dev/null; then
+		cat "$logs/pg_ctl.log"
+		show_end "$logs/server.log"
+		return 1
+	fi
+	server_state=up
+}
+
+# ---- the kinds ------------------------------------------------------------
+
+# Sets counts from the file that tools/run_tap.pl wrote.
+tap_counts() {
+	passed=0 failed=1 skipped=0
+	if [ -s "$1" ]; then
+		read -r passed failed skipped <"$1"
+	fi
+}
+
+kind_unit() {
+	local programs=() source
+	while read -r source; do
+		programs+=("build/unit/$(basename "$source" .c)")
+	done < <(files_of 'test/unit/test_*.c')
+	[ ${#programs[@]} -gt 0 ] || return 0
+	limited 600 "$logs/unit.log" tools/run_tap.pl --exec --limit 120 \
+		--jobs "$(nproc)" --result "$scratch/unit.result" \
+		--dump "$logs/unit" -- "${programs[@]}" || true
+	tap_counts "$scratch/unit.result"
+}
+
+fuzz_one() {
+	local name=$1 seconds=$2 log=$logs/$1.log work=$scratch/fuzz/$1
+	local options=()
+	mkdir -p "$work"
+	if [ -d "test/fuzz/corpus/$name" ]; then
+		cp -r "test/fuzz/corpus/$name/." "$work/"
+	fi
+	[ ! -f "test/fuzz/$name.dict" ] ||
+		options+=("-dict=test/fuzz/$name.dict")
+	env "$mark" timeout -k 10 $((seconds + 60)) "build/fuzz/$name" \
+		-max_total_time="$seconds" -max_len=4096 -timeout=10 \
+		-rss_limit_mb=2048 -print_final_stats=1 \
+		-artifact_prefix="$logs/$name-" "${options[@]}" "$work" \
+		>"$log" 2>&1 </dev/null
+}
+
+kind_fuzz() {
+	local seconds=${FUZZ_SECONDS:-10} names=() source name pids=() i runs
+	while read -r source; do
+		names+=("$(basename "$source" .c)")
+	done < <(files_of 'test/fuzz/fuzz_*.c')
+	for ((i = 0; i < ${#names[@]}; i++)); do
+		# as many at a time as there are processors
+		if [ "$i" -ge "$(nproc)" ]; then
+			wait "${pids[i - $(nproc)]}" || true
+		fi
+		fuzz_one "${names[i]}" "$seconds" &
+		pids+=($!)
+	done
+	for ((i = 0; i < ${#names[@]}; i++)); do
+		name=${names[i]}
+		if wait "${pids[i]}"; then
+			passed=$((passed + 1))
+			runs=$(sed -n 's/^stat::number_of_executed_units: *//p' \
+				"$logs/$name.log")
+			echo "ok - $name, ${runs:-?} runs"
+		else
+			failed=$((failed + 1))
+			echo "not ok - $name"
+			tail -n 60 "$logs/$name.log"
+		fi
+	done
+}
+
+# counts of pg_regress, of server 15 ("... ok") and later ones ("ok 1")
+regress_counts() {
+	passed=$(grep -cE '\.\.\. ok( |$)|^ok [0-9]' "$1" || true)
+	failed=$(grep -cE '\.\.\. FAILED|^not ok [0-9]' "$1" || true)
+}
+
+# run_regress KIND PROGRAM DATABASE PATTERN SUFFIX
+run_regress() {
+	local kind=$1 program=$2 database=$3 names=() file out=$scratch/$1 code=0
+	while read -r file; do
+		names+=("$(basename "$file" "$5")")
+	done < <(files_of "$4")
+	[ ${#names[@]} -gt 0 ] || return 0
+	if ! need_server; then
+		failed=1
+		return 0
+	fi
+	# The answers are at the top, the questions below test/; pg_regress looks
+	# for both in its output folder first.
+	mkdir -p "$out"
+	ln -sfn "$top/expected" "$out/expected"
+	limited 600 "$logs/$kind.log" "$program" --inputdir="$top/test" \
+		--outputdir="$out" --bindir="$pgbin" --host="$PGHOST" \
+		--port="$PGPORT" --user="$PGUSER" --dbname="$database" \
+		--encoding=UTF8 --no-locale "${names[@]}" || code=$?
+	regress_counts "$logs/$kind.log"
+	if [ "$code" != 0 ] && [ "$failed" = 0 ]; then
+		failed=1
+	fi
+	if [ "$failed" != 0 ]; then
+		if [ -s "$out/regression.diffs" ]; then
+			cp "$out/regression.diffs" "$logs/$kind.diffs"
+			head -n 300 "$logs/$kind.diffs"
+		fi
+		show_end "$logs/server.log"
+	fi
+}
+
+kind_regress() {
+	run_regress regress "$pgxs/regress/pg_regress" contrib_regression \
+		'test/sql/*.sql' .sql
+}
+
+kind_isolation() {
+	run_regress isolation "$pgxs/isolation/pg_isolation_regress" \
+		isolation_regression 'test/specs/*.spec' .spec
+}
+
+kind_pgtap() {
+	local scripts
+	mapfile -t scripts < <(files_of 'test/pgtap/*.sql')
+	[ ${#scripts[@]} -gt 0 ] || return 0
+	failed=1
+	need_server || return 0
+	psql -Xq -v ON_ERROR_STOP=1 -d postgres >"$logs/pgtap-database.log" 2>&1 \
+		<<-'SQL' || { cat "$logs/pgtap-database.log" && return 0; }
+		SET client_min_messages = warning;
+		DROP DATABASE IF EXISTS pgtap;
+		CREATE DATABASE pgtap TEMPLATE template0;
+		ALTER DATABASE pgtap SET search_path = public, tap;
+		\connect pgtap
+		SET client_min_messages = warning;
+		CREATE SCHEMA tap;
+		CREATE EXTENSION pgtap SCHEMA tap;
+		CREATE EXTENSION birthday_scheduler SCHEMA public;
+	SQL
+	PGDATABASE=pgtap limited 600 "$logs/pgtap.log" tools/run_tap.pl --psql \
+		--limit 120 --result "$scratch/pgtap.result" \
+		--dump "$logs/pgtap" -- "${scripts[@]}" || true
+	tap_counts "$scratch/pgtap.result"
+	[ "$failed" = 0 ] || show_end "$logs/server.log"
+}
+
+kind_tap() {
+	local scripts name log
+	mapfile -t scripts < <(files_of 'test/t/*.pl')
+	[ ${#scripts[@]} -gt 0 ] || return 0
+	mkdir -p "$scratch/tap" "$scratch/ports"
+	PG_REGRESS=$pgxs/regress/pg_regress TESTDIR=$scratch/tap \
+		PG_TEST_PORT_DIR=$scratch/ports PG_TEST_TIMEOUT_DEFAULT=60 \
+		limited "${TAP_LIMIT:-900}" "$logs/tap.log" tools/run_tap.pl \
+		--lib "$top/test/lib" --lib "$pgxs/perl" --limit 300 \
+		--jobs "${TAP_JOBS:-2}" --result "$scratch/tap.result" \
+		--dump "$logs/tap" -- "${scripts[@]}" || true
+	tap_counts "$scratch/tap.result"
+	mkdir -p "$logs/tap"
+	cp "$scratch/tap/tmp_check/log/"* "$logs/tap/" 2>/dev/null || true
+	while read -r name; do
+		name=$(basename "$name" .pl)
+		for log in "$logs/tap/regress_log_$name" "$logs/tap/$name"_*.log; do
+			[ ! -f "$log" ] || show_end "$log"
+		done
+	done < <(tail -n +2 "$scratch/tap.result" 2>/dev/null)
+}
+
+# ---- all that was asked for -----------------------------------------------
+
+for word in "$@"; do
+	case $word in
+	*/*) files+=("$word") ;;
+	*) kinds+=("$word") ;;
+	esac
+done
+chmod -R u+w "$scratch" 2>/dev/null || true
+rm -rf "${scratch:?}"/*
+for kind in "${kinds[@]}"; do
+	[ "$kind" != tap ] || stop_server
+	echo "== $kind"
+	passed=0 failed=0 skipped=0 start=$SECONDS
+	"kind_$kind"
+	[ "$server_state" = up ] || sweep
+	report "$kind" "$passed" "$failed" "$skipped" $((SECONDS - start))
+done
