@@ -133,7 +133,7 @@ fix_session(void)
 	static const char *const fixed[][2] = {
 		{"search_path", "pg_catalog, pg_temp"},
 		{"statement_timeout", "0"},
-		{"lock_timeout", "1s"},
+		{"lock_timeout", "300ms"},	/* below deadlock_timeout: we give way */
 		{"idle_in_transaction_session_timeout", "0"},
 		{"idle_session_timeout", "0"},
 		{"default_transaction_isolation", "read committed"},

@@ -84,13 +84,13 @@ BEGIN
     WITH owed AS MATERIALIZED (
         SELECT DISTINCT ON (e.user_id, e.message_type, s.local_date)
                e.user_id, e.message_type, s.local_date, e.event_date, p.send_at
-          FROM @extschema@.bs_plan_slices(window_from, window_until) s
-               JOIN @extschema@.bs_events e
-                 ON e.message_type = s.message_type AND e.month_day = s.month_day
+          FROM unnest(user_ids) AS w (user_id)
+               JOIN @extschema@.bs_events e ON e.user_id = w.user_id
+               JOIN @extschema@.bs_plan_slices(window_from, window_until) s
+                 ON s.message_type = e.message_type AND s.month_day = e.month_day
                CROSS JOIN LATERAL (
                    SELECT @extschema@.bs_send_time_or_null(e.timezone, s.local_date, e.send_time) AS send_at) p
-         WHERE e.user_id = ANY (user_ids)
-           AND @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence, e.feb29_policy)
+         WHERE @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence, e.feb29_policy)
            AND p.send_at >= e.since
            AND p.send_at BETWEEN window_from AND window_until
          ORDER BY e.user_id, e.message_type, s.local_date, e.event_date
@@ -148,10 +148,10 @@ DECLARE
 BEGIN
     SELECT coalesce(array_agg(l.id), '{}') INTO locked
       FROM (SELECT m.id
-              FROM @extschema@.message_logs m
+              FROM unnest(message_ids) AS w (id)
+                   JOIN @extschema@.message_logs m ON m.id = w.id
                    JOIN @extschema@.users u ON u.id = m.user_id
-             WHERE m.id = ANY (message_ids)
-               AND m.scheduled_send_time >= oldest - interval '2 days'
+             WHERE m.scheduled_send_time >= oldest - interval '2 days'
                AND (m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
                     OR (m.status = 'CANCELLED' AND m.status_reason <> 'by_hand'))
                FOR NO KEY UPDATE OF m SKIP LOCKED
@@ -174,7 +174,8 @@ BEGIN
                                      e.event_date, m.local_date, u.location_city, u.location_country) AS content,
                @extschema@.bs_render(t.html_template, 'html', u.first_name, u.last_name,
                                      e.event_date, m.local_date, u.location_city, u.location_country) AS html
-          FROM @extschema@.message_logs m
+          FROM unnest(locked) AS l (id)
+               JOIN @extschema@.message_logs m ON m.id = l.id
                JOIN @extschema@.users u ON u.id = m.user_id
                LEFT JOIN @extschema@.message_types t ON t.name = m.message_type
                LEFT JOIN LATERAL (
@@ -183,8 +184,7 @@ BEGIN
                     WHERE e.user_id = m.user_id
                       AND e.message_type = m.message_type
                       AND @extschema@.bs_is_owed(e.event_date, m.local_date, e.cadence, e.feb29_policy)) e ON true
-         WHERE m.id = ANY (locked)
-           AND m.scheduled_send_time >= oldest - interval '2 days'
+         WHERE m.scheduled_send_time >= oldest - interval '2 days'
     ), done AS (
         UPDATE @extschema@.message_logs m
            SET status = CASE
@@ -290,9 +290,10 @@ BEGIN
                  LIMIT chunk) c;
         IF ids IS NOT NULL THEN
             SELECT coalesce(array_agg(l.id), '{}') INTO locked
-              FROM (SELECT u.id FROM @extschema@.users u
-                     WHERE u.id = ANY (ids)
-                       FOR SHARE SKIP LOCKED) l;
+              FROM (SELECT u.id
+                      FROM unnest(ids) AS w (id)
+                           JOIN @extschema@.users u ON u.id = w.id
+                       FOR SHARE OF u SKIP LOCKED) l;
             planned := @extschema@.bs_plan_users(locked, window_from, window_until);
             skipped := cardinality(ids) - cardinality(locked);
         END IF;

@@ -13,9 +13,9 @@ DECLARE
     window_until timestamptz := now() + @extschema@.bs_horizon();
 BEGIN
     SELECT array_agg(m.id) INTO message_ids
-      FROM @extschema@.message_logs m
-     WHERE m.user_id = ANY (user_ids)
-       AND m.scheduled_send_time >= window_from - interval '2 days'
+      FROM unnest(user_ids) AS w (id)
+           JOIN @extschema@.message_logs m ON m.user_id = w.id
+     WHERE m.scheduled_send_time >= window_from - interval '2 days'
        AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING', 'CANCELLED');
     IF message_ids IS NOT NULL THEN
         PERFORM @extschema@.bs_refresh(message_ids, now());
@@ -149,8 +149,11 @@ BEGIN
     END IF;
     IF touched IS NOT NULL THEN
         UPDATE @extschema@.users u SET updated_at = now()
-          FROM (SELECT l.id FROM @extschema@.users l
-                 WHERE l.id = ANY (touched) ORDER BY l.id FOR NO KEY UPDATE) l
+          FROM (SELECT l.id
+                  FROM unnest(touched) AS w (id)
+                       JOIN @extschema@.users l ON l.id = w.id
+                 ORDER BY l.id
+                   FOR NO KEY UPDATE OF l) l
          WHERE u.id = l.id;
         PERFORM @extschema@.bs_replan_users(touched);
     END IF;

@@ -471,6 +471,30 @@ claim_work(void *arg)
 								 &work->next_due);
 }
 
+/*
+ * How many may be claimed: one to probe with, or none, while the breaker is not
+ * closed.
+ */
+static int
+claim_limit(BsSender *sender)
+{
+	BsBreaker	breaker;
+	int64		wait_ms;
+
+	if (bs_breaker <= 0)
+		return sender->free_count;
+	LWLockAcquire(bs_shared->lock, LW_SHARED);
+	breaker = bs_shared->breaker;
+	LWLockRelease(bs_shared->lock);
+	if (breaker.state == BS_BREAKER_CLOSED)
+		return sender->free_count;
+	wait_ms = breaker.open_until_ms - monotonic_ms();
+	if (wait_ms <= 0)
+		return 1;
+	sender->next_claim = ms_from_now(Min(wait_ms, 1000));
+	return 0;
+}
+
 void
 bs_delivery_claim(BsSender *sender)
 {
@@ -480,7 +504,9 @@ bs_delivery_claim(BsSender *sender)
 	char		error[256];
 	int			i;
 
-	work.limit = sender->free_count;
+	work.limit = claim_limit(sender);
+	if (work.limit == 0)
+		return;
 	work.claims = palloc0(sizeof(BsClaim) * work.limit);
 	bs_wake_announce_sleep(bs_worker_number());
 	if (!bs_txn_try("claiming messages", claim_work, &work,

@@ -4,7 +4,8 @@
  *	  The SQL side of the scheduler.
  *
  * Every function opens and ends its transactions itself: a pass is many short
- * ones, so that it holds no user's lock for long.
+ * ones, so that it holds no user's lock for long.  What fails (a lock that is not
+ * to be had, a full disk) is tried again later.
  *
  * src/planning/planning_store.c
  *
@@ -69,54 +70,81 @@ get_int64(int column)
 	return isnull ? 0 : DatumGetInt64(value);
 }
 
+/* One step of a pass; the state outlives the transaction in "caller". */
+typedef struct BsPlanWork
+{
+	MemoryContext caller;
+	char	   *state;			/* NULL before the first step */
+	bool		done;
+	BsPlanned  *result;
+} BsPlanWork;
+
+static void
+plan_work(void *arg)
+{
+	BsPlanWork *work = arg;
+	Interval	horizon = {.time = (TimeOffset) bs_horizon_s * USECS_PER_SEC};
+	Datum		value;
+	bool		isnull;
+
+	if (work->state == NULL)
+	{
+		value = IntervalPGetDatum(&horizon);
+		bs_txn_execute(&plan_begin, &value, NULL);
+	}
+	else
+	{
+		value = CStringGetTextDatum(work->state);
+		bs_txn_execute(&plan_step, &value, NULL);
+		pfree(work->state);
+	}
+	work->state = MemoryContextStrdup(work->caller,
+									  SPI_getvalue(SPI_tuptable->vals[0],
+												   SPI_tuptable->tupdesc, 1));
+	work->done = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+											SPI_tuptable->tupdesc,
+											2, &isnull));
+	work->result->planned = get_int64(3);
+	work->result->changed = get_int64(4);
+	work->result->skipped = get_int64(5);
+}
+
 bool
 bs_planning_pass(BsPlanned *result)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	char	   *state = NULL;
-	bool		done = false;
+	BsPlanWork	work = {.caller = CurrentMemoryContext, .result = result};
+	char		error[256];
 
-	while (!done)
+	while (!work.done)
 	{
-		Datum		arg;
-		Interval	horizon = {.time = (TimeOffset) bs_horizon_s * USECS_PER_SEC};
-		char	   *next;
-		bool		isnull;
-
 		bs_worker_check_signals();
 		if (ShutdownRequestPending)
 			return false;
-		bs_txn_begin("planning");
-		if (state == NULL)
+		if (!bs_txn_try("planning", plan_work, &work, error, sizeof(error)))
 		{
-			arg = IntervalPGetDatum(&horizon);
-			bs_txn_execute(&plan_begin, &arg, NULL);
+			bs_worker_report_error(error);
+			return false;
 		}
-		else
-		{
-			arg = CStringGetTextDatum(state);
-			bs_txn_execute(&plan_step, &arg, NULL);
-			pfree(state);
-		}
-		next = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-		state = MemoryContextStrdup(caller, next);
-		done = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
-										  SPI_tuptable->tupdesc, 2, &isnull));
-		result->planned = get_int64(3);
-		result->changed = get_int64(4);
-		result->skipped = get_int64(5);
-		bs_txn_commit();
 	}
-	pfree(state);
 	return true;
 }
 
-void
+static void
+upkeep_work(void *arg)
+{
+	bs_txn_execute(&create_partitions, NULL, NULL);
+}
+
+bool
 bs_planning_upkeep(void)
 {
-	bs_txn_begin("making partitions");
-	bs_txn_execute(&create_partitions, NULL, NULL);
-	bs_txn_commit();
+	char		error[256];
+
+	if (bs_txn_try("making partitions", upkeep_work, NULL,
+				   error, sizeof(error)))
+		return true;
+	bs_worker_report_error(error);
+	return false;
 }
 
 static bool
@@ -158,22 +186,46 @@ find_dead_senders(void)
 	return construct_array(dead, count, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
-void
-bs_planning_recover(int64 *recovered, int64 *expired,
-					TimestampTz *next_lease_end)
+typedef struct BsRecoverWork
 {
+	int64		recovered;
+	int64		expired;
+	TimestampTz next_lease_end;
+} BsRecoverWork;
+
+static void
+recover_work(void *arg)
+{
+	BsRecoverWork *work = arg;
 	Datum		args[2];
 	Datum		value;
 	bool		isnull;
 
-	bs_txn_begin("recovering messages of lost senders");
 	args[0] = PointerGetDatum(find_dead_senders());
 	args[1] = BoolGetDatum(bs_delivery_guarantee == BS_GUARANTEE_AT_MOST_ONCE);
 	bs_txn_execute(&recover, args, NULL);
-	*recovered = get_int64(1);
-	*expired = get_int64(2);
+	work->recovered = get_int64(1);
+	work->expired = get_int64(2);
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
 						  3, &isnull);
-	*next_lease_end = isnull ? DT_NOEND : DatumGetTimestampTz(value);
-	bs_txn_commit();
+	work->next_lease_end = isnull ? DT_NOEND : DatumGetTimestampTz(value);
+}
+
+bool
+bs_planning_recover(int64 *recovered, int64 *expired,
+					TimestampTz *next_lease_end)
+{
+	BsRecoverWork work;
+	char		error[256];
+
+	if (!bs_txn_try("recovering messages of lost senders", recover_work,
+					&work, error, sizeof(error)))
+	{
+		bs_worker_report_error(error);
+		return false;
+	}
+	*recovered = work.recovered;
+	*expired = work.expired;
+	*next_lease_end = work.next_lease_end;
+	return true;
 }

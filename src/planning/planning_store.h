@@ -20,17 +20,18 @@ typedef struct BsPlanned
 	int64		skipped;		/* users whom somebody else was changing */
 } BsPlanned;
 
-/* A whole pass, each step a transaction; false where it was interrupted. */
+/* A whole pass, each step a transaction; false where it was not finished. */
 extern bool bs_planning_pass(BsPlanned *result);
 
-/* Makes the partitions ahead. */
-extern void bs_planning_upkeep(void);
+/* Makes the partitions ahead; false where that failed. */
+extern bool bs_planning_upkeep(void);
 
 /*
  * Puts back what is held by senders that are gone or whose lease ended, expires
- * what is too late; *next_lease_end is DT_NOEND where nothing is held.
+ * what is too late; *next_lease_end is DT_NOEND where nothing is held.  False
+ * where that failed.
  */
-extern void bs_planning_recover(int64 *recovered, int64 *expired,
+extern bool bs_planning_recover(int64 *recovered, int64 *expired,
 								TimestampTz *next_lease_end);
 
 #endif							/* BS_PLANNING_STORE_H */

@@ -25,6 +25,8 @@
 #include "bs_worker.h"
 #include "planning/planning_store.h"
 
+#define FIRST_RETRY_MS 250
+
 extern PGDLLEXPORT void bs_planning_worker_main(Datum main_arg);
 
 /*
@@ -46,26 +48,28 @@ take_plan_wish(void)
  * One planning pass; gives when the next one is wanted.
  *
  * Users whom somebody was changing are planned by that somebody; if it rolled
- * back, the next pass has them, and it comes soon.
+ * back, the next pass has them, and it comes soon.  So does one after a failure.
  */
 static TimestampTz
 plan(int64 *retry_ms)
 {
 	BsPlanned	result = {0};
+	bool		complete = bs_planning_pass(&result);
+	int64		wait_ms = (int64) bs_plan_interval_s * 1000;
 
-	if (!bs_planning_pass(&result))
-		return DT_NOBEGIN;
 	if (result.planned > 0 || result.changed > 0)
 		ereport(LOG,
 				(errmsg("birthday_scheduler planned %lld messages and brought %lld up to date",
 						(long long) result.planned,
 						(long long) result.changed)));
-	bs_planning_upkeep();
-	*retry_ms = result.skipped == 0 ? 250 : Min(*retry_ms * 2, 60000);
-	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-									   result.skipped == 0 ?
-									   (int64) bs_plan_interval_s * 1000 :
-									   Min(*retry_ms, (int64) bs_plan_interval_s * 1000));
+	if (complete && bs_planning_upkeep() && result.skipped == 0)
+		*retry_ms = FIRST_RETRY_MS;
+	else
+	{
+		wait_ms = Min(wait_ms, *retry_ms);
+		*retry_ms = Min(*retry_ms * 2, 60000);
+	}
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
 }
 
 /*
@@ -74,11 +78,13 @@ plan(int64 *retry_ms)
 static TimestampTz
 recover(void)
 {
-	int64		recovered;
-	int64		expired;
+	int64		recovered = 0;
+	int64		expired = 0;
 	TimestampTz next_lease_end;
 
-	bs_planning_recover(&recovered, &expired, &next_lease_end);
+	if (!bs_planning_recover(&recovered, &expired, &next_lease_end))
+		next_lease_end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													 1000);
 	if (recovered > 0)
 		ereport(LOG,
 				(errmsg("birthday_scheduler put back %lld messages that no sender holds any more",
@@ -95,7 +101,7 @@ void
 bs_planning_worker_main(Datum main_arg)
 {
 	TimestampTz next_pass = DT_NOBEGIN;
-	int64		retry_ms = 250;
+	int64		retry_ms = FIRST_RETRY_MS;
 	MemoryContext turn_context;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
