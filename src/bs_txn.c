@@ -149,7 +149,7 @@ bs_txn_find_extension(char *version, Size version_size)
 		Datum		found = heap_getattr(tuple, Anum_pg_extension_extversion,
 										 RelationGetDescr(rel), &isnull);
 		char	   *found_version = isnull ? pstrdup("") :
-			TextDatumGetCString(found);
+		TextDatumGetCString(found);
 		char	   *schema = get_namespace_name(form->extnamespace);
 
 		strlcpy(version, found_version, version_size);

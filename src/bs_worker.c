@@ -28,7 +28,7 @@
 #include "bs_txn.h"
 #include "bs_wake.h"
 #include "bs_worker.h"
-#include "users/users_zone.h"
+#include "bs_zone.h"
 
 static int	worker_number = -1;
 static char connected_database[NAMEDATALEN];
@@ -211,7 +211,7 @@ check_zone_rules(void)
 
 	if (worker_number == 0)
 	{
-		stamp = bs_users_zone_stamp();
+		stamp = bs_zone_stamp();
 		LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
 		if (bs_shared->zone_stamp != stamp)
 		{

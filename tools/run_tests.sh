@@ -29,6 +29,8 @@ results=$logs/results.tsv
 all_kinds=(lint unit fuzz regress isolation pgtap tap)
 kinds=()
 files=()
+child=
+stopped=
 
 die() {
 	echo "run_tests.sh: $*" >&2
@@ -66,11 +68,28 @@ files_of() {
 	[ ${#files[@]} -gt 0 ] || compgen -G "$pattern" || true
 }
 
+# Runs a command so that a signal, which is handed on as TERM, is not kept
+# waiting for its end.
+attend() {
+	local code=0
+	"$@" </dev/null 9>&- &
+	child=$!
+	while kill -0 "$child" 2>/dev/null; do
+		code=0
+		wait "$child" || code=$?
+	done
+	child=
+	[ -z "$stopped" ] || exit 143
+	return "$code"
+}
+trap 'stopped=yes; [ -z "$child" ] || kill "$child" 2>/dev/null || true' \
+	INT TERM HUP
+
 # compile KIND TARGET: a kind whose programs cannot be made has failed.
 compile() {
 	local kind=$1 target=$2 log=$logs/make-$1.log start=$SECONDS
-	if ! timeout -k 10 "${MAKE_LIMIT:-900}" make -j"$(nproc)" "$target" \
-		>"$log" 2>&1 </dev/null; then
+	if ! attend timeout -k 10 "${MAKE_LIMIT:-900}" make -j"$(nproc)" \
+		"$target" >"$log" 2>&1; then
 		echo "== $kind: make $target failed"
 		tail -n 60 "$log"
 		report "$kind" 0 1 0 $((SECONDS - start))
@@ -81,7 +100,7 @@ compile() {
 # Without the private server none of its kinds can run.
 prepare_server() {
 	local log=$logs/private_pg.log kind
-	tools/private_pg.sh >"$log" 2>&1 </dev/null && return
+	attend tools/private_pg.sh >"$log" 2>&1 && return
 	echo "== tools/private_pg.sh failed"
 	tail -n 60 "$log"
 	for kind in regress isolation pgtap tap; do
@@ -100,9 +119,9 @@ drop() {
 
 run_lints() {
 	local start=$SECONDS passed=0 failed=0 script log
-	while read -r script; do
+	while read -r script <&3; do
 		log=$logs/lint-$(basename "$script" .sh).log
-		if timeout -k 10 300 "$script" >"$log" 2>&1 </dev/null; then
+		if attend timeout -k 10 300 "$script" >"$log" 2>&1; then
 			passed=$((passed + 1))
 			echo "ok - $script"
 		else
@@ -110,7 +129,7 @@ run_lints() {
 			echo "not ok - $script"
 			tail -n 60 "$log"
 		fi
-	done < <(files_of lint 'tools/check_*.sh')
+	done 3< <(files_of lint 'tools/check_*.sh')
 	report lint "$passed" "$failed" 0 $((SECONDS - start))
 }
 
@@ -142,10 +161,12 @@ done
 [ ${#kinds[@]} -gt 0 ] || kinds=("${all_kinds[@]}")
 asked=("${kinds[@]}")
 
-if ! mkdir -p build || ! rm -rf "$logs" || ! mkdir "$logs" ||
-	! [ -w build ]; then
-	die "cannot write to build/; was it made by another user?"
-fi
+mkdir -p build
+[ -w build ] || die "cannot write to build/; was it made by another user?"
+exec 9>build/lock
+flock -n 9 || die "another run is going on in this tree"
+rm -rf "$logs"
+mkdir "$logs"
 : >"$results"
 
 if has lint; then
@@ -160,8 +181,7 @@ if has regress || has isolation || has pgtap || has tap; then
 fi
 if [ ${#kinds[@]} -gt 0 ]; then
 	# Root's log of the compilation goes into the hands of the same user.
-	tools/run_as.sh --own build/scratch --own "$logs" \
-		tools/test_kinds.sh "${kinds[@]}" "${files[@]}" </dev/null ||
-		true
+	attend tools/run_as.sh --own build/scratch --own "$logs" \
+		tools/test_kinds.sh "${kinds[@]}" "${files[@]}" || true
 fi
 summary

@@ -102,8 +102,9 @@ update_lists() {
 wanted=()
 refresh=
 for set_name in "$@"; do
-	read -r -a more <<<"$(packages_of "$set_name")"
-	wanted+=("${more[@]}")
+	names=$(packages_of "$set_name")
+	read -r -a names <<<"$names"
+	wanted+=("${names[@]}")
 	[ "$set_name" != update ] || refresh=yes
 done
 

@@ -41,5 +41,6 @@ setup:
 # "make test TESTS='tap test/t/x.pl'" runs some of them.  The build is a make of
 # its own, because this one may have begun without pg_config.
 test: setup
-	+@$(MAKE) --no-print-directory -j"$$(nproc)" all
-	@PG_CONFIG="$(PG_CONFIG)" tools/run_tests.sh $(TESTS)
+	@echo "== build"
+	+@$(MAKE) -s --no-print-directory -j"$$(nproc)" all
+	@PG_CONFIG="$(PG_CONFIG)" exec tools/run_tests.sh $(TESTS)

@@ -48,14 +48,16 @@ files_of() {
 
 # limited SECONDS LOG COMMAND...: shows the log while it grows.
 limited() {
-	local limit=$1 log=$2 code=0
+	local limit=$1 log=$2 code=0 viewer
 	shift 2
 	: >"$log"
 	env "$mark" timeout -k 20 "$limit" "$@" >"$log" 2>&1 </dev/null &
 	child=$!
-	tail -s 0.1 -n +1 -f --pid="$child" "$log" || true
+	tail -s 0.1 -n +1 -f --pid="$child" "$log" &
+	viewer=$!
 	wait "$child" || code=$?
 	child=
+	wait "$viewer" || true
 	if [ "$code" = 124 ] || [ "$code" = 137 ]; then
 		echo "---- ended by its time limit of $limit s"
 	fi
@@ -331,6 +333,7 @@ for word in "$@"; do
 	*) kinds+=("$word") ;;
 	esac
 done
+sweep                           # after a run that was killed
 chmod -R u+w "$scratch" 2>/dev/null || true
 rm -rf "${scratch:?}"/*
 for kind in "${kinds[@]}"; do

@@ -159,7 +159,7 @@ report_to_breaker(BsOutcome outcome)
 {
 	BsBreakerRule rule = breaker_rule();
 	bool		trouble = outcome == BS_OUTCOME_TROUBLE ||
-		outcome == BS_OUTCOME_IN_DOUBT;
+	outcome == BS_OUTCOME_IN_DOUBT;
 	bool		changed;
 	BsBreakerState state;
 
@@ -182,8 +182,8 @@ decide(BsJob *job, const BsMailResult *mail)
 {
 	BsResult   *result = &job->result;
 	TimestampTz deadline =
-		TimestampTzPlusMilliseconds(job->claim.scheduled_send_time,
-									(int64) bs_max_lateness_s * 1000);
+	TimestampTzPlusMilliseconds(job->claim.scheduled_send_time,
+								(int64) bs_max_lateness_s * 1000);
 	BsRetryFacts facts = {
 		.outcome = mail->outcome,
 		.attempts = job->claim.attempts,

@@ -130,7 +130,7 @@ wait_for_work(BsSender *sender)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next = bs_delivery_next_moment(sender);
 	int64		mailer_ms = sender->mailer ?
-		bs_mailer_deadline_ms(sender->mailer) : -1;
+	bs_mailer_deadline_ms(sender->mailer) : -1;
 	int64		ms;
 	WaitEvent	event;
 

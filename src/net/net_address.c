@@ -22,9 +22,9 @@
 #define IS_DIGIT	4
 
 static const unsigned char classes[256] = {
-	['0' ... '9'] = IN_LABEL | IN_ATOM | IS_DIGIT,
-	['A' ... 'Z'] = IN_LABEL | IN_ATOM,
-	['a' ... 'z'] = IN_LABEL | IN_ATOM,
+	['0'...'9'] = IN_LABEL | IN_ATOM | IS_DIGIT,
+	['A'...'Z'] = IN_LABEL | IN_ATOM,
+	['a'...'z'] = IN_LABEL | IN_ATOM,
 	['!'] = IN_ATOM,['#'] = IN_ATOM,['$'] = IN_ATOM,['%'] = IN_ATOM,
 	['&'] = IN_ATOM,['\''] = IN_ATOM,['*'] = IN_ATOM,['+'] = IN_ATOM,
 	['-'] = IN_ATOM,['/'] = IN_ATOM,['='] = IN_ATOM,['?'] = IN_ATOM,
@@ -51,6 +51,8 @@ check_local(const unsigned char *local, size_t len)
 			if (local[i - 1] == '.')
 				return "The part before the \"@\" must not contain two dots in a row.";
 		}
+		else if (local[i] == '=' && i + 1 < len && local[i + 1] == '?')
+			return "The part before the \"@\" must not contain \"=?\", which begins an encoded word.";
 		else if (local[i] == '"')
 			return "A quoted part before the \"@\" is not supported.";
 		else if ((classes[local[i]] & IN_ATOM) == 0)

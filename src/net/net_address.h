@@ -21,10 +21,13 @@
 /*
  * Is this an addr-spec (RFC 5321, section 4.1.2, without quoted local parts,
  * address literals and comments) in ASCII: a dot-atom of at most 64 octets,
- * "@", and a domain of at least two labels of 1 to 63 letters, digits and inner
- * hyphens, the last one not all digits?  If not, *reason is a static full
- * sentence that says which rule is broken and never quotes the address; if so,
- * it is NULL.  "reason" may be NULL.
+ * "@", and a domain of at least two labels of 1 to 63 letters, digits and
+ * inner hyphens, the last one not all digits?  A local part with "=?" in it is
+ * refused too: some programs decode encoded words (RFC 2047) in addresses, and
+ * send to another one than was checked.
+ *
+ * If not, *reason is a static full sentence that says which rule is broken and
+ * never quotes the address; if so, it is NULL.  "reason" may be NULL.
  */
 extern bool bs_address_check(const char *address, size_t len,
 							 const char **reason);

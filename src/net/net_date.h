@@ -37,7 +37,9 @@ extern bool bs_date_parse_policy(const char *word, size_t len,
 
 extern bool bs_date_is_leap(int year);
 
-/* Is there such a day?  No to 31 September, 29 February 1900 and the year 0. */
+/*
+ * Is there such a day?  No to 31 September, 29 February 1900 and the year 0.
+ */
 extern bool bs_date_is_valid(BsDate date);
 
 /* 101 for 1 January to 1231 for 31 December: the key planning searches by. */

@@ -21,7 +21,6 @@
 #define BODY_LINE		76
 #define BASE64_LINE		57		/* octets that fill such a line */
 
-#define WORD_MAX		75		/* of one encoded word (RFC 2047, 2) */
 #define WORD_START		"=?UTF-8?B?"
 #define WORD_END		"?="
 #define WORD_OVERHEAD	(sizeof(WORD_START) - 1 + sizeof(WORD_END) - 1)
@@ -35,11 +34,11 @@ typedef enum QpClass
 	QP_CR,						/* part of a line break, or encoded */
 	QP_LF,						/* a line break */
 	QP_CLASS_COUNT
-} QpClass;
+}			QpClass;
 
 static const unsigned char qp_classes[256] = {
-	['!' ... '<'] = QP_LITERAL,
-	['>' ... '~'] = QP_LITERAL,
+	['!'...'<'] = QP_LITERAL,
+	['>'...'~'] = QP_LITERAL,
 	[' '] = QP_BLANK,
 	['\t'] = QP_BLANK,
 	['\r'] = QP_CR,
@@ -57,22 +56,23 @@ is_printable(char c)
 void
 bs_encode_clean(BsBuffer *out, const char *text, BsEncodeClean what)
 {
-	const char *end = text + strlen(text);
+	const char *end = text +strlen(text);
 	bool		in_run = false; /* the last one was a control */
 	size_t		blanks = 0;
 
 	out->len = 0;
-	while (text < end)
+	while (text <end)
 	{
 		const char *from = text;
 		uint32_t	code;
 		size_t		width;
 
 		while (is_printable(*text))
-			text++;
-		if (text > from)
+			text	  ++;
+
+		if (text >from)
 		{
-			bs_buffer_add(out, from, (size_t) (text - from));
+			bs_buffer_add(out, from, (size_t) (text -from));
 			in_run = false;
 			continue;
 		}
@@ -82,7 +82,8 @@ bs_encode_clean(BsBuffer *out, const char *text, BsEncodeClean what)
 		{
 			bs_buffer_add_string(out, BS_UTF8_REPLACEMENT);
 			in_run = false;
-			text++;
+			text	  ++;
+
 			continue;
 		}
 		if (bs_utf8_is_control(code))
@@ -96,7 +97,7 @@ bs_encode_clean(BsBuffer *out, const char *text, BsEncodeClean what)
 			bs_buffer_add(out, text, width);
 			in_run = false;
 		}
-		text += width;
+		text	  +=width;
 	}
 	if (bs_buffer_failed(out))
 		return;
@@ -124,12 +125,14 @@ bs_encode_is_plain(const char *text, size_t len)
 	return true;
 }
 
-/* The octets in base64, without line breaks; returns the end of what it wrote. */
+/*
+ * The octets in base64, without line breaks; returns the end of what it wrote.
+ */
 static char *
 put_base64(char *to, const char *bytes, size_t len)
 {
 	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const unsigned char *in = (const unsigned char *) bytes;
 
 	for (; len >= 3; in += 3, len -= 3)
@@ -168,21 +171,20 @@ bs_encode_words(BsBuffer *out, const char *text, size_t len, size_t column)
 		size_t		take;
 		char	   *to;
 
-		if (room > WORD_MAX)
-			room = WORD_MAX;
 		take = (room - WORD_OVERHEAD) / 4 * 3;
 		if (take >= len - at)
 			take = len - at;
 		else
 		{
-			while (take > 0 && ((unsigned char) text[at + take] & 0xC0) == 0x80)
+			/* Back to the start of a character. */
+			while (take > 0 && (text[at + take] & 0xC0) == 0x80)
 				take--;
 		}
 
 		bs_buffer_add_string(out, WORD_START);
 		to = bs_buffer_room(out, base64_size(take));
 		if (to != NULL)
-			out->len += (size_t) (put_base64(to, text + at, take) - to);
+			out->len += (size_t) (put_base64(to, text +at, take) - to);
 		bs_buffer_add_string(out, WORD_END);
 		column += WORD_OVERHEAD + base64_size(take);
 		at += take;
@@ -214,9 +216,9 @@ stands_inside(const unsigned char *in)
  * add_quoted_printable
  *		The text in quoted-printable.
  *
- * "size" is what the result can have at most, soft line breaks aside.  Where the
- * body is the last thing in the mail and its text ends without a line break, so
- * does the body, in a soft one.
+ * "size" is what the result can have at most, soft line breaks aside.  Where
+ * the body is the last thing in the mail and its text ends without a line
+ * break, so does the body, in a soft one.
  */
 static void
 add_quoted_printable(BsBuffer *out, const char *text, size_t len, size_t size,
@@ -275,7 +277,7 @@ add_quoted_printable(BsBuffer *out, const char *text, size_t len, size_t size,
 		}
 
 		/* Some mailboxes change "From " at the start of a line. */
-		if (column == 0 && in[i] == 'F' && strncmp(text + i, "From ", 5) == 0)
+		if (column == 0 && in[i] == 'F' && strncmp(text +i, "From ", 5) == 0)
 			encode = true;
 		if (encode)
 		{
@@ -295,13 +297,15 @@ add_quoted_printable(BsBuffer *out, const char *text, size_t len, size_t size,
 	out->len += (size_t) (to - start);
 }
 
-/* The text with every line break as CRLF, the canonical form of RFC 2049, 4. */
+/*
+ * The text with every line break as CRLF, the canonical form of RFC 2049, 4.
+ */
 static void
 add_canonical(BsBuffer *out, const char *text, size_t len)
 {
-	const char *end = text + len;
+	const char *end = text +len;
 
-	while (text < end)
+	while (text <end)
 	{
 		const char *lf = memchr(text, '\n', (size_t) (end - text));
 
@@ -311,7 +315,7 @@ add_canonical(BsBuffer *out, const char *text, size_t len)
 			break;
 		}
 		bs_buffer_add(out, text, (size_t) (lf - text));
-		bs_buffer_add_string(out, lf > text && lf[-1] == '\r' ? "\n" : "\r\n");
+		bs_buffer_add_string(out, lf > text &&lf[-1] == '\r' ? "\n" : "\r\n");
 		text = lf + 1;
 	}
 }
@@ -409,21 +413,22 @@ bs_encode_json(BsBuffer *out, const char *text)
 		['"'] = '"',['\\'] = '\\',['\b'] = 'b',['\f'] = 'f',
 		['\n'] = 'n',['\r'] = 'r',['\t'] = 't',
 	};
-	const char *end = text + strlen(text);
+	const char *end = text +strlen(text);
 
 	bs_buffer_add_char(out, '"');
-	while (text < end)
+	while (text <end)
 	{
 		const char *from = text;
 		uint32_t	code;
 		size_t		width;
 		char		escape;
 
-		while (is_printable(*text) && *text != '"' && *text != '\\')
-			text++;
-		if (text > from)
+		while (is_printable(*text) && *text !='"' && *text !='\\')
+			text	  ++;
+
+		if (text >from)
 		{
-			bs_buffer_add(out, from, (size_t) (text - from));
+			bs_buffer_add(out, from, (size_t) (text -from));
 			continue;
 		}
 
@@ -443,7 +448,7 @@ bs_encode_json(BsBuffer *out, const char *text)
 			add_json_code(out, code);
 		else
 			bs_buffer_add(out, text, width);
-		text += width;
+		text	  +=width;
 	}
 	bs_buffer_add_char(out, '"');
 }

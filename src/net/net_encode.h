@@ -28,9 +28,10 @@ typedef enum BsEncodeClean
 } BsEncodeClean;
 
 /*
- * Replaces what is in "out" by the text as it may stand in a header: well-formed
- * UTF-8 (U+FFFD for each byte that is not), one blank for each run of controls,
- * no outer blanks.  NUL-terminated, unless the buffer has failed.
+ * Replaces what is in "out" by the text as it may stand in a header:
+ * well-formed UTF-8 (U+FFFD for each byte that is not), one blank for each
+ * run of controls, no outer blanks.  NUL-terminated, unless the buffer has
+ * failed.
  */
 extern void bs_encode_clean(BsBuffer *out, const char *text,
 							BsEncodeClean what);
@@ -39,19 +40,21 @@ extern void bs_encode_clean(BsBuffer *out, const char *text,
 extern bool bs_encode_is_plain(const char *text, size_t len);
 
 /*
- * The text as encoded words (RFC 2047, encoding B), folded, on a line of which
- * "column" octets are used already.  Returns the octets used of the last line.
+ * The text as encoded words (RFC 2047, encoding B), folded, on a line of
+ * which "column" octets, at least one, are used already: so no word has more
+ * than 75.  Returns the octets used of the last line.
  */
 extern size_t bs_encode_words(BsBuffer *out, const char *text, size_t len,
 							  size_t column);
 
 /*
- * The end of a part's header and its body: Content-Transfer-Encoding, empty line,
- * and the text in quoted-printable or base64 (RFC 2045, 6.7 and 6.8), whichever
- * is shorter.  Line breaks (LF or CRLF) become CRLF, a bare CR stays one.
+ * The end of a part's header and its body: Content-Transfer-Encoding, empty
+ * line, and the text in quoted-printable or base64 (RFC 2045, 6.7 and 6.8),
+ * whichever is shorter.  Line breaks (LF or CRLF) become CRLF, a bare CR
+ * stays one.
  *
- * What is decoded ends as the text does, with or without a line break.  What is
- * written ends in CRLF where "last" is set; otherwise the CRLF before the
+ * What is decoded ends as the text does, with or without a line break.  What
+ * is written ends in CRLF where "last" is set; otherwise the CRLF before the
  * boundary that follows is not part of the body (RFC 2046, 5.1.1).
  */
 extern void bs_encode_body(BsBuffer *out, const char *text, bool last);

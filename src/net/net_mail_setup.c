@@ -28,7 +28,7 @@ bs_mailer_global_init(void)
 /* ---- the URL ---- */
 
 static bool
-url_has(CURLU *url, CURLUPart part)
+url_has(CURLU * url, CURLUPart part)
 {
 	char	   *value = NULL;
 	bool		has = curl_url_get(url, part, &value, 0) == CURLUE_OK;
@@ -38,7 +38,7 @@ url_has(CURLU *url, CURLUPart part)
 }
 
 static const char *
-find_url_fault(CURLU *url, const char *text)
+find_url_fault(CURLU * url, const char *text)
 {
 	char	   *scheme = NULL;
 	bool		is_smtp;

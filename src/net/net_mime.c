@@ -4,8 +4,8 @@
  *	  A mail as the octets that follow DATA.
  *
  * The only place where values of rows meet the syntax of a header.  Names and
- * subjects go through bs_encode_clean() first; whatever else is put in verbatim
- * has been checked character by character.
+ * subjects go through bs_encode_clean() first; whatever else is put in
+ * verbatim has been checked character by character.
  *
  * src/net/net_mime.c
  *
@@ -75,10 +75,10 @@ is_date(const char *text)
 		if (shape[i] == 'd' ? !is_digit(text[i]) : text[i] != shape[i])
 			return false;
 	}
-	date.year = (text[0] - '0') * 1000 + (text[1] - '0') * 100 +
-		(text[2] - '0') * 10 + (text[3] - '0');
-	date.month = (text[5] - '0') * 10 + (text[6] - '0');
-	date.day = (text[8] - '0') * 10 + (text[9] - '0');
+	date.year = (text[0] - '0') *1000 + (text[1] - '0') *100 +
+		(text[2] - '0') *10 + (text[3] - '0');
+	date.month = (text[5] - '0') *10 + (text[6] - '0');
+	date.day = (text[8] - '0') *10 + (text[9] - '0');
 	return text[i] == '\0' && bs_date_is_valid(date);
 }
 
@@ -127,9 +127,9 @@ put_number(char *to, int64_t number, int digits)
  * add_date
  *		"Date: Thu, 01 Jan 1970 00:00:00 +0000" (RFC 5322, 3.3).
  *
- * Not by strftime(), which speaks the language of the locale.  A year that does
- * not have the four digits that everyone reads is brought to the nearest day
- * that does.
+ * Not by strftime(), which speaks the language of the locale.  A year that
+ * does not have the four digits that everyone reads is brought to the nearest
+ * day that does.
  */
 static void
 add_date(BsBuffer *out, int64_t seconds)
@@ -162,8 +162,8 @@ add_date(BsBuffer *out, int64_t seconds)
 		day = LAST_DAY;
 
 	/*
-	 * Years that begin in March have their leap day at the end, and 400 of them
-	 * are an era of 146097 days; the eras are counted from 1 March 1600.
+	 * Years that begin in March have their leap day at the end, and 400 of
+	 * them are an era of 146097 days; the eras are counted from 1 March 1600.
 	 */
 	era_day = (day + 135080) % 146097;
 	era_year = (era_day - era_day / 1460 + era_day / 36524 -
@@ -306,7 +306,7 @@ add_folded(BsBuffer *out, const char *text, size_t len, size_t column)
 			bs_buffer_add_string(out, "\r\n");
 			column = 0;
 		}
-		bs_buffer_add(out, text + at, width);
+		bs_buffer_add(out, text +at, width);
 		column += width;
 		at = next;
 	}
@@ -426,7 +426,10 @@ add_content(BsBuffer *out, const BsMail *mail)
 	bs_buffer_add_string(out, "--\r\n");
 }
 
-/* What both forms of a mail need; the caller's own checks have refused the rest. */
+/*
+ * What both forms of a mail need; the caller's own checks have refused the
+ * rest.
+ */
 static bool
 can_be_sent(const BsMail *mail, char *message_id, size_t size)
 {
@@ -447,7 +450,7 @@ finish(BsBuffer *out, BsBuffer *scratch, size_t *len)
 	return bs_buffer_take(out, len);
 }
 
-char *
+char	   *
 bs_mime_build(const BsMail *mail, size_t *len)
 {
 	BsBuffer	out;
@@ -495,7 +498,7 @@ add_member(BsBuffer *out, const char *label, const char *value)
 	bs_encode_json(out, value);
 }
 
-char *
+char	   *
 bs_mime_json(const BsMail *mail, size_t *len)
 {
 	BsBuffer	out;

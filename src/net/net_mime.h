@@ -24,8 +24,8 @@
 #define BS_MIME_NAME_MAX	1000	/* octets of the name in BsMail.from */
 
 /*
- * All strings are UTF-8 and NUL-terminated; NULL or "" where the part is absent.
- * From, to_address and idempotency_key must be there.
+ * All strings are UTF-8 and NUL-terminated; NULL or "" where the part is
+ * absent.  From, to_address and idempotency_key must be there.
  */
 typedef struct BsMail
 {
@@ -42,19 +42,20 @@ typedef struct BsMail
 } BsMail;
 
 /*
- * The mail in malloc'ed memory, its length in *len.  The same BsMail gives the
- * same octets, at every attempt.  Headers, each once: Date, From, Reply-To where
- * set, To, Subject, Message-ID, Auto-Submitted: auto-generated (RFC 3834),
- * List-Unsubscribe (RFC 2369) on one line where set, List-Unsubscribe-Post (RFC
- * 8058) where that is an https URI, MIME-Version, Content-Type, and
- * Content-Transfer-Encoding unless there is HTML, which makes the mail a
- * multipart/alternative.
+ * The mail in malloc'ed memory, its length in *len.  The same BsMail gives
+ * the same octets, at every attempt.  Headers, each once: Date, From,
+ * Reply-To where set, To, Subject, Message-ID, Auto-Submitted: auto-generated
+ * (RFC 3834), List-Unsubscribe (RFC 2369) on one line where set,
+ * List-Unsubscribe-Post (RFC 8058) where that is an https URI, MIME-Version,
+ * Content-Type, and Content-Transfer-Encoding unless there is HTML, which
+ * makes the mail a multipart/alternative.
  *
  * The text that a reader decodes is the text that was given, to the last line
  * break, with LF and CRLF made CRLF.
  *
  * NULL with errno ENOMEM where memory is short, and with EINVAL where from,
- * reply_to, to_address or idempotency_key is none: such a mail will never be one.
+ * reply_to, to_address or idempotency_key is none: such a mail will never be
+ * one.
  */
 extern char *bs_mime_build(const BsMail *mail, size_t *len);
 
@@ -68,11 +69,11 @@ extern bool bs_mime_message_id(const char *idempotency_key,
 							   char *buf, size_t size);
 
 /*
- * Splits "Name <address>" or "address": *name (may be empty) and *address into
- * the caller's buffers.  A name with punctuation other than a dot is given in
- * double quotes, with a backslash before a quote or backslash in it.  False, and
- * *reason (static, a full sentence), where it is neither or the address fails
- * bs_address_check().  "reason" may be NULL.
+ * Splits "Name <address>" or "address": *name (may be empty) and *address
+ * into the caller's buffers.  A name with punctuation other than a dot is
+ * given in double quotes, with a backslash before a quote or backslash in it.
+ * False, and *reason (static, a full sentence), where it is neither or the
+ * address fails bs_address_check().  "reason" may be NULL.
  */
 extern bool bs_mime_split_mailbox(const char *mailbox,
 								  char *name, size_t name_size,

@@ -5,13 +5,13 @@
  *	  present, {{^name}}...{{/name}} where it is absent.
  *
  * One pass: a value is never read as a template again.  An absent value (NULL
- * or the empty string) renders as nothing.  The syntax is a subset of mustache(5)
- * with one difference: text stays exactly as it is written, also the line break
- * behind a tag that stands on a line of its own.
+ * or the empty string) renders as nothing.  The syntax is a subset of
+ * mustache(5) with one difference: text stays exactly as it is written, also
+ * the line break behind a tag that stands on a line of its own.
  *
- * Spaces and tabs may stand between the braces and the name.  A single brace is
- * text; "{{" always begins a tag, and "}}" always ends one.  Partials, comments,
- * other delimiters and unescaped values ("{{{", "{{&") are refused.
+ * Spaces and tabs may stand between the braces and the name.  A single brace
+ * is text; "{{" always begins a tag, and "}}" always ends one.  Partials,
+ * comments, other delimiters and unescaped values ("{{{", "{{&") are refused.
  *
  * src/net/net_template.h
  *
@@ -54,7 +54,7 @@ typedef struct BsTemplateValue
 typedef struct BsTemplateError
 {
 	size_t		position;		/* character (not byte) it begins at, from 1;
-								 * 0 where it concerns the template as a whole */
+								 * 0 where it concerns the whole template */
 	char		message[128];	/* lower case, no full stop; ASCII */
 	char		hint[256];		/* a full sentence, or empty */
 } BsTemplateError;
@@ -62,10 +62,10 @@ typedef struct BsTemplateError
 typedef struct BsTemplate BsTemplate;
 
 /*
- * NULL and *error where the template cannot be used: a tag that is not as above
- * (position of its first brace), a section that is not closed (of its opening
- * tag) or nested too deep, a NUL byte, invalid UTF-8, too much source, too little
- * memory.  Keeps its own copy.
+ * NULL and *error where the template cannot be used: a tag that is not as
+ * above (position of its first brace), a section that is not closed (of its
+ * opening tag) or nested too deep, a NUL byte, invalid UTF-8, too much
+ * source, too little memory.  Keeps its own copy.
  */
 extern BsTemplate *bs_template_parse(const char *source, size_t len,
 									 BsTemplateError *error);

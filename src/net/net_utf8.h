@@ -18,9 +18,9 @@
 #define BS_UTF8_REPLACEMENT	"\xEF\xBF\xBD"
 
 /*
- * The code point at the start of "len" bytes, and its width of 1 to 4.  0 where
- * they do not begin with one: an overlong form, a surrogate, a value past
- * U+10FFFF, a character that is cut off, or nothing at all.
+ * The code point at the start of "len" bytes, and its width of 1 to 4.  0
+ * where they do not begin with one: an overlong form, a surrogate, a value
+ * past U+10FFFF, a character that is cut off, or nothing at all.
  */
 extern size_t bs_utf8_decode(const char *bytes, size_t len, uint32_t *code);
 
@@ -33,7 +33,9 @@ extern size_t bs_utf8_count(const char *bytes, size_t len);
 /* C0, DEL, C1, and the line and paragraph separators U+2028 and U+2029. */
 extern bool bs_utf8_is_control(uint32_t code);
 
-/* The property Bidi_Control (UAX #9): marks, embeddings, overrides, isolates. */
+/*
+ * The property Bidi_Control (UAX #9): marks, embeddings, overrides, isolates.
+ */
 extern bool bs_utf8_is_bidi(uint32_t code);
 
 #endif							/* BS_NET_UTF8_H */

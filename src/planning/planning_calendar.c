@@ -22,7 +22,7 @@
 #include "utils/timestamp.h"
 
 #include "net/net_date.h"
-#include "users/users_zone.h"
+#include "bs_zone.h"
 
 PG_FUNCTION_INFO_V1(bs_send_time);
 PG_FUNCTION_INFO_V1(bs_send_time_or_null);
@@ -75,8 +75,8 @@ Datum
 bs_send_time(PG_FUNCTION_ARGS)
 {
 	text	   *name = PG_GETARG_TEXT_PP(0);
-	pg_tz	   *zone = bs_users_find_zone(VARDATA_ANY(name),
-										  VARSIZE_ANY_EXHDR(name));
+	pg_tz	   *zone = bs_zone_find(VARDATA_ANY(name),
+									VARSIZE_ANY_EXHDR(name));
 
 	if (zone == NULL)
 		ereport(ERROR,
@@ -92,8 +92,8 @@ Datum
 bs_send_time_or_null(PG_FUNCTION_ARGS)
 {
 	text	   *name = PG_GETARG_TEXT_PP(0);
-	pg_tz	   *zone = bs_users_find_zone(VARDATA_ANY(name),
-										  VARSIZE_ANY_EXHDR(name));
+	pg_tz	   *zone = bs_zone_find(VARDATA_ANY(name),
+									VARSIZE_ANY_EXHDR(name));
 
 	if (zone == NULL)
 		PG_RETURN_NULL();

@@ -89,6 +89,7 @@ bs_check_template(PG_FUNCTION_ARGS)
 		values[i].len = sizeof(longest);
 	}
 	text = bs_template_render(tmpl, values, BS_TEMPLATE_HTML, &len, &too_long);
+
 	bs_template_free(tmpl);
 	if (text == NULL)
 		too_long_error(too_long);

@@ -112,7 +112,7 @@ plan_work(void *arg)
 bool
 bs_planning_pass(BsPlanned *result)
 {
-	BsPlanWork	work = {.caller = CurrentMemoryContext, .result = result};
+	BsPlanWork	work = {.caller = CurrentMemoryContext,.result = result};
 	char		error[256];
 
 	while (!work.done)

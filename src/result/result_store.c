@@ -52,6 +52,7 @@ static const struct
 	bool		byval;
 	char		align;
 }			element[ARG_COUNT] =
+
 {
 	[ARG_ID] = {UUIDOID, UUID_LEN, false, TYPALIGN_CHAR},
 	[ARG_SEND_TIME] = {TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE},

@@ -25,7 +25,7 @@
 #include "utils/timestamp.h"
 
 #include "net/net_address.h"
-#include "users/users_zone.h"
+#include "bs_zone.h"
 
 PG_FUNCTION_INFO_V1(bs_users_before_write);
 PG_FUNCTION_INFO_V1(bs_is_email);
@@ -147,7 +147,7 @@ clean_text(text *value, int max_chars, const char *column)
 	{
 		int			blank = blank_length(data + i, len - i);
 		int			step = blank ? blank :
-			pg_utf_mblen((const unsigned char *) data + i);
+		pg_utf_mblen((const unsigned char *) data + i);
 
 		if ((unsigned char) data[i] >= 0x80)
 			plain = false;
@@ -268,7 +268,7 @@ check_timezone(BsUserRow *row)
 	if (row->isnull[BS_USER_TIMEZONE])
 		return NULL;
 	value = DatumGetTextPP(row->value[BS_USER_TIMEZONE]);
-	zone = bs_users_find_zone(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+	zone = bs_zone_find(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 	if (zone == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

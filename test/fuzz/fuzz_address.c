@@ -50,6 +50,8 @@ is_address(const char *address, size_t len)
 		strstr(copy, "..") != NULL || copy[0] == '.' ||
 		copy[strlen(copy) - 1] == '.')
 		return false;
+	if (strstr(copy, "=?") != NULL)
+		return false;
 	if (strspn(domain, LETTERS DIGITS "-.") != strlen(domain))
 		return false;
 	while ((label = strsep(&domain, ".")) != NULL)

@@ -3,10 +3,10 @@
  * mime_driver.c
  *	  Builds the mails that mime_roundtrip.py asks for.
  *
- * Reads from standard input, for each mail, the nine strings of BsMail in their
- * order (four octets of length, most significant first, and the octets; a length
- * of 0xFFFFFFFF stands for NULL) and eight octets of date.  Writes the mail and
- * the JSON in the same form.  Ends with its input.
+ * Reads from standard input, for each mail, the nine strings of BsMail in
+ * their order (four octets of length, most significant first, and the octets;
+ * a length of 0xFFFFFFFF stands for NULL) and eight octets of date.  Writes
+ * the mail and the JSON in the same form.  Ends with its input.
  *
  * test/unit/mime_driver.c
  *

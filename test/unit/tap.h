@@ -58,7 +58,7 @@ tap_is_str(const char *got, const char *wanted, const char *file, int line,
 		   const char *format,...)
 {
 	bool		pass = (got == NULL || wanted == NULL) ? got == wanted :
-		strcmp(got, wanted) == 0;
+	strcmp(got, wanted) == 0;
 	va_list		args;
 
 	va_start(args, format);

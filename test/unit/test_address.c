@@ -26,7 +26,9 @@ takes(const char *address, const char *name)
 	ok(check(address, &reason) && reason == NULL, "takes %s", name);
 }
 
-/* A refusal has to give a sentence that contains "word" and not the address. */
+/*
+ * A refusal has to give a sentence that contains "word" and not the address.
+ */
 static void
 refuses(const char *address, const char *word, const char *name)
 {
@@ -69,6 +71,7 @@ test_taken(void)
 	takes("a@3com.example", "a label that begins with a digit");
 	takes("a@b.c1", "a last label with a digit");
 	takes("a@b.1c", "a last label that begins with one");
+	takes("a=b?c=@example.org", "= and ? apart");
 	takes("a%0d%0aBcc@example.org", "I04 %0d%0a, which is no line break");
 	takes(of_length(64, 200), "I03 a local part of 64");
 	takes(of_length(64, 255), "EC-UD-012 an address of 255");
@@ -107,6 +110,9 @@ test_refused(void)
 	refuses("a:b@x.org", "not allowed", "a colon");
 	refuses("a\\b@x.org", "not allowed", "a backslash");
 	refuses("a[b@x.org", "not allowed", "a square bracket");
+	refuses("=?UTF-8?B?YUB4Lm9yZz4=?=@y.org", "encoded word",
+			"I16 an encoded word");
+	refuses("a=?@y.org", "encoded word", "I16 the beginning of one");
 	refuses(".a@x.org", "dot", "I06 a dot in front");
 	refuses("a.@x.org", "dot", "I06 a dot behind");
 	refuses("a..b@x.org", "two dots", "I06 two dots");

@@ -197,7 +197,9 @@ test_celebrated(void)
 		   "31 December is 31 December");
 }
 
-/* The day an event has in a year is a day that celebrates it, and no other is. */
+/*
+ * The day an event has in a year is a day that celebrates it, and no other is.
+ */
 static void
 test_agreement(void)
 {
@@ -282,7 +284,7 @@ main(void)
 	test_celebrated();
 	/* The two directions agree over two centuries. */
 	test_agreement();
-	/* English ordinals, with their exceptions from 11 to 13 in each hundred. */
+	/* English ordinals, with exceptions from 11 to 13 in each hundred. */
 	test_ordinal();
 	return tap_done();
 }

@@ -78,12 +78,18 @@ test_bucket_rates(void)
 	is_int(bs_bucket_take(&bucket, 5, 99, INT64_MAX, &wait), 5,
 		   "bucket: the end of time");
 
-	bucket = (BsBucket) {0};
+	bucket = (BsBucket)
+	{
+		0
+	};
 	is_int(bs_bucket_take(&bucket, 3, 3, 0, &wait), 3,
 		   "bucket: begins full at time 0");
 	is_int(bs_bucket_take(&bucket, 3, 3, 0, &wait), 0,
 		   "bucket: but once only");
-	bucket = (BsBucket) {0};
+	bucket = (BsBucket)
+	{
+		0
+	};
 	(void) bs_bucket_take(&bucket, 1000, 0, 50, &wait);
 	bs_bucket_give_back(&bucket, 1000, 5);
 	is_int(bs_bucket_take(&bucket, 1000, 2000, 50, &wait), 1000,
@@ -193,7 +199,10 @@ test_breaker_ratio(void)
 	is_int(report(&breaker, true, 10, 1000), 0, "breaker: 10 of 21 is not half");
 	is_int(report(&breaker, true, 1, 1000), 1, "breaker: 11 of 22 is");
 
-	breaker = (BsBreaker) {0};
+	breaker = (BsBreaker)
+	{
+		0
+	};
 	report(&breaker, true, 9, 1000);
 	is_int(report(&breaker, false, 1, 1000), 0,
 		   "breaker: a success does not open it");
@@ -211,23 +220,35 @@ test_breaker_window(void)
 	report(&breaker, true, 9, 100000);
 	is_int(report(&breaker, true, 1, 110000), 0,
 		   "breaker: what is ten seconds old is forgotten");
-	breaker = (BsBreaker) {0};
+	breaker = (BsBreaker)
+	{
+		0
+	};
 	report(&breaker, true, 9, 100000);
 	is_int(report(&breaker, true, 1, 109999), 1,
 		   "breaker: what is younger is not");
 
-	breaker = (BsBreaker) {0};
+	breaker = (BsBreaker)
+	{
+		0
+	};
 	for (now = 100000; now < 200000; now += 1200)
 		changes += report(&breaker, true, 1, now);
 	is_int(changes, 0, "breaker: troubles that are rare never open it");
 
-	breaker = (BsBreaker) {0};
+	breaker = (BsBreaker)
+	{
+		0
+	};
 	changes = 0;
 	for (now = 100000; now < 200000; now += 1000)
 		changes += report(&breaker, true, 1, now);
 	is_int(changes, 1, "breaker: one a second does");
 
-	breaker = (BsBreaker) {0};
+	breaker = (BsBreaker)
+	{
+		0
+	};
 	report(&breaker, true, 9, 100000);
 	is_int(report(&breaker, true, 1, 100000 + 10 * 10000), 0,
 		   "breaker: a slot that comes round again is empty");
@@ -264,7 +285,10 @@ test_breaker_rules(void)
 	is_int(bs_breaker_admit(&breaker, &usual_rule, 0, 1000, &wait), 0,
 		   "breaker: nothing wanted");
 
-	breaker = (BsBreaker) {0};
+	breaker = (BsBreaker)
+	{
+		0
+	};
 	is_int(bs_breaker_report(&breaker, &odd, true, 5), 1,
 		   "breaker: the least rule opens at the first trouble");
 	is_int(bs_breaker_admit(&breaker, &odd, 5, 5, &wait), 0,

@@ -31,7 +31,7 @@ typedef struct SmtpCase
 	bool		body_ended;
 	bool		reused;
 	BsOutcome	outcome;
-} SmtpCase;
+}			SmtpCase;
 
 #define ACCEPTED	BS_OUTCOME_ACCEPTED
 #define REFUSED		BS_OUTCOME_REFUSED
@@ -136,7 +136,7 @@ test_smtp_cases(void)
 
 	for (i = 0; i < sizeof(smtp_cases) / sizeof(smtp_cases[0]); i++)
 	{
-		const SmtpCase *row = &smtp_cases[i];
+		const		SmtpCase *row = &smtp_cases[i];
 		BsOutcome	outcome = smtp(row->curl_code, row->response_code,
 								   row->phase, row->body_ended, row->reused);
 
@@ -170,9 +170,9 @@ test_smtp_matrix(void)
 				BsOutcome	got = smtp(curl_code, code, phase, ended, reused);
 				bool		refusal = code >= 400 && code <= 599;
 				bool		definite = refusal &&
-					(curl_code == 0 || curl_code == 8);
+				(curl_code == 0 || curl_code == 8);
 				bool		taken = ended && curl_code == 0 &&
-					phase == BS_SMTP_BODY && code >= 200 && code <= 299;
+				phase == BS_SMTP_BODY && code >= 200 && code <= 299;
 
 				wrong_accept += (got == ACCEPTED) != taken;
 				wrong_doubt += (got == IN_DOUBT) !=

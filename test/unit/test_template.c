@@ -48,12 +48,14 @@ render_as(const char *source, BsTemplateEscape escape)
 
 	free(text);
 	text = NULL;
+
 	if (tmpl == NULL)
 	{
 		text = strdup(error.message);
 		return text;
 	}
 	text = bs_template_render(tmpl, values, escape, &len, &too_long);
+
 	bs_template_free(tmpl);
 	if (text == NULL)
 		return too_long ? "(too long)" : "(no memory)";
@@ -71,9 +73,9 @@ render(const char *source)
 static bool
 is_ascii(const char *text)
 {
-	for (; *text != '\0'; text++)
+	for (; *text !='\0'; text ++)
 	{
-		if (*text < 0x20 || *text > 0x7E)
+		if (*text <0x20 || *text >0x7E)
 			return false;
 	}
 	return true;
@@ -257,6 +259,10 @@ test_errors(void)
 			"I13 a surrogate");
 	refuses("x\xC0\x80", 2, "template is not valid UTF-8",
 			"I13 an overlong form");
+	refuses("x\xE0\x80\x80", 2, "template is not valid UTF-8",
+			"I13 one of three octets");
+	refuses("x\xF0\x80\x80\x80", 2, "template is not valid UTF-8",
+			"I13 one of four");
 	refuses("x\xF4\x90\x80\x80", 2, "template is not valid UTF-8",
 			"I13 beyond Unicode");
 	refuses("xy\xE2\x82", 3, "template is not valid UTF-8",
@@ -327,7 +333,7 @@ test_limits(void)
 	refuses_bytes(source, BS_TEMPLATE_MAX_SOURCE + 1, 0,
 				  "template is longer than 262144 bytes", "I39 a longer one");
 
-	/* 26214 tags: names of 40 letters fit into the text, of 200 they do not. */
+	/* 26214 tags: names of 40 letters fit into the text, of 200 do not. */
 	for (i = 0; i + 10 <= BS_TEMPLATE_MAX_SOURCE; i += 10)
 		memcpy(source + i, "{{  city}}", 10);
 	value = malloc(201);

@@ -30,7 +30,8 @@ h1{font-size:22px;line-height:1.3;margin:0}
 .numbers{display:flex;gap:12px;flex-wrap:wrap;margin:0 0 20px}
 .numbers div{background:var(--card);border:1px solid var(--line);
 border-radius:8px;padding:10px 16px;min-width:132px}
-.numbers b{display:block;font-size:20px;line-height:30px;font-variant-numeric:tabular-nums}
+.numbers b{display:block;font-size:20px;line-height:30px;
+font-variant-numeric:tabular-nums}
 .numbers div>span{color:var(--soft);font-size:13px}
 .numbers .tag{font-size:16px;line-height:26px}
 table{width:100%;border-collapse:separate;border-spacing:0;
@@ -69,7 +70,8 @@ iframe{height:560px;background:#fff}
 .c-time{width:130px}.c-to{width:34%}.c-late{width:140px}
 @media(max-width:700px){main{padding:18px 12px 32px}
 thead,col{display:none}tr,td{display:block;border:0}
-tr{padding:8px 4px;border-bottom:1px solid var(--line)}td{padding:1px 10px}
+tr{padding:8px 4px;border-bottom:1px solid var(--line)}
+td{padding:1px 10px}
 .time small{display:inline;margin-left:8px}.head{grid-template-columns:1fr}}
 """
 

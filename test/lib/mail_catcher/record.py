@@ -158,7 +158,7 @@ class Records:
                  "answer": answer}
         try:
             entry.update(describe_mail(raw))
-        except Exception as error:  # a mail too odd to read is kept all the same
+        except Exception as error:  # too odd to read, and kept all the same
             entry["unreadable"] = repr(error)
         if self.keep_raw or "unreadable" in entry:
             entry["raw"] = base64.b64encode(raw).decode("ascii")

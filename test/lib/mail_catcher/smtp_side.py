@@ -5,8 +5,9 @@ import re
 import socket
 import ssl
 import time
+import traceback
 
-from aiosmtpd.smtp import SMTP, AuthResult
+from aiosmtpd.smtp import SMTP, AuthResult, TLSSetupException
 
 from mail_catcher import actions
 
@@ -66,6 +67,7 @@ class Connection(SMTP):
 
     def __init__(self, relay, tls_already=False):
         self.relay = relay
+        self.tls_already = tls_already
         relay.connections += 1
         self.number = relay.connections
         self.messages = 0
@@ -73,7 +75,8 @@ class Connection(SMTP):
         super().__init__(
             relay, enable_SMTPUTF8=True, hostname=relay.name,
             ident="ESMTP mail catcher", data_size_limit=SIZE_LIMIT,
-            tls_context=None if tls_already else relay.tls_context, timeout=24 * 3600,
+            tls_context=None if tls_already else relay.tls_context,
+            timeout=24 * 3600,
             authenticator=relay.authenticate, auth_require_tls=False,
             auth_required=relay.auth is not None,
             loop=asyncio.get_running_loop())
@@ -82,8 +85,8 @@ class Connection(SMTP):
 
     def facts(self):
         return {"connection": self.number,
-                "tls": self.transport is not None and
-                self.transport.get_extra_info("ssl_object") is not None,
+                "tls": self.tls_already or (self.session is not None and
+                                            self.session.ssl is not None),
                 "helo": self.session.host_name if self.session else None}
 
     def envelope_facts(self):
@@ -156,8 +159,15 @@ class Connection(SMTP):
     def eof_received(self):
         # aiosmtpd drops what it has not read yet.  A relay does not.
         self._reader.feed_eof()
-        return self.session.ssl is None and \
-            self.transport.get_extra_info("ssl_object") is None
+        return not self.tls_already and self._tls_protocol is None
+
+    async def handle_exception(self, error):
+        if isinstance(error, TLSSetupException):
+            self.note("starttls", "failed", reply=str(error.__cause__))
+        else:
+            self.note("fault", "error", reply=repr(error))
+            traceback.print_exception(error)
+        return "451 4.3.0 The mail catcher has a fault"
 
     async def _handle_client(self):
         try:
@@ -218,6 +228,13 @@ class Connection(SMTP):
         if "STARTTLS" in self.without:
             return await self.refuse("starttls", "502 5.5.1 Not here")
         await super().smtp_STARTTLS(arg)
+
+    async def check_auth_needed(self, caller_method):
+        needed = await super().check_auth_needed(caller_method)
+        if needed:
+            self.note(caller_method.lower(), "refused",
+                      reply="530 5.7.0 Authentication required")
+        return needed
 
     def parse_path(self, arg, keyword):
         """(address, options, None) or (None, None, why not)."""

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * users_zone.c
+ * bs_zone.c
  *	  Which time zone names are taken.
  *
  * The server takes much more than names of places: abbreviations, POSIX strings
@@ -10,7 +10,7 @@
  * letter that comes back as it went in is a file; of names in capitals alone
  * there is a handful.
  *
- * src/users/users_zone.c
+ * src/bs_zone.c
  *
  *-------------------------------------------------------------------------
  */
@@ -22,7 +22,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
-#include "users/users_zone.h"
+#include "bs_zone.h"
 
 PG_FUNCTION_INFO_V1(bs_is_timezone);
 
@@ -48,8 +48,8 @@ is_among(const char *name, const char *const *names, int count)
 	return false;
 }
 
-pg_tz *
-bs_users_find_zone(const char *name, size_t len)
+pg_tz	   *
+bs_zone_find(const char *name, size_t len)
 {
 	char		copy[TZ_STRLEN_MAX + 1];
 	bool		has_small = false;
@@ -90,7 +90,7 @@ static const char *const zone_files[] = {
 };
 
 uint64
-bs_users_zone_stamp(void)
+bs_zone_stamp(void)
 {
 	char		path[MAXPGPATH];
 	char		dir[MAXPGPATH];
@@ -128,6 +128,6 @@ bs_is_timezone(PG_FUNCTION_ARGS)
 {
 	text	   *name = PG_GETARG_TEXT_PP(0);
 
-	PG_RETURN_BOOL(bs_users_find_zone(VARDATA_ANY(name),
-									  VARSIZE_ANY_EXHDR(name)) != NULL);
+	PG_RETURN_BOOL(bs_zone_find(VARDATA_ANY(name),
+								VARSIZE_ANY_EXHDR(name)) != NULL);
 }

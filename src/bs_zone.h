@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
- * users_zone.h
+ * bs_zone.h
  *	  Which time zone names are taken.
  *
- * src/users/users_zone.h
+ * src/bs_zone.h
  *
  *-------------------------------------------------------------------------
  */
-#ifndef BS_USERS_ZONE_H
-#define BS_USERS_ZONE_H
+#ifndef BS_ZONE_H
+#define BS_ZONE_H
 
 #include "pgtime.h"
 
@@ -16,12 +16,12 @@
  * The rules of a zone, or NULL where the name is not one of the IANA time zone
  * database in its exact spelling (RFC 6557; no abbreviations, no POSIX strings).
  */
-extern pg_tz *bs_users_find_zone(const char *name, size_t len);
+extern pg_tz *bs_zone_find(const char *name, size_t len);
 
 /*
  * A number that changes when the server's time zone database is replaced.
  * Follows the folder itself too, because a new tree may be put in its place.
  */
-extern uint64 bs_users_zone_stamp(void);
+extern uint64 bs_zone_stamp(void);
 
-#endif							/* BS_USERS_ZONE_H */
+#endif							/* BS_ZONE_H */
