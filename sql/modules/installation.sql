@@ -31,6 +31,8 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.bs_installation', '');
 CREATE FUNCTION @extschema@.bs_installation_state()
 RETURNS text
 LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT coalesce(
         (SELECT CASE
