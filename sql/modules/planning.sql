@@ -81,13 +81,15 @@ DECLARE
     planned bigint;
     first_due timestamptz;
 BEGIN
-    WITH owed AS MATERIALIZED (
+    WITH slices AS MATERIALIZED (
+        SELECT s.message_type, s.month_day, s.local_date
+          FROM @extschema@.bs_plan_slices(window_from, window_until) s
+    ), owed AS MATERIALIZED (
         SELECT DISTINCT ON (e.user_id, e.message_type, s.local_date)
                e.user_id, e.message_type, s.local_date, e.event_date, p.send_at
           FROM unnest(user_ids) AS w (user_id)
                JOIN @extschema@.bs_events e ON e.user_id = w.user_id
-               JOIN @extschema@.bs_plan_slices(window_from, window_until) s
-                 ON s.message_type = e.message_type AND s.month_day = e.month_day
+               JOIN slices s ON s.message_type = e.message_type AND s.month_day = e.month_day
                CROSS JOIN LATERAL (
                    SELECT @extschema@.bs_send_time_or_null(e.timezone, s.local_date, e.send_time) AS send_at) p
          WHERE @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence, e.feb29_policy)

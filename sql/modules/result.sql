@@ -11,6 +11,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     recorded bigint;
+    first_time timestamptz := (SELECT min(t) FROM unnest(send_times) AS t);
+    last_time timestamptz := (SELECT max(t) FROM unnest(send_times) AS t);
 BEGIN
     UPDATE @extschema@.message_logs m
        SET status = CASE r.state WHEN 'RELEASED' THEN 'RETRYING' ELSE r.state END,
@@ -28,6 +30,7 @@ BEGIN
            AS r (id, send_time, token, state, reason, next_attempt, code, reply, error, ended_at)
      WHERE m.id = r.id
        AND m.scheduled_send_time = r.send_time
+       AND m.scheduled_send_time BETWEEN first_time AND last_time   -- other months are not even opened
        AND m.status = 'SENDING'
        AND m.claim_token = r.token;
     GET DIAGNOSTICS recorded = ROW_COUNT;

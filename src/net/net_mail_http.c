@@ -48,6 +48,48 @@ on_seek(void *arg, curl_off_t offset, int origin)
 	return CURL_SEEKFUNC_OK;
 }
 
+/* The status of a status line (RFC 9112, section 4), or 0. */
+static int
+parse_status_line(const char *line, size_t len)
+{
+	char		text[13] = "";
+	int			major;
+	int			minor;
+	int			status;
+	int			end = 0;
+
+	if (len <= sizeof(text) - 1)
+		return 0;
+	memcpy(text, line, sizeof(text) - 1);
+	if (sscanf(text, "HTTP/%1d.%1d %3d%n",
+			   &major, &minor, &status, &end) != 3 ||
+		end != sizeof(text) - 1 || status < 100 ||
+		strchr(" \r\n", line[sizeof(text) - 1]) == NULL)
+		return 0;
+	return status;
+}
+
+/*
+ * Finds the status by itself, because libcurl 7.88 takes any line that begins
+ * with "HTTP/" and goes on with nonsense for a 200.  Interim answers (1xx) come
+ * before the one that counts; after it, lines are fields and trailers.
+ */
+static size_t
+on_header(char *line, size_t size, size_t count, void *arg)
+{
+	BsMailSlot *slot = arg;
+	size_t		len = size * count;
+	bool		is_empty = len > 0 && (line[0] == '\r' || line[0] == '\n');
+
+	if (slot->status < 200)
+	{
+		if (!slot->head_began)
+			slot->status = parse_status_line(line, len);
+		slot->head_began = !is_empty;
+	}
+	return len;
+}
+
 /* A body without end is cut off: its status is known, and that is enough. */
 static size_t
 on_answer(char *data, size_t size, size_t count, void *arg)
@@ -83,6 +125,8 @@ bs_mail_http_setup(BsMailSlot *slot, const BsMailerConfig *config)
 	SET(CURLOPT_READDATA, slot);
 	SET(CURLOPT_SEEKFUNCTION, on_seek);
 	SET(CURLOPT_SEEKDATA, slot);
+	SET(CURLOPT_HEADERFUNCTION, on_header);
+	SET(CURLOPT_HEADERDATA, slot);
 	SET(CURLOPT_WRITEFUNCTION, on_answer);
 	SET(CURLOPT_WRITEDATA, slot);
 	SET(CURLOPT_MAXAGE_CONN, 60L);
@@ -158,6 +202,8 @@ bs_mail_http_begin(BsMailSlot *slot, const char *idempotency_key)
 
 	slot->body_sent = 0;
 	slot->answer_len = 0;
+	slot->status = 0;
+	slot->head_began = false;
 	if (curl_easy_setopt(slot->easy, CURLOPT_HTTPHEADER,
 						 slot->key_header) != CURLE_OK ||
 		curl_easy_setopt(slot->easy, CURLOPT_POSTFIELDSIZE_LARGE,
@@ -174,12 +220,9 @@ conclude(BsMailSlot *slot, CURLcode code, bool aborted)
 {
 	BsHttpFacts facts = {0};
 	BsOutcome	outcome;
-	long		status = 0;
+	int			status = slot->status >= 200 ? slot->status : 0;
 	curl_off_t	seconds = 0;
 
-	curl_easy_getinfo(slot->easy, CURLINFO_RESPONSE_CODE, &status);
-	if (status < 200)
-		status = 0;
 	facts.curl_code = (int) code;
 	facts.response_code = status;
 	facts.body_ended = slot->handed_over;

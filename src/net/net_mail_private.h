@@ -124,6 +124,9 @@ typedef struct BsMailSlot
 	/* HTTP */
 	size_t		body_sent;
 	size_t		answer_len;
+	int			status;			/* of the last status line, 0: none or none
+								 * that is one */
+	bool		head_began;		/* and not ended */
 	struct curl_slist *key_header;
 } BsMailSlot;
 

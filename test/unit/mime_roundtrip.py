@@ -67,7 +67,7 @@ SENDERS = [
 
 ADDRESSES = [
     'anna@example.org', 'a+b@c.example', 'x' * 64 + '@' + 'y' * 63 + '.example',
-    "!#$%&'*+-/=?^_`{|}~@example.org",
+    "!#$%&'*+-/?=^_`{|}~@example.org",
     'a' * 64 + '@' + '.'.join(['b' * 60] * 3) + '.example',
 ]
 

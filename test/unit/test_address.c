@@ -63,7 +63,7 @@ test_taken(void)
 	takes("anna+party@example.org", "EC-UD-011 a plus tag");
 	takes("a@b.c", "the shortest kind");
 	takes("Anna.B.Lee@Mail.Example.ORG", "dots and capitals");
-	takes("!#$%&'*+-/=?^_`{|}~@example.org", "all that an atom may contain");
+	takes("!#$%&'*+-/?=^_`{|}~@example.org", "all that an atom may contain");
 	takes("1234567890@example.org", "digits alone before the @");
 	takes("a@xn--mnchen-3ya.example", "an international domain in ASCII");
 	takes("a@a-b.example", "a hyphen inside a label");

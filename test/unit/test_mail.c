@@ -1186,6 +1186,17 @@ static const Case http_cases[] = {
 	{"no answer", {.http = HANG ""}, BS_OUTCOME_IN_DOUBT, 0, NULL},
 	{"half a status line", {.http = CLOSE "HTTP/1.1 2"},
 	BS_OUTCOME_IN_DOUBT, 0, NULL},
+	{"a status line that is none", {.http = CLOSE "HTTP/x.1 401 No\r\n\r\n"},
+	BS_OUTCOME_IN_DOUBT, 0, NULL},
+	{"200 as a field of a 500", HTTP("500 Oops", "HTTP/1.1 200 OK\r\n"
+	"Content-Length: 0\r\n", ""), BS_OUTCOME_TROUBLE, 500, NULL},
+	{"200 as a trailer of a 500", HTTP("500 Oops",
+	"Transfer-Encoding: chunked\r\n", "0\r\nHTTP/1.1 200 OK\r\n\r\n"),
+	BS_OUTCOME_TROUBLE, 500, NULL},
+	{"a status of four digits", HTTP("2000 OK", "Content-Length: 0\r\n", ""),
+	BS_OUTCOME_IN_DOUBT, 0, NULL},
+	{"HTTP/1.0", {.http = CLOSE "HTTP/1.0 201 Made\r\n\r\nok"},
+	BS_OUTCOME_ACCEPTED, 201, "ok"},
 	{"not HTTP", {.http = CLOSE "250 taken\r\n"}, BS_OUTCOME_IN_DOUBT, 0, NULL},
 };
 
