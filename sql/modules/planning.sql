@@ -76,30 +76,46 @@ CREATE FUNCTION @extschema@.bs_plan_users(user_ids uuid[], window_from timestamp
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
+    owed_users uuid[];
+    owed_types varchar[];
+    owed_dates date[];
+    owed_events date[];
+    owed_times timestamptz[];
     planned bigint;
     first_due timestamptz;
 BEGIN
     WITH slices AS MATERIALIZED (
         SELECT s.message_type, s.month_day, s.local_date
           FROM @extschema@.bs_plan_slices(window_from, window_until) s
-    ), owed AS MATERIALIZED (
-        SELECT DISTINCT ON (e.user_id, e.message_type, s.local_date)
-               e.user_id, e.message_type, s.local_date, e.event_date, p.send_at
-          FROM unnest(user_ids) AS w (user_id)
-               JOIN @extschema@.bs_events e ON e.user_id = w.user_id
-               JOIN slices s ON s.message_type = e.message_type AND s.month_day = e.month_day
-               CROSS JOIN LATERAL (
-                   SELECT @extschema@.bs_send_time_or_null(e.timezone, s.local_date, e.send_time) AS send_at) p
-         WHERE @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence, e.feb29_policy)
-           AND p.send_at >= e.since
-           AND p.send_at BETWEEN window_from AND window_until
-         ORDER BY e.user_id, e.message_type, s.local_date, e.event_date
-    ), won AS (
+    )
+    SELECT array_agg(o.user_id), array_agg(o.message_type), array_agg(o.local_date),
+           array_agg(o.event_date), array_agg(o.send_at)
+      INTO owed_users, owed_types, owed_dates, owed_events, owed_times
+      FROM (SELECT DISTINCT ON (e.user_id, e.message_type, s.local_date)
+                   e.user_id, e.message_type, s.local_date, e.event_date, p.send_at
+              FROM unnest(user_ids) AS w (user_id)
+                   JOIN @extschema@.bs_events e ON e.user_id = w.user_id
+                   JOIN slices s ON s.message_type = e.message_type AND s.month_day = e.month_day
+                   CROSS JOIN LATERAL (
+                       SELECT @extschema@.bs_send_time_or_null(e.timezone, s.local_date, e.send_time) AS send_at) p
+             WHERE @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence, e.feb29_policy)
+               AND p.send_at >= e.since
+               AND p.send_at BETWEEN window_from AND window_until
+             ORDER BY e.user_id, e.message_type, s.local_date, e.event_date) o;
+    IF owed_users IS NULL THEN
+        RETURN 0;
+    END IF;
+
+    -- Arrays, because the planner knows their length: between two statements
+    -- in WITH it would expect one row and join in a square.
+    WITH won AS (
         INSERT INTO @extschema@.message_ledger (user_id, message_type, local_date)
         SELECT o.user_id, o.message_type, o.local_date
-          FROM owed o
+          FROM unnest(owed_users, owed_types, owed_dates) AS o (user_id, message_type, local_date)
          ORDER BY o.user_id, o.message_type, o.local_date
             ON CONFLICT DO NOTHING
         RETURNING user_id, message_type, local_date
@@ -117,10 +133,11 @@ BEGIN
                @extschema@.bs_render(t.html_template, 'html', u.first_name, u.last_name,
                                      o.event_date, o.local_date, u.location_city, u.location_country),
                t.version
-          FROM won w
-               JOIN owed o USING (user_id, message_type, local_date)
-               JOIN @extschema@.users u ON u.id = w.user_id
-               JOIN @extschema@.message_types t ON t.name = w.message_type
+          FROM unnest(owed_users, owed_types, owed_dates, owed_events, owed_times)
+               AS o (user_id, message_type, local_date, event_date, send_at)
+               JOIN won w USING (user_id, message_type, local_date)
+               JOIN @extschema@.users u ON u.id = o.user_id
+               JOIN @extschema@.message_types t ON t.name = o.message_type
          ORDER BY o.send_at
         RETURNING scheduled_send_time
     )
@@ -141,6 +158,8 @@ CREATE FUNCTION @extschema@.bs_refresh(message_ids uuid[], as_of timestamptz)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     oldest timestamptz := as_of - @extschema@.bs_max_lateness();
@@ -240,9 +259,10 @@ RETURNS jsonb
 LANGUAGE plpgsql VOLATILE STRICT
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 SET timezone = 'UTC'
 SET datestyle = 'ISO, YMD'
-SET plan_cache_mode = 'force_custom_plan'
+SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     window_from timestamptz := state ->> 'from';
@@ -342,6 +362,7 @@ RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
 DECLARE
     state jsonb;
