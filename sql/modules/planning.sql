@@ -52,7 +52,8 @@ COMMENT ON VIEW @extschema@.bs_events IS
 
 CREATE FUNCTION @extschema@.bs_plan_slices(window_from timestamptz, window_until timestamptz)
 RETURNS TABLE (message_type varchar, date_source varchar, local_date date, month_day integer)
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 20
+SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT t.name, t.date_source, d.day::date, k.month_day
       FROM @extschema@.message_types t
@@ -164,11 +165,14 @@ AS $$
 DECLARE
     oldest timestamptz := as_of - @extschema@.bs_max_lateness();
     locked uuid[];
+    first_time timestamptz;
+    last_time timestamptz;
     changed bigint;
     first_due timestamptz;
 BEGIN
-    SELECT coalesce(array_agg(l.id), '{}') INTO locked
-      FROM (SELECT m.id
+    SELECT array_agg(l.id), min(l.scheduled_send_time), max(l.scheduled_send_time)
+      INTO locked, first_time, last_time
+      FROM (SELECT m.id, m.scheduled_send_time
               FROM unnest(message_ids) AS w (id)
                    JOIN @extschema@.message_logs m ON m.id = w.id
                    JOIN @extschema@.users u ON u.id = m.user_id
@@ -177,6 +181,9 @@ BEGIN
                     OR (m.status = 'CANCELLED' AND m.status_reason <> 'by_hand'))
                FOR NO KEY UPDATE OF m SKIP LOCKED
                FOR SHARE OF u SKIP LOCKED) l;
+    IF locked IS NULL THEN
+        RETURN 0;
+    END IF;
 
     WITH want AS MATERIALIZED (
         SELECT m.id, m.scheduled_send_time AS old_time,
@@ -205,7 +212,7 @@ BEGIN
                     WHERE e.user_id = m.user_id
                       AND e.message_type = m.message_type
                       AND @extschema@.bs_is_owed(e.event_date, m.local_date, e.cadence, e.feb29_policy)) e ON true
-         WHERE m.scheduled_send_time >= oldest - interval '2 days'
+         WHERE m.scheduled_send_time BETWEEN first_time AND last_time
     ), done AS (
         UPDATE @extschema@.message_logs m
            SET status = CASE
@@ -230,6 +237,7 @@ BEGIN
           FROM want w
          WHERE m.id = w.id
            AND m.scheduled_send_time = w.old_time
+           AND m.scheduled_send_time BETWEEN first_time AND last_time
            AND CASE
                    WHEN w.gone IS NOT NULL THEN m.status <> 'CANCELLED'
                    WHEN m.status = 'CANCELLED' THEN w.send_at >= greatest(oldest, w.active_since)
@@ -269,6 +277,15 @@ DECLARE
     window_until timestamptz := state ->> 'until';
     as_of timestamptz := state ->> 'as_of';
     slice jsonb := state -> 'slices' -> 0;
+    -- In variables, because casts from text are not done before planning, and
+    -- then no partition is pruned.
+    slice_type varchar := slice ->> 0;
+    slice_source varchar := slice ->> 1;
+    slice_date date := slice ->> 2;
+    slice_key integer := slice ->> 3;
+    after uuid := state ->> 'after';
+    refreshed timestamptz := greatest((state ->> 'refreshed')::timestamptz,
+                                      as_of - @extschema@.bs_max_lateness() - interval '2 days');
     ids uuid[];
     times timestamptz[];
     locked uuid[];
@@ -295,19 +312,19 @@ BEGIN
         SELECT array_agg(c.user_id ORDER BY c.user_id) INTO ids
           FROM (SELECT e.user_id
                   FROM @extschema@.bs_events e
-                 WHERE e.message_type = slice ->> 0
-                   AND e.date_source = slice ->> 1
-                   AND e.month_day = (slice ->> 3)::integer
-                   AND e.user_id > (state ->> 'after')::uuid
-                   AND @extschema@.bs_is_owed(e.event_date, (slice ->> 2)::date, e.cadence, e.feb29_policy)
-                   AND @extschema@.bs_send_time_or_null(e.timezone, (slice ->> 2)::date, e.send_time)
+                 WHERE e.message_type = slice_type
+                   AND e.date_source = slice_source
+                   AND e.month_day = slice_key
+                   AND e.user_id > after
+                   AND @extschema@.bs_is_owed(e.event_date, slice_date, e.cadence, e.feb29_policy)
+                   AND @extschema@.bs_send_time_or_null(e.timezone, slice_date, e.send_time)
                        BETWEEN greatest(window_from, e.since) AND window_until
                    AND NOT EXISTS (
                         SELECT
                           FROM @extschema@.message_ledger k
                          WHERE k.user_id = e.user_id
-                           AND k.message_type = slice ->> 0
-                           AND k.local_date = (slice ->> 2)::date)
+                           AND k.message_type = slice_type
+                           AND k.local_date = slice_date)
                  ORDER BY e.user_id
                  LIMIT chunk) c;
         IF ids IS NOT NULL THEN
@@ -334,10 +351,8 @@ BEGIN
     SELECT array_agg(c.id), array_agg(c.scheduled_send_time) INTO ids, times
       FROM (SELECT m.id, m.scheduled_send_time
               FROM @extschema@.message_logs m
-             WHERE m.scheduled_send_time >= greatest((state ->> 'refreshed')::timestamptz,
-                                                     as_of - @extschema@.bs_max_lateness() - interval '2 days')
-               AND (m.scheduled_send_time, m.id)
-                   > ((state ->> 'refreshed')::timestamptz, (state ->> 'after')::uuid)
+             WHERE m.scheduled_send_time >= refreshed
+               AND (m.scheduled_send_time, m.id) > (refreshed, after)
                AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
              ORDER BY m.scheduled_send_time, m.id
              LIMIT chunk) c;

@@ -11,6 +11,7 @@ RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -73,6 +74,7 @@ RETURNS timestamptz
 LANGUAGE sql STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 BEGIN ATOMIC
     SELECT m.due_at
       FROM @extschema@.message_logs m
@@ -107,6 +109,8 @@ CREATE FUNCTION @extschema@.bs_recover(
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET intervalstyle = 'postgres'
+SET jit = off
 AS $$
 DECLARE
     oldest timestamptz := as_of - @extschema@.bs_max_lateness();

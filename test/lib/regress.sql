@@ -36,7 +36,7 @@ AS $$
 BEGIN
     UPDATE message_types SET active_since = '2001-01-01 00:00+00';
     PERFORM bs_resume();
-    UPDATE bs_installation SET planned_until = test.adopt.planned_until;
+    UPDATE bs_installation SET planned_until = adopt.planned_until;
 END
 $$;
 
