@@ -28,6 +28,7 @@
 #define JOBS_PER_CONNECTION 16
 #define RECORD_BATCH		64
 #define RECORD_DELAY_MS		10	/* how long an outcome may wait for others */
+#define PROBE_CHECK_MS		50	/* how often to look what a probe found out */
 
 static MemoryContext claim_context = NULL;
 
@@ -237,8 +238,12 @@ bs_delivery_collect(BsSender *sender)
 		{
 			char		message[320];
 
-			snprintf(message, sizeof(message), "the relay: %s",
-					 mail.error[0] ? mail.error : "no error text");
+			if (mail.error[0])
+				snprintf(message, sizeof(message), "the relay: %s",
+						 mail.error);
+			else
+				snprintf(message, sizeof(message), "the relay answered %d",
+						 mail.response_code);
 			bs_worker_report_error(message);
 		}
 	}
@@ -246,7 +251,8 @@ bs_delivery_collect(BsSender *sender)
 
 /*
  * May one more message be begun?  Where not, sets when to ask again; what
- * waits is given back where that is a while.
+ * waits is given back where that is a while.  What a probe finds out is known
+ * soon, and then nothing shall have been put off.
  */
 static bool
 admit(BsSender *sender)
@@ -265,7 +271,9 @@ admit(BsSender *sender)
 									monotonic_ms(), &wait_ms);
 		if (admitted == 0)
 		{
-			open = true;
+			open = bs_shared->breaker.state == BS_BREAKER_OPEN;
+			if (!open)
+				wait_ms = Min(wait_ms, PROBE_CHECK_MS);
 			bs_bucket_give_back(&bs_shared->bucket, bs_rate_limit, 1);
 		}
 	}
