@@ -525,6 +525,8 @@ bs_delivery_claim(BsSender *sender)
 		for (i = 0; i < work.limit; i++)
 			if (work.claims[i].strings)
 				pfree(work.claims[i].strings);
+		/* A change that stepped over what was claimed needs a pass. */
+		bs_wake_scheduler();
 		sender->next_claim = ms_from_now(1000);
 		return;
 	}
