@@ -128,7 +128,7 @@ bs_mail_conclude(BsMailSlot *slot, BsOutcome outcome,
 
 	result->outcome = outcome;
 	result->response_code = (int) response_code;
-	bs_mail_text_clean(&slot->text, slot->recipient,
+	bs_mail_text_clean(&slot->said, slot->recipient,
 					   result->reply, sizeof(result->reply));
 	snprintf(result->error, sizeof(result->error), "%s", error);
 }
@@ -177,8 +177,8 @@ build_body(BsMailSlot *slot, const BsMail *mail)
 	{
 		slot->body = bs_mime_build(mail, &slot->mail_len);
 		if (slot->body != NULL)
-			slot->body = bs_mail_smtp_frame(slot->body, slot->mail_len,
-											&slot->body_len);
+			slot->body = bs_smtp_frame(slot->body, slot->mail_len,
+									   &slot->body_len);
 	}
 	return slot->body != NULL;
 }
@@ -205,7 +205,7 @@ bs_mailer_submit(BsMailer *mailer, const BsMail *mail, uint64_t tag)
 	slot->result.started_ms = bs_mail_wall_ms();
 	slot->deadline_ms = bs_mail_clock_ms() + mailer->timeout_ms;
 	slot->recipient[0] = '\0';
-	bs_mail_text_reset(&slot->text);
+	bs_mail_text_reset(&slot->said);
 
 	if (mail->to_address == NULL ||
 		!bs_address_check(mail->to_address, strlen(mail->to_address), &reason))
@@ -227,8 +227,8 @@ bs_mailer_submit(BsMailer *mailer, const BsMail *mail, uint64_t tag)
 	}
 
 	begun = mailer->is_http ?
-		bs_mail_http_begin(slot, mail->idempotency_key) :
-		bs_mail_smtp_begin(slot);
+		bs_http_begin(slot, mail->idempotency_key) :
+		bs_smtp_begin(slot);
 	if (!begun)
 		bs_mail_free_body(slot);
 	return begun;
@@ -314,7 +314,7 @@ run_event(BsMailer *mailer, const struct epoll_event *event)
 
 	if (!(event->data.u64 & BS_MAIL_CURL_EVENT))
 	{
-		bs_mail_smtp_step(&mailer->slots[event->data.u64]);
+		bs_smtp_step(&mailer->slots[event->data.u64]);
 		return;
 	}
 	if (event->events & (EPOLLIN | EPOLLHUP))
@@ -342,9 +342,9 @@ collect_from_curl(BsMailer *mailer)
 							  &slot) != CURLE_OK)
 			continue;
 		if (mailer->is_http)
-			bs_mail_http_ended((BsMailSlot *) slot, code);
+			bs_http_ended((BsMailSlot *) slot, code);
 		else
-			bs_mail_smtp_opened((BsMailSlot *) slot, code);
+			bs_smtp_opened((BsMailSlot *) slot, code);
 	}
 }
 
@@ -362,9 +362,9 @@ end_overdue(BsMailer *mailer)
 			now < slot_due_ms(slot))
 			continue;
 		if (mailer->is_http)
-			bs_mail_http_ended(slot, CURLE_OPERATION_TIMEDOUT);
+			bs_http_ended(slot, CURLE_OPERATION_TIMEDOUT);
 		else
-			bs_mail_smtp_expire(slot);
+			bs_smtp_expire(slot);
 	}
 }
 
@@ -435,9 +435,9 @@ bs_mailer_abort(BsMailer *mailer)
 		if (slot->state != BS_SLOT_CURL && slot->state != BS_SLOT_TALKING)
 			continue;
 		if (mailer->is_http)
-			bs_mail_http_abort(slot);
+			bs_http_abort(slot);
 		else
-			bs_mail_smtp_abort(slot);
+			bs_smtp_abort(slot);
 	}
 }
 
@@ -476,6 +476,6 @@ bs_mailer_close_idle(BsMailer *mailer, int64_t idle_ms)
 
 		if (slot->smtp.open && slot->state != BS_SLOT_TALKING &&
 			now - slot->smtp.used_ms >= idle_ms)
-			bs_mail_smtp_close(slot);
+			bs_smtp_close(slot, slot->state != BS_SLOT_TALKING);
 	}
 }

@@ -52,19 +52,19 @@ on_seek(void *arg, curl_off_t offset, int origin)
 static int
 parse_status_line(const char *line, size_t len)
 {
-	char		text[13] = "";
+	char		start[13] = "";
 	int			major;
 	int			minor;
 	int			status;
 	int			end = 0;
 
-	if (len <= sizeof(text) - 1)
+	if (len <= sizeof(start) - 1)
 		return 0;
-	memcpy(text, line, sizeof(text) - 1);
-	if (sscanf(text, "HTTP/%1d.%1d %3d%n",
+	memcpy(start, line, sizeof(start) - 1);
+	if (sscanf(start, "HTTP/%1d.%1d %3d%n",
 			   &major, &minor, &status, &end) != 3 ||
-		end != sizeof(text) - 1 || status < 100 ||
-		strchr(" \r\n", line[sizeof(text) - 1]) == NULL)
+		end != sizeof(start) - 1 || status < 100 ||
+		strchr(" \r\n", line[sizeof(start) - 1]) == NULL)
 		return 0;
 	return status;
 }
@@ -97,20 +97,20 @@ on_answer(char *data, size_t size, size_t count, void *arg)
 	BsMailSlot *slot = arg;
 	size_t		len = size * count;
 
-	bs_mail_text_add(&slot->text, data, len);
+	bs_mail_text_add(&slot->said, data, len);
 	slot->answer_len += len;
 	return slot->answer_len > ANSWER_MAX ? 0 : len;
 }
 
 /*
- * bs_mail_http_setup
+ * bs_http_setup
  *		The options of an easy handle that stay the same.
  *
  * HTTP/1.1 alone: one request a connection is what the window of handles
  * means, and it is the smaller part of libcurl.
  */
 CURLcode
-bs_mail_http_setup(BsMailSlot *slot, const BsMailerConfig *config)
+bs_http_setup(BsMailSlot *slot, const BsMailerConfig *config)
 {
 	CURL	   *easy = slot->easy;
 	CURLcode	code = CURLE_OK;
@@ -152,14 +152,14 @@ has_header(const BsMailerConfig *config, const char *name)
 }
 
 /*
- * bs_mail_http_headers
+ * bs_http_headers
  *		What all requests have in common.
  *
  * "Expect:" without a value keeps libcurl from asking before it sends a large
  * body, which some servers never answer.
  */
 struct curl_slist *
-bs_mail_http_headers(const BsMailerConfig *config)
+bs_http_headers(const BsMailerConfig *config)
 {
 	const char *const *header = config->http_headers;
 	struct curl_slist *list = curl_slist_append(NULL, "Expect:");
@@ -179,13 +179,13 @@ bs_mail_http_headers(const BsMailerConfig *config)
 }
 
 /*
- * bs_mail_http_begin
+ * bs_http_begin
  *		Begin the exchange.
  *
  * The request's own header is the head of a list whose tail is shared.
  */
 bool
-bs_mail_http_begin(BsMailSlot *slot, const char *idempotency_key)
+bs_http_begin(BsMailSlot *slot, const char *idempotency_key)
 {
 	char		header[320];
 	int			len;
@@ -243,11 +243,11 @@ conclude(BsMailSlot *slot, CURLcode code, bool aborted)
 }
 
 /*
- * bs_mail_http_ended
+ * bs_http_ended
  *		libcurl is done with it.
  */
 void
-bs_mail_http_ended(BsMailSlot *slot, CURLcode code)
+bs_http_ended(BsMailSlot *slot, CURLcode code)
 {
 	conclude(slot, code, false);
 	bs_mail_stop_curl(slot);
@@ -255,13 +255,13 @@ bs_mail_http_ended(BsMailSlot *slot, CURLcode code)
 }
 
 /*
- * bs_mail_http_abort
+ * bs_http_abort
  *		The host wants an end.
  *
  * A status that has come counts, also where its body is still coming in.
  */
 void
-bs_mail_http_abort(BsMailSlot *slot)
+bs_http_abort(BsMailSlot *slot)
 {
 	conclude(slot, CURLE_ABORTED_BY_CALLBACK, true);
 	bs_mail_stop_curl(slot);

@@ -2,7 +2,8 @@
  *
  * net_mail_private.h
  *	  What the parts of the mailer share: net_mail.c, net_mail_setup.c,
- *	  net_mail_smtp.c, net_mail_wire.c, net_mail_http.c and net_mail_text.c.
+ *	  net_mail_session.c, net_mail_smtp.c, net_mail_wire.c, net_mail_http.c and
+ *	  net_mail_text.c.
  *
  * src/net/net_mail_private.h
  *
@@ -36,15 +37,15 @@ typedef struct BsMailText
 	char		raw[BS_MAIL_TEXT_RAW];
 } BsMailText;
 
-extern void bs_mail_text_reset(BsMailText *text);
-extern void bs_mail_text_add(BsMailText *text, const char *data, size_t len);
+extern void bs_mail_text_reset(BsMailText *said);
+extern void bs_mail_text_add(BsMailText *said, const char *data, size_t len);
 
 /*
  * As well-formed UTF-8 without controls and outer blanks into out; every
  * occurrence of the address, in any case and angle brackets included, becomes
  * "<recipient>".
  */
-extern void bs_mail_text_clean(const BsMailText *text, const char *address,
+extern void bs_mail_text_clean(const BsMailText *said, const char *address,
 							   char *out, size_t size);
 
 /* ---- slots, net_mail.c ---- */
@@ -110,7 +111,7 @@ typedef struct BsMailSlot
 	int64_t		deadline_ms;	/* of the transfer under way */
 	uint64_t	done_number;	/* results are given out in this order */
 	BsMailResult result;
-	BsMailText text;
+	BsMailText	said;			/* by the other side */
 	char		curl_error[CURL_ERROR_SIZE];
 	char		recipient[BS_ADDRESS_MAX + 1];
 
@@ -174,26 +175,38 @@ extern void bs_mail_stop_curl(BsMailSlot *slot);
 
 extern CURLM *bs_mail_make_multi(BsMailer *mailer);
 
-/* ---- SMTP, net_mail_smtp.c ---- */
+/* ---- SMTP sessions, net_mail_session.c ---- */
 
-extern CURLcode bs_mail_smtp_setup(BsMailSlot *slot,
-								   const BsMailerConfig *config);
-
-/* The mail is in the slot; begins it on the open session or opens one. */
-extern bool bs_mail_smtp_begin(BsMailSlot *slot);
+extern CURLcode bs_smtp_setup(BsMailSlot *slot, const BsMailerConfig *config);
 
 /* libcurl has opened the session, or could not. */
-extern void bs_mail_smtp_opened(BsMailSlot *slot, CURLcode code);
+extern void bs_smtp_opened(BsMailSlot *slot, CURLcode code);
+
+/* The mail that wanted a session ends. */
+extern void bs_smtp_open_failed(BsMailSlot *slot, CURLcode code,
+								const char *error);
+
+/* "polite": with QUIT, which makes sense between two mails only. */
+extern void bs_smtp_close(BsMailSlot *slot, bool polite);
+
+/* ---- SMTP transactions, net_mail_smtp.c ---- */
+
+/* The mail is in the slot; begins it on the open session or has one opened. */
+extern bool bs_smtp_begin(BsMailSlot *slot);
+
+/* The session is open: begins the mail on it. */
+extern void bs_smtp_talk(BsMailSlot *slot);
 
 /* Something may be read or written; also where no mail is under way. */
-extern void bs_mail_smtp_step(BsMailSlot *slot);
+extern void bs_smtp_step(BsMailSlot *slot);
 
 /* Time is up; the host wants an end. */
-extern void bs_mail_smtp_expire(BsMailSlot *slot);
-extern void bs_mail_smtp_abort(BsMailSlot *slot);
+extern void bs_smtp_expire(BsMailSlot *slot);
+extern void bs_smtp_abort(BsMailSlot *slot);
 
-/* Closes the session, with QUIT where no mail is under way. */
-extern void bs_mail_smtp_close(BsMailSlot *slot);
+/* "reply" 0: none came, and "code" says why. */
+extern void bs_smtp_conclude(BsMailSlot *slot, CURLcode code, long reply,
+							 BsSmtpPhase phase, const char *error);
 
 /* ---- SMTP's forms, net_mail_wire.c ---- */
 
@@ -207,18 +220,18 @@ extern bool bs_smtp_offers(const char *line, size_t len, const char *keyword);
  * the start of lines, and the final dot (RFC 5321, 4.5.2).  Takes the mail over;
  * NULL where memory is short.
  */
-extern char *bs_mail_smtp_frame(char *mail, size_t len, size_t *framed_len);
+extern char *bs_smtp_frame(char *mail, size_t len, size_t *framed_len);
 
 /* ---- HTTP, net_mail_http.c ---- */
 
-extern CURLcode bs_mail_http_setup(BsMailSlot *slot,
-								   const BsMailerConfig *config);
+extern CURLcode bs_http_setup(BsMailSlot *slot,
+							  const BsMailerConfig *config);
 
 /* The headers that all requests have; NULL where memory is short. */
-extern struct curl_slist *bs_mail_http_headers(const BsMailerConfig *config);
+extern struct curl_slist *bs_http_headers(const BsMailerConfig *config);
 
-extern bool bs_mail_http_begin(BsMailSlot *slot, const char *idempotency_key);
-extern void bs_mail_http_ended(BsMailSlot *slot, CURLcode code);
-extern void bs_mail_http_abort(BsMailSlot *slot);
+extern bool bs_http_begin(BsMailSlot *slot, const char *idempotency_key);
+extern void bs_http_ended(BsMailSlot *slot, CURLcode code);
+extern void bs_http_abort(BsMailSlot *slot);
 
 #endif							/* BS_NET_MAIL_PRIVATE_H */

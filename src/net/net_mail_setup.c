@@ -28,7 +28,7 @@ bs_mailer_global_init(void)
 /* ---- the URL ---- */
 
 static bool
-url_has(CURLU * url, CURLUPart part)
+url_has(CURLU *url, CURLUPart part)
 {
 	char	   *value = NULL;
 	bool		has = curl_url_get(url, part, &value, 0) == CURLUE_OK;
@@ -38,13 +38,13 @@ url_has(CURLU * url, CURLUPart part)
 }
 
 static const char *
-find_url_fault(CURLU * url, const char *text)
+find_url_fault(CURLU *url, const char *given)
 {
 	char	   *scheme = NULL;
 	bool		is_smtp;
 	bool		is_http;
 
-	if (curl_url_set(url, CURLUPART_URL, text, 0) != CURLUE_OK ||
+	if (curl_url_set(url, CURLUPART_URL, given, 0) != CURLUE_OK ||
 		curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK)
 		return "It must be of the form scheme://host or scheme://host:port.";
 	is_smtp = strcmp(scheme, "smtp") == 0 || strcmp(scheme, "smtps") == 0;
@@ -208,8 +208,8 @@ setup_easy(BsMailSlot *slot, const BsMailerConfig *config, const char *scheme)
 #undef SET
 
 	if (code == CURLE_OK)
-		code = mailer->is_http ? bs_mail_http_setup(slot, config) :
-			bs_mail_smtp_setup(slot, config);
+		code = mailer->is_http ? bs_http_setup(slot, config) :
+			bs_smtp_setup(slot, config);
 	return code;
 }
 
@@ -306,7 +306,7 @@ build(BsMailer *mailer, const BsMailerConfig *config)
 		return no_memory;
 	if (mailer->is_http)
 	{
-		mailer->http_headers = bs_mail_http_headers(config);
+		mailer->http_headers = bs_http_headers(config);
 		if (mailer->http_headers == NULL)
 			return no_memory;
 	}
@@ -363,7 +363,7 @@ bs_mailer_destroy(BsMailer *mailer)
 
 		if (slot->easy == NULL)
 			continue;
-		bs_mail_smtp_close(slot);
+		bs_smtp_close(slot, slot->state != BS_SLOT_TALKING);
 		bs_mail_stop_curl(slot);
 		curl_easy_cleanup(slot->easy);
 		bs_mail_free_body(slot);

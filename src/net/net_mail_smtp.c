@@ -3,16 +3,11 @@
  * net_mail_smtp.c
  *	  One mail as one transaction on an SMTP session that libcurl has opened.
  *
- * libcurl resolves, connects, greets, encrypts and logs in (CONNECT_ONLY); the
- * mail itself is our own dialogue over curl_easy_send() and curl_easy_recv().
- * libcurl 7.88's own way to send a mail is not fit for a host that must not
- * block: it waits inside one call for the answer to the final dot and to QUIT,
- * all other transfers with it; and a handle that is taken away in the middle of
- * a body has the final dot sent, so that a torn mail is delivered.
- *
- * An easy handle keeps its session for as long as it stays in the multi handle,
- * and curl_easy_send() keeps the session attached to it, out of reach of
- * libcurl's upkeep of idle connections.
+ * The dialogue is our own, over curl_easy_send() and curl_easy_recv().  libcurl
+ * 7.88's own is not fit for a host that must not block: smtp_done() waits inside
+ * one call for the answer to the final dot, and smtp_disconnect() for the one to
+ * QUIT, all other transfers with them; and a handle that is taken away in the
+ * middle of a body has the final dot sent, so that a torn mail is delivered.
  *
  * src/net/net_mail_smtp.c
  *
@@ -22,89 +17,12 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #define SESSION_LIFETIME_MS		300000
 #define SESSION_FAILURES_MAX	5	/* before relays begin to slow us down */
 #define IDLE_CHECK_MS			100
 #define REPLY_LINES_MAX			128
 #define REPLY_CODE_CLASS(code)	((code) / 100)
-
-/* ---- the session's beginning, as libcurl sees it ---- */
-
-/*
- * Keeps the last reply's text, and what the relay offers.  Of the replies until
- * the session is open only those to EHLO are 250, and the last of them counts:
- * what was offered before STARTTLS may be forged (RFC 3207, section 4.2).
- */
-static size_t
-on_opening_line(char *line, size_t size, size_t count, void *arg)
-{
-	BsMailSlot *slot = arg;
-	BsSmtpSession *smtp = &slot->smtp;
-	size_t		len = size * count;
-	bool		last = false;
-	int			code = bs_smtp_parse_line(line, len, &last);
-
-	if (!smtp->reply_began)
-	{
-		bs_mail_text_reset(&slot->text);
-		if (code == 250)
-		{
-			smtp->pipelining = false;
-			smtp->size = false;
-		}
-	}
-	bs_mail_text_add(&slot->text, line, len);
-	if (code == 250)
-	{
-		smtp->pipelining |= bs_smtp_offers(line, len, "PIPELINING");
-		smtp->size |= bs_smtp_offers(line, len, "SIZE");
-	}
-	smtp->reply_began = !last;
-	return len;
-}
-
-/* Nothing is ever downloaded; what comes in spite of that is dropped. */
-static size_t
-on_stray_data(char *data, size_t size, size_t count, void *arg)
-{
-	(void) data;
-	(void) arg;
-	return size * count;
-}
-
-/*
- * bs_mail_smtp_setup
- *		The options of an easy handle that stay the same.
- *
- * GSSAPI and NTLM are left out of the ways to log in: they may block on a key
- * distribution centre, and pick themselves for any user name with an "@".
- */
-CURLcode
-bs_mail_smtp_setup(BsMailSlot *slot, const BsMailerConfig *config)
-{
-	CURL	   *easy = slot->easy;
-	CURLcode	code = CURLE_OK;
-	long		use_ssl = CURLUSESSL_ALL;
-
-#define SET(option, value) \
-	(code = code != CURLE_OK ? code : curl_easy_setopt(easy, option, value))
-
-	if (config->tls == BS_MAIL_TLS_OFFERED)
-		use_ssl = CURLUSESSL_TRY;
-	else if (config->tls == BS_MAIL_TLS_OFF)
-		use_ssl = CURLUSESSL_NONE;
-
-	SET(CURLOPT_CONNECT_ONLY, 1L);
-	SET(CURLOPT_USE_SSL, use_ssl);
-	SET(CURLOPT_LOGIN_OPTIONS, "AUTH=CRAM-MD5;AUTH=PLAIN;AUTH=LOGIN");
-	SET(CURLOPT_HEADERFUNCTION, on_opening_line);
-	SET(CURLOPT_HEADERDATA, slot);
-	SET(CURLOPT_WRITEFUNCTION, on_stray_data);
-#undef SET
-	return code;
-}
 
 /* ---- the end of a mail and of a session ---- */
 
@@ -124,9 +42,9 @@ phase_of(const BsMailSlot *slot)
 	}
 }
 
-static void
-conclude(BsMailSlot *slot, CURLcode code, long reply, BsSmtpPhase phase,
-		 const char *error)
+void
+bs_smtp_conclude(BsMailSlot *slot, CURLcode code, long reply, BsSmtpPhase phase,
+				 const char *error)
 {
 	BsSmtpFacts facts = {0};
 
@@ -138,41 +56,11 @@ conclude(BsMailSlot *slot, CURLcode code, long reply, BsSmtpPhase phase,
 	bs_mail_conclude(slot, bs_outcome_smtp(&facts), reply, error);
 }
 
-static void
-close_session(BsMailSlot *slot, bool polite)
-{
-	BsSmtpSession *smtp = &slot->smtp;
-	curl_socket_t sock = CURL_SOCKET_BAD;
-	size_t		sent;
-
-	if (!smtp->open)
-		return;
-	smtp->open = false;
-	if (polite)
-		(void) curl_easy_send(slot->easy, "QUIT\r\n", 6, &sent);
-	if (curl_easy_getinfo(slot->easy, CURLINFO_ACTIVESOCKET,
-						  &sock) == CURLE_OK && sock != CURL_SOCKET_BAD)
-		(void) epoll_ctl(slot->mailer->epoll_fd, EPOLL_CTL_DEL, sock, NULL);
-	bs_mail_stop_curl(slot);
-}
-
-/*
- * bs_mail_smtp_close
- *		Close the session.
- *
- * The answer to QUIT is not waited for: nothing depends on it.
- */
-void
-bs_mail_smtp_close(BsMailSlot *slot)
-{
-	close_session(slot, slot->state != BS_SLOT_TALKING);
-}
-
 /* The mail ends, and the session with it. */
 static void
 end_session(BsMailSlot *slot)
 {
-	close_session(slot, false);
+	bs_smtp_close(slot, false);
 	bs_mail_finish(slot);
 }
 
@@ -186,7 +74,7 @@ end_mail(BsMailSlot *slot)
 	smtp->used_ms = bs_mail_clock_ms();
 	if (smtp->failures >= SESSION_FAILURES_MAX ||
 		smtp->used_ms - smtp->opened_ms >= SESSION_LIFETIME_MS)
-		close_session(slot, true);
+		bs_smtp_close(slot, true);
 }
 
 /* The session is of no use any more: the link broke or sense was lost. */
@@ -195,14 +83,14 @@ break_off(BsMailSlot *slot, CURLcode code, const char *error)
 {
 	if (slot->state != BS_SLOT_TALKING)
 	{
-		close_session(slot, false);
+		bs_smtp_close(slot, false);
 		return;
 	}
 	if (!slot->smtp.decided)
 	{
 		if (!slot->smtp.reply_began)
-			bs_mail_text_reset(&slot->text);
-		conclude(slot, code, 0, phase_of(slot), error);
+			bs_mail_text_reset(&slot->said);
+		bs_smtp_conclude(slot, code, 0, phase_of(slot), error);
 	}
 	end_session(slot);
 }
@@ -310,7 +198,7 @@ handle_rejection(BsMailSlot *slot, int code)
 	BsSmtpSession *smtp = &slot->smtp;
 	BsOutcome	outcome;
 
-	conclude(slot, CURLE_OK, code, phase_of(slot), "");
+	bs_smtp_conclude(slot, CURLE_OK, code, phase_of(slot), "");
 	outcome = slot->result.outcome;
 	smtp->failures++;
 
@@ -359,7 +247,7 @@ handle_reply(BsMailSlot *slot, int code)
 		start_body(slot);
 	else if (smtp->step == BS_STEP_BODY)
 	{
-		conclude(slot, CURLE_OK, code, BS_SMTP_BODY, "");
+		bs_smtp_conclude(slot, CURLE_OK, code, BS_SMTP_BODY, "");
 		if (slot->result.outcome != BS_OUTCOME_ACCEPTED)
 		{
 			end_session(slot);	/* it answered before the body was over */
@@ -388,11 +276,11 @@ handle_line(BsMailSlot *slot, bool more)
 
 	if (!smtp->reply_began)
 	{
-		bs_mail_text_reset(&slot->text);
-		bs_mail_text_add(&slot->text, smtp->line, smtp->line_len);
+		bs_mail_text_reset(&slot->said);
+		bs_mail_text_add(&slot->said, smtp->line, smtp->line_len);
 	}
 	else if (smtp->line_len > 4)	/* without its code */
-		bs_mail_text_add(&slot->text, smtp->line + 4, smtp->line_len - 4);
+		bs_mail_text_add(&slot->said, smtp->line + 4, smtp->line_len - 4);
 	smtp->reply_began = true;
 	smtp->line_len = 0;
 
@@ -440,7 +328,7 @@ take_octets(BsMailSlot *slot, const char *data, size_t len)
 		if (slot->state != BS_SLOT_TALKING || !smtp->open)
 		{
 			/* It speaks after the mail's end: 421, or nonsense. */
-			close_session(slot, false);
+			bs_smtp_close(slot, false);
 			return;
 		}
 		memcpy(smtp->line + smtp->line_len, data,
@@ -489,14 +377,14 @@ receive(BsMailSlot *slot, CURLcode send_code)
 }
 
 /*
- * bs_mail_smtp_step
+ * bs_smtp_step
  *		Take in and hand over what can be.
  *
  * What is received can bring something to send, and that is offered at once:
  * the descriptor does not tell again that it is writable.
  */
 void
-bs_mail_smtp_step(BsMailSlot *slot)
+bs_smtp_step(BsMailSlot *slot)
 {
 	CURLcode	code;
 
@@ -512,8 +400,8 @@ bs_mail_smtp_step(BsMailSlot *slot)
 
 /* ---- the mail's beginning ---- */
 
-static void
-begin_transaction(BsMailSlot *slot)
+void
+bs_smtp_talk(BsMailSlot *slot)
 {
 	BsSmtpSession *smtp = &slot->smtp;
 	CURLcode	code;
@@ -531,14 +419,14 @@ begin_transaction(BsMailSlot *slot)
 }
 
 /*
- * bs_mail_smtp_begin
+ * bs_smtp_begin
  *		Begin on the session that is open, or have one opened.
  *
  * A session that was idle is looked at first, so that one which the relay has
  * closed meanwhile costs nothing.
  */
 bool
-bs_mail_smtp_begin(BsMailSlot *slot)
+bs_smtp_begin(BsMailSlot *slot)
 {
 	BsSmtpSession *smtp = &slot->smtp;
 
@@ -547,7 +435,7 @@ bs_mail_smtp_begin(BsMailSlot *slot)
 	if (smtp->open)
 	{
 		smtp->reused = true;
-		begin_transaction(slot);
+		bs_smtp_talk(slot);
 		return true;
 	}
 
@@ -558,67 +446,16 @@ bs_mail_smtp_begin(BsMailSlot *slot)
 	return true;
 }
 
-/* No session: only a refusal says something about the relay. */
-static void
-fail_opening(BsMailSlot *slot, CURLcode code, const char *error)
-{
-	long		reply = 0;
-
-	curl_easy_getinfo(slot->easy, CURLINFO_RESPONSE_CODE, &reply);
-	if (reply < 400 || reply > 599)
-	{
-		reply = 0;
-		bs_mail_text_reset(&slot->text);
-	}
-	conclude(slot, code, reply, BS_SMTP_CONNECT, error);
-	bs_mail_stop_curl(slot);
-	bs_mail_finish(slot);
-}
-
 /*
- * bs_mail_smtp_opened
- *		libcurl has opened the session, or could not.
- */
-void
-bs_mail_smtp_opened(BsMailSlot *slot, CURLcode code)
-{
-	BsSmtpSession *smtp = &slot->smtp;
-	curl_socket_t sock = CURL_SOCKET_BAD;
-	struct epoll_event event = {0};
-
-	if (code == CURLE_OK)
-	{
-		event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-		event.data.u64 = (uint64_t) slot->index;
-		if (curl_easy_getinfo(slot->easy, CURLINFO_ACTIVESOCKET,
-							  &sock) != CURLE_OK ||
-			sock == CURL_SOCKET_BAD ||
-			epoll_ctl(slot->mailer->epoll_fd, EPOLL_CTL_ADD, sock,
-					  &event) != 0)
-		{
-			fail_opening(slot, CURLE_COULDNT_CONNECT,
-						 "the connection cannot be watched");
-			return;
-		}
-		smtp->open = true;
-		smtp->opened_ms = bs_mail_clock_ms();
-		smtp->used_ms = smtp->opened_ms;
-		begin_transaction(slot);
-		return;
-	}
-	fail_opening(slot, code, bs_mail_curl_error(slot, code));
-}
-
-/*
- * bs_mail_smtp_expire
+ * bs_smtp_expire
  *		The mail's time is up.
  */
 void
-bs_mail_smtp_expire(BsMailSlot *slot)
+bs_smtp_expire(BsMailSlot *slot)
 {
 	if (slot->state == BS_SLOT_CURL)
-		fail_opening(slot, CURLE_OPERATION_TIMEDOUT,
-					 "no session within the time limit");
+		bs_smtp_open_failed(slot, CURLE_OPERATION_TIMEDOUT,
+							"no session within the time limit");
 	else
 		break_off(slot, CURLE_OPERATION_TIMEDOUT,
 				  slot->handed_over ?
@@ -627,15 +464,15 @@ bs_mail_smtp_expire(BsMailSlot *slot)
 }
 
 /*
- * bs_mail_smtp_abort
+ * bs_smtp_abort
  *		The host wants an end.
  */
 void
-bs_mail_smtp_abort(BsMailSlot *slot)
+bs_smtp_abort(BsMailSlot *slot)
 {
 	if (!slot->smtp.decided)
 	{
-		bs_mail_text_reset(&slot->text);
+		bs_mail_text_reset(&slot->said);
 		bs_mail_conclude(slot, slot->handed_over ? BS_OUTCOME_IN_DOUBT :
 						 BS_OUTCOME_RELEASED, 0,
 						 "ended before an answer came");
@@ -643,6 +480,6 @@ bs_mail_smtp_abort(BsMailSlot *slot)
 	if (slot->state == BS_SLOT_CURL)
 		bs_mail_stop_curl(slot);
 	else
-		close_session(slot, false);
+		bs_smtp_close(slot, false);
 	bs_mail_finish(slot);
 }

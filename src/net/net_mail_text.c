@@ -20,39 +20,38 @@
 #define RECIPIENT_MARK	"<recipient>"
 
 void
-bs_mail_text_reset(BsMailText *text)
+bs_mail_text_reset(BsMailText *said)
 {
-	text	  ->len = 0;
-	text	  ->cut = false;
+	said->len = 0;
+	said->cut = false;
 }
 
 void
-bs_mail_text_add(BsMailText *text, const char *data, size_t len)
+bs_mail_text_add(BsMailText *said, const char *data, size_t len)
 {
-	size_t		room = sizeof(text->raw) - text->len;
+	size_t		room = sizeof(said->raw) - said->len;
 
 	if (len > room)
 	{
-		text	  ->cut = true;
-
+		said->cut = true;
 		len = room;
 	}
 	if (len > 0)
-		memcpy(text->raw + text->len, data, len);
-	text	  ->len += len;
+		memcpy(said->raw + said->len, data, len);
+	said->len += len;
 }
 
-typedef struct Output
+typedef struct BsMailOutput
 {
 	char	   *data;
 	size_t		size;			/* with room for the final NUL */
 	size_t		len;
 	bool		blank;			/* one is owed before the next character */
 	bool		full;
-}			Output;
+} BsMailOutput;
 
 static void
-put(Output * out, const char *bytes, size_t len)
+put(BsMailOutput *out, const char *bytes, size_t len)
 {
 	size_t		blank = out->blank && out->len > 0;
 
@@ -73,16 +72,16 @@ put(Output * out, const char *bytes, size_t len)
  * where it is not there.
  */
 static size_t
-match_address(const BsMailText *text, size_t at,
+match_address(const BsMailText *said, size_t at,
 			  const char *address, size_t address_len)
 {
-	size_t		open = at < text->len && text->raw[at] == '<';
+	size_t		open = at < said->len && said->raw[at] == '<';
 	size_t		end = at + open + address_len;
 
-	if (address_len == 0 || end > text->len ||
-		strncasecmp(text->raw + at + open, address, address_len) != 0)
+	if (address_len == 0 || end > said->len ||
+		strncasecmp(said->raw + at + open, address, address_len) != 0)
 		return 0;
-	if (open && end < text->len && text->raw[end] == '>')
+	if (open && end < said->len && said->raw[end] == '>')
 		end++;
 	return end - at;
 }
@@ -95,20 +94,20 @@ match_address(const BsMailText *text, size_t at,
  * as the beginning of one may have are left out.
  */
 void
-bs_mail_text_clean(const BsMailText *text, const char *address,
+bs_mail_text_clean(const BsMailText *said, const char *address,
 				   char *out, size_t size)
 {
 	size_t		address_len = address != NULL ? strlen(address) : 0;
-	size_t		end = text->len;
+	size_t		end = said->len;
 	size_t		at = 0;
-	Output		output = {out, size, 0, false, false};
+	BsMailOutput output = {out, size, 0, false, false};
 
-	if (text->cut)
+	if (said->cut)
 		end -= address_len < end ? address_len : end;
 
 	while (at < end && !output.full)
 	{
-		size_t		matched = match_address(text, at, address, address_len);
+		size_t		matched = match_address(said, at, address, address_len);
 		size_t		width;
 		uint32_t	code;
 
@@ -119,7 +118,7 @@ bs_mail_text_clean(const BsMailText *text, const char *address,
 			continue;
 		}
 
-		width = bs_utf8_decode(text->raw + at, text->len - at, &code);
+		width = bs_utf8_decode(said->raw + at, said->len - at, &code);
 		if (width == 0)
 		{
 			put(&output, BS_UTF8_REPLACEMENT, strlen(BS_UTF8_REPLACEMENT));
@@ -129,7 +128,7 @@ bs_mail_text_clean(const BsMailText *text, const char *address,
 				 bs_utf8_is_bidi(code))
 			output.blank = true;
 		else
-			put(&output, text->raw + at, width);
+			put(&output, said->raw + at, width);
 		at += width;
 	}
 	out[output.len] = '\0';

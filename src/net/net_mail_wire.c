@@ -54,14 +54,14 @@ dot_begins_line(const char *mail, size_t at)
 }
 
 /*
- * bs_mail_smtp_frame
+ * bs_smtp_frame
  *		The mail as it goes over the wire.
  *
  * A dot after a bare CR or LF is doubled as well: some relays take those for the
  * end of a line, and "LF . CRLF" for the end of a mail.
  */
 char	   *
-bs_mail_smtp_frame(char *mail, size_t len, size_t *framed_len)
+bs_smtp_frame(char *mail, size_t len, size_t *framed_len)
 {
 	bool		ends_line = len == 0;
 	size_t		dots = 0;

@@ -37,10 +37,12 @@
 #define FLAG_LOGIN		4
 #define FLAG_ABORT		8		/* the host loses patience at the end */
 
+#define INPUT_MAX		16384	/* longer inputs are not looked at */
 #define MAILS			2
 #define TIMEOUT_MS		100
 #define LIMIT_MS		3000
 #define HEARD_MAX		65536
+#define SPOKEN_MAX		65536
 
 extern int	LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -52,6 +54,8 @@ static struct
 	size_t		len;
 	size_t		said;
 	bool		listens;		/* until the client has no more to say */
+	size_t		spoken_len;
+	char		spoken[SPOKEN_MAX]; /* what was said; LF between connections */
 	size_t		heard_len;
 	char		heard[HEARD_MAX];
 }			server;
@@ -82,6 +86,14 @@ hang_up(void)
 	server.sock = -1;
 }
 
+static void
+note_spoken(const void *words, size_t len)
+{
+	MUST(len <= sizeof(server.spoken) - server.spoken_len);
+	memcpy(server.spoken + server.spoken_len, words, len);
+	server.spoken_len += len;
+}
+
 /* libcurl's call comes here. */
 int
 connect(int sock, const struct sockaddr *address, socklen_t len)
@@ -98,6 +110,7 @@ connect(int sock, const struct sockaddr *address, socklen_t len)
 	hang_up();
 	server.sock = pair[0];
 	server.listens = false;
+	note_spoken("\n", 1);
 	return 0;
 }
 
@@ -143,24 +156,24 @@ speak(void)
 			count = 1;
 		if (send(server.sock, from, count, MSG_NOSIGNAL) != (ssize_t) count)
 			hang_up();
+		note_spoken(from, count);
 		server.said += count;
 		if (server.flags & FLAG_DRIP)
 			break;
 	}
 }
 
-/* A line that begins so is among the words from "from" on. */
-static const uint8_t *
-find_line(const uint8_t *from, char first)
+/* The first line from "from" on that begins so, or NULL. */
+static const char *
+find_line(const char *from, const char *start)
 {
-	const uint8_t *end = server.words + server.said;
-	const uint8_t *at;
+	const char *end = server.spoken + server.spoken_len;
+	size_t		len = strlen(start);
 
-	for (at = from; at < end; at++)
+	for (; from + len <= end; from++)
 	{
-		if (*at == (uint8_t) first &&
-			(at == server.words || at[-1] == '\n' || at[-1] <= 1))
-			return at;
+		if (from[-1] == '\n' && memcmp(from, start, len) == 0)
+			return from;
 	}
 	return NULL;
 }
@@ -169,22 +182,20 @@ find_line(const uint8_t *from, char first)
 static bool
 may_be_accepted(void)
 {
-	const uint8_t *end = server.words + server.said;
-	const uint8_t *at;
+	const char *at = server.spoken + 1;
 
 	if (server.flags & FLAG_HTTP)
 	{
-		for (at = server.words; at + 5 < end; at++)
+		for (; (at = find_line(at, "HTTP/1.")) != NULL; at++)
 		{
-			if (strncasecmp((const char *) at, "HTTP/", 5) == 0 &&
-				memmem(at, end - at, " 2", 2) != NULL)
+			if (at + 10 < server.spoken + server.spoken_len && at[9] == '2')
 				return memmem(server.heard, server.heard_len,
 							  "\r\n\r\n{", 5) != NULL;
 		}
 		return false;
 	}
-	at = find_line(server.words, '3');
-	return at != NULL && find_line(at, '2') != NULL &&
+	at = find_line(at, "354");
+	return at != NULL && find_line(at, "2") != NULL &&
 		memmem(server.heard, server.heard_len, "\r\n.\r\n", 5) != NULL;
 }
 
@@ -240,6 +251,8 @@ send_mail(BsMailer *mailer, uint64_t tag)
 	mail.text = ".\n";
 	mail.idempotency_key = "7d444840-9dc0:BIRTHDAY:2026-02-28";
 	server.heard_len = 0;
+	server.spoken_len = 0;
+	note_spoken("\n", 1);
 	MUST(bs_mailer_submit(mailer, &mail, tag));
 	while (!bs_mailer_next(mailer, &result))
 	{
@@ -280,7 +293,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!ready)
 		ready = bs_mailer_global_init();
-	if (size < 1)
+	if (size < 1 || size > INPUT_MAX)
 		return 0;
 	server.sock = -1;
 	server.flags = data[0];

@@ -38,7 +38,7 @@
  * What a relay says in one mail's course.  NULL: the usual.  "next" is for the
  * following mails on the same connection.
  */
-typedef struct Script
+typedef struct BsScript
 {
 	const char *greeting;
 	const char *ehlo;
@@ -52,17 +52,17 @@ typedef struct Script
 	const char *http;			/* a whole answer; makes it an HTTP server */
 	bool		http_early;		/* said before the request's body is read */
 	bool		deaf;			/* does not read a body until allowed */
-	const struct Script *next;
-}			Script;
+	const struct BsScript *next;
+} BsScript;
 
 #define RELAY_CONNECTIONS	128
 #define RELAY_MAILS			256
 
-typedef struct RelayConnection
+typedef struct BsRelayLink
 {
 	int			in;
 	int			out;			/* the same, but for TLS */
-	const		Script *script;
+	const BsScript *script;
 	bool		in_body;
 	bool		body_said;
 	bool		hangs;
@@ -76,25 +76,25 @@ typedef struct RelayConnection
 	size_t		searched;		/* no end of a body before this */
 	char	   *output;
 	size_t		output_len;
-}			RelayConnection;
+} BsRelayLink;
 
-typedef struct Relay
+typedef struct BsRelay
 {
 	int			listener;
 	int			port;
-	const		Script *scripts[RELAY_CONNECTIONS]; /* by connection; the last
-													 * one that is set is kept */
+	const BsScript *scripts[RELAY_CONNECTIONS]; /* by connection; the last one
+												 * that is set is kept */
 	bool		plain_ehlo;		/* does not offer PIPELINING and SIZE */
 	bool		may_read;		/* "deaf" connections hear again */
 	int			connected;
-	RelayConnection connections[RELAY_CONNECTIONS];
+	BsRelayLink connections[RELAY_CONNECTIONS];
 	char		log[16384];		/* commands, one a line */
 	int			mails;
 	char	   *mail[RELAY_MAILS];	/* without dots doubled; HTTP: bodies */
 	size_t		mail_len[RELAY_MAILS];
 	char		request[8192];	/* HTTP: the last head */
-	void		(*on_starttls) (RelayConnection * connection);
-}			Relay;
+	void		(*on_starttls) (BsRelayLink *connection);
+} BsRelay;
 
 static inline int64_t
 now_ms(void)
@@ -106,7 +106,7 @@ now_ms(void)
 }
 
 static inline void
-relay_open(Relay * relay, const Script * script)
+relay_open(BsRelay *relay, const BsScript *script)
 {
 	struct sockaddr_in address = {0};
 	socklen_t	len = sizeof(address);
@@ -124,7 +124,7 @@ relay_open(Relay * relay, const Script * script)
 }
 
 static inline void
-relay_drop(RelayConnection * connection)
+relay_drop(BsRelayLink *connection)
 {
 	if (connection->in < 0)
 		return;
@@ -145,7 +145,7 @@ relay_drop(RelayConnection * connection)
 }
 
 static inline void
-relay_close(Relay * relay)
+relay_close(BsRelay *relay)
 {
 	int			i;
 
@@ -168,9 +168,9 @@ relay_add(char **buffer, size_t *buffer_len, const char *data, size_t len)
 }
 
 static inline void
-relay_say(RelayConnection * connection, const char *text)
+relay_say(BsRelayLink *connection, const char *words)
 {
-	switch (*text)
+	switch (*words)
 	{
 		case '\1':
 			connection->ends = true;
@@ -188,18 +188,17 @@ relay_say(RelayConnection * connection, const char *text)
 			connection->floods = true;
 			break;
 		default:
-			text	  --;
+			words--;
 	}
-	text	  ++;
-
+	words++;
 	relay_add(&connection->output, &connection->output_len,
-			  text, strlen(text));
+			  words, strlen(words));
 }
 
 static inline void
-relay_write(RelayConnection * connection)
+relay_write(BsRelayLink *connection)
 {
-	static const char flood[1024] = {[0...1023] = 'x'};
+	char		flood[1024];
 	ssize_t		len = 0;
 
 	if (connection->output_len > 0)
@@ -214,7 +213,10 @@ relay_write(RelayConnection * connection)
 		}
 	}
 	else if (connection->floods)
+	{
+		memset(flood, 'x', sizeof(flood));
 		len = write(connection->out, flood, sizeof(flood));
+	}
 	if (len < 0 && errno != EAGAIN)
 		relay_drop(connection);
 	else if (connection->output_len == 0 && connection->ends)
@@ -224,7 +226,7 @@ relay_write(RelayConnection * connection)
 /* ---- what it hears ---- */
 
 static inline void
-relay_consume(RelayConnection * connection, size_t len)
+relay_consume(BsRelayLink *connection, size_t len)
 {
 	connection->input_len -= len;
 	memmove(connection->input, connection->input + len,
@@ -232,7 +234,7 @@ relay_consume(RelayConnection * connection, size_t len)
 }
 
 static inline void
-relay_keep_mail(Relay * relay, const char *mail, size_t len)
+relay_keep_mail(BsRelay *relay, const char *mail, size_t len)
 {
 	if (relay->mails == RELAY_MAILS)
 		return;
@@ -248,7 +250,7 @@ relay_reply(const char *scripted, const char *usual)
 }
 
 static inline void
-relay_next_script(RelayConnection * connection)
+relay_next_script(BsRelayLink *connection)
 {
 	connection->mails++;
 	if (connection->script->next != NULL)
@@ -256,9 +258,9 @@ relay_next_script(RelayConnection * connection)
 }
 
 static inline void
-relay_command(Relay * relay, RelayConnection * connection, const char *line)
+relay_command(BsRelay *relay, BsRelayLink *connection, const char *line)
 {
-	const		Script *script = connection->script;
+	const BsScript *script = connection->script;
 	size_t		used = strlen(relay->log);
 	const char *data;
 
@@ -303,7 +305,7 @@ relay_command(Relay * relay, RelayConnection * connection, const char *line)
 
 /* The message without the dots that were doubled for the way. */
 static inline void
-relay_take_mail(Relay * relay, RelayConnection * connection, size_t len)
+relay_take_mail(BsRelay *relay, BsRelayLink *connection, size_t len)
 {
 	char	   *mail = malloc(len + 1);
 	size_t		from;
@@ -321,9 +323,9 @@ relay_take_mail(Relay * relay, RelayConnection * connection, size_t len)
 }
 
 static inline bool
-relay_hear_body(Relay * relay, RelayConnection * connection)
+relay_hear_body(BsRelay *relay, BsRelayLink *connection)
 {
-	const		Script *script = connection->script;
+	const BsScript *script = connection->script;
 	char	   *end;
 
 	if (!connection->body_said && script->body != NULL &&
@@ -352,7 +354,7 @@ relay_hear_body(Relay * relay, RelayConnection * connection)
 }
 
 static inline bool
-relay_hear_request(Relay * relay, RelayConnection * connection)
+relay_hear_request(BsRelay *relay, BsRelayLink *connection)
 {
 	char	   *head = memmem(connection->input, connection->input_len,
 							  "\r\n\r\n", 4);
@@ -381,7 +383,7 @@ relay_hear_request(Relay * relay, RelayConnection * connection)
 }
 
 static inline bool
-relay_hear_line(Relay * relay, RelayConnection * connection)
+relay_hear_line(BsRelay *relay, BsRelayLink *connection)
 {
 	char	   *end = memmem(connection->input, connection->input_len,
 							 "\r\n", 2);
@@ -397,7 +399,7 @@ relay_hear_line(Relay * relay, RelayConnection * connection)
 }
 
 static inline void
-relay_hear(Relay * relay, RelayConnection * connection)
+relay_hear(BsRelay *relay, BsRelayLink *connection)
 {
 	bool		more = true;
 
@@ -414,7 +416,7 @@ relay_hear(Relay * relay, RelayConnection * connection)
 }
 
 static inline void
-relay_read(Relay * relay, RelayConnection * connection)
+relay_read(BsRelay *relay, BsRelayLink *connection)
 {
 	char		buffer[65536];
 	ssize_t		len = read(connection->in, buffer, sizeof(buffer));
@@ -431,10 +433,10 @@ relay_read(Relay * relay, RelayConnection * connection)
 
 /* ---- its part of the loop ---- */
 
-static inline RelayConnection *
-relay_add_connection(Relay * relay, int in, int out)
+static inline BsRelayLink *
+relay_add_connection(BsRelay *relay, int in, int out)
 {
-	RelayConnection *connection = &relay->connections[relay->connected];
+	BsRelayLink *connection = &relay->connections[relay->connected];
 	int			script = relay->connected;
 
 	memset(connection, 0, sizeof(*connection));
@@ -448,10 +450,10 @@ relay_add_connection(Relay * relay, int in, int out)
 }
 
 static inline void
-relay_accept(Relay * relay)
+relay_accept(BsRelay *relay)
 {
 	int			sock = accept4(relay->listener, NULL, NULL, SOCK_NONBLOCK);
-	RelayConnection *connection;
+	BsRelayLink *connection;
 
 	if (sock < 0 || relay->connected == RELAY_CONNECTIONS)
 		return;
@@ -463,7 +465,7 @@ relay_accept(Relay * relay)
 
 /* What there is to wait for; at most RELAY_CONNECTIONS + 1 entries. */
 static inline int
-relay_poll(Relay * relay, struct pollfd *fds)
+relay_poll(BsRelay *relay, struct pollfd *fds)
 {
 	int			count = 1;
 	int			i;
@@ -472,7 +474,7 @@ relay_poll(Relay * relay, struct pollfd *fds)
 	fds[0].events = POLLIN;
 	for (i = 0; i < relay->connected; i++)
 	{
-		RelayConnection *connection = &relay->connections[i];
+		BsRelayLink *connection = &relay->connections[i];
 		bool		deaf = connection->script->deaf && connection->in_body &&
 		!relay->may_read;
 
@@ -489,7 +491,7 @@ relay_poll(Relay * relay, struct pollfd *fds)
 }
 
 static inline void
-relay_serve(Relay * relay, const struct pollfd *fds, int count)
+relay_serve(BsRelay *relay, const struct pollfd *fds, int count)
 {
 	int			i;
 	int			connection;
@@ -498,7 +500,7 @@ relay_serve(Relay * relay, const struct pollfd *fds, int count)
 	{
 		for (connection = 0; connection < relay->connected; connection++)
 		{
-			RelayConnection *c = &relay->connections[connection];
+			BsRelayLink *c = &relay->connections[connection];
 
 			if (c->in != fds[i].fd)
 				continue;

@@ -1,0 +1,313 @@
+/*-------------------------------------------------------------------------
+ *
+ * test_mail_tls.c
+ *	  Mail over TLS, from the first octet or after STARTTLS.
+ *
+ * The TLS side is a child, openssl s_server; the relay speaks to it in clear
+ * text, through pipes.
+ *
+ * test/unit/test_mail_tls.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "mail_host.h"
+
+#include <pthread.h>
+#include <sys/wait.h>
+
+static char tls_folder[] = "/tmp/test_mail.XXXXXX";
+static char tls_cert[64];
+static pid_t tls_server;
+static int	tls_port;
+static int	tls_in;				/* what the client says, in clear */
+static int	tls_out;
+
+static bool
+make_certificate(void)
+{
+	char		command[600];
+
+	if (mkdtemp(tls_folder) == NULL)
+		return false;
+	snprintf(tls_cert, sizeof(tls_cert), "%s/cert", tls_folder);
+	snprintf(command, sizeof(command),
+			 "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 "
+			 "-nodes -keyout %s/key -out %s -days 2 -subj /CN=localhost "
+			 "-addext subjectAltName=DNS:localhost >/dev/null 2>&1",
+			 tls_folder, tls_cert);
+	return system(command) == 0;
+}
+
+/* A child that speaks TLS, and clear text through pipes. */
+static void
+start_tls_server(void)
+{
+	int			to_child[2];
+	int			from_child[2];
+	char		accept[32];
+	char		key[64];
+	BsRelay		free_port;
+	int64_t		until = now_ms() + LIMIT_MS;
+	struct sockaddr_in address = {0};
+
+	relay_open(&free_port, NULL);
+	tls_port = free_port.port;
+	relay_close(&free_port);
+	snprintf(accept, sizeof(accept), "127.0.0.1:%d", tls_port);
+	snprintf(key, sizeof(key), "%s/key", tls_folder);
+	if (pipe(to_child) != 0 || pipe(from_child) != 0)
+		return;
+	fflush(stdout);
+	tls_server = fork();
+	if (tls_server == 0)
+	{
+		dup2(to_child[0], 0);
+		dup2(from_child[1], 1);
+		close(to_child[1]);
+		close(from_child[0]);
+		dup2(open("/dev/null", O_WRONLY), 2);
+		execlp("openssl", "openssl", "s_server", "-quiet", "-accept", accept,
+			   "-cert", tls_cert, "-key", key, (char *) NULL);
+		_exit(127);
+	}
+	close(to_child[0]);
+	close(from_child[1]);
+	tls_in = from_child[0];
+	tls_out = to_child[1];
+	fcntl(tls_in, F_SETFL, O_NONBLOCK);
+	fcntl(tls_out, F_SETFL, O_NONBLOCK);
+
+	/* Ready when its port is taken; binding leaves no trace. */
+	address.sin_family = AF_INET;
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	address.sin_port = htons(tls_port);
+	while (now_ms() < until)
+	{
+		int			probe = socket(AF_INET, SOCK_STREAM, 0);
+		int			one = 1;
+		bool		taken;
+
+		setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+		taken = bind(probe, (struct sockaddr *) &address,
+					 sizeof(address)) != 0;
+		close(probe);
+		if (taken)
+			break;
+		poll(NULL, 0, 5);
+	}
+}
+
+static void
+stop_tls_server(void)
+{
+	kill(tls_server, SIGKILL);
+	waitpid(tls_server, NULL, 0);
+}
+
+static int
+connect_tls_server(void)
+{
+	struct sockaddr_in address = {0};
+	int			sock = socket(AF_INET, SOCK_STREAM, 0);
+
+	address.sin_family = AF_INET;
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	address.sin_port = htons(tls_port);
+	if (connect(sock, (struct sockaddr *) &address, sizeof(address)) != 0)
+		perror("# connect");
+	return sock;
+}
+
+/* Copies between the two sockets until one of them ends. */
+static void *
+splice_main(void *arg)
+{
+	int		   *socks = arg;
+	char		buffer[16384];
+	bool		open = true;
+
+	while (open)
+	{
+		struct pollfd fds[2] = {{socks[0], POLLIN, 0}, {socks[1], POLLIN, 0}};
+		int			i;
+
+		poll(fds, 2, LIMIT_MS);
+		for (i = 0; i < 2 && open; i++)
+		{
+			ssize_t		len;
+
+			if (fds[i].revents == 0)
+				continue;
+			len = read(socks[i], buffer, sizeof(buffer));
+			open = len > 0 && write(socks[1 - i], buffer, len) == len;
+		}
+	}
+	shutdown(socks[0], SHUT_RDWR);
+	shutdown(socks[1], SHUT_RDWR);
+	close(socks[0]);
+	close(socks[1]);
+	return NULL;
+}
+
+static pthread_t splice_thread;
+static int	splice_socks[2];
+static bool splice_runs;
+
+/* The client's socket goes to the child; the relay goes on in clear text. */
+static void
+go_tls(BsRelayLink *connection)
+{
+	splice_socks[0] = connection->in;
+	splice_socks[1] = connect_tls_server();
+	fcntl(splice_socks[0], F_SETFL, 0);
+	splice_runs = pthread_create(&splice_thread, NULL, splice_main,
+								 splice_socks) == 0;
+	connection->in = tls_in;
+	connection->out = tls_out;
+}
+
+static void
+is_starttls(const BsScript *script, BsMailTls tls, bool trusted, bool usable,
+			BsOutcome outcome, bool encrypted, const char *what)
+{
+	reset_config();
+	config.tls = tls;
+	config.ca_file = trusted ? tls_cert : NULL;
+	host = usable ? "localhost" : "127.0.0.1";
+	splice_runs = false;
+	start_tls_server();
+	begin(script);
+	relay.on_starttls = script->starttls == NULL ? go_tls : NULL;
+	is_str(outcome_names[send_one("Hello\n").outcome], outcome_names[outcome],
+		   "starttls: %s", what);
+	printf("# %s\n", results[0].error);
+	is_int(splice_runs && outcome == BS_OUTCOME_ACCEPTED, encrypted,
+		   "starttls: %s: %sencrypted", what, encrypted ? "" : "not ");
+	if (outcome != BS_OUTCOME_ACCEPTED)
+		ok(strstr(relay.log, "MAIL") == NULL,
+		   "starttls: %s: no mail was named", what);
+	if (outcome == BS_OUTCOME_ACCEPTED)
+	{
+		is_int(send_one("Hello\n").outcome, BS_OUTCOME_ACCEPTED,
+			   "starttls: %s: and another", what);
+		is_int(relay.mails, 2, "starttls: %s: both are there", what);
+	}
+	bs_mailer_destroy(mailer);
+	mailer = NULL;
+	stop_tls_server();
+	if (splice_runs)
+		pthread_join(splice_thread, NULL);
+	else
+	{
+		close(tls_in);
+		close(tls_out);
+	}
+	relay_close(&relay);
+	host = "127.0.0.1";
+}
+
+static void
+test_starttls(void)
+{
+	/* The second EHLO, inside, has the same answer: nobody minds. */
+	static const BsScript offers = {.ehlo = "250-relay.test\r\n"
+	"250-STARTTLS\r\n250 PIPELINING\r\n"};
+	static const BsScript usual = {0};
+	static const BsScript denies = {.ehlo = "250-relay.test\r\n250 STARTTLS\r\n",
+	.starttls = "454 not now\r\n"};
+	static const BsScript injects = {.ehlo = "250-relay.test\r\n250 STARTTLS\r\n",
+	.starttls = "220 go\r\n250-relay.test\r\n250 AUTH PLAIN\r\n"};
+
+	is_starttls(&offers, BS_MAIL_TLS_REQUIRED, true, true,
+				BS_OUTCOME_ACCEPTED, true, "required and given");
+	is_starttls(&offers, BS_MAIL_TLS_OFFERED, true, true,
+				BS_OUTCOME_ACCEPTED, true, "taken where offered");
+	is_starttls(&offers, BS_MAIL_TLS_OFF, true, true,
+				BS_OUTCOME_ACCEPTED, false, "off");
+	is_starttls(&usual, BS_MAIL_TLS_OFFERED, true, true,
+				BS_OUTCOME_ACCEPTED, false, "not offered");
+	is_starttls(&usual, BS_MAIL_TLS_REQUIRED, true, true,
+				BS_OUTCOME_TROUBLE, false, "required and not offered");
+	is_starttls(&denies, BS_MAIL_TLS_REQUIRED, true, true,
+				BS_OUTCOME_TROUBLE, false, "required and denied");
+	is_starttls(&injects, BS_MAIL_TLS_REQUIRED, true, true,
+				BS_OUTCOME_TROUBLE, false, "a reply slipped in before TLS");
+	is_starttls(&offers, BS_MAIL_TLS_REQUIRED, false, true,
+				BS_OUTCOME_TROUBLE, false, "nobody vouches");
+	is_starttls(&offers, BS_MAIL_TLS_OFFERED, false, true,
+				BS_OUTCOME_TROUBLE, false, "offered, and nobody vouches");
+	is_starttls(&offers, BS_MAIL_TLS_REQUIRED, true, false,
+				BS_OUTCOME_TROUBLE, false, "for another host");
+}
+
+static void
+is_smtps(bool trusted, bool usable, BsOutcome outcome, const char *what)
+{
+	static const BsScript usual = {0};
+	char	   *long_words = make_long_text();
+	BsRelayLink *connection;
+
+	reset_config();
+	config.tls = BS_MAIL_TLS_REQUIRED;
+	config.ca_file = trusted ? tls_cert : NULL;
+	scheme = "smtps";
+	host = usable ? "localhost" : "127.0.0.1";
+	start_tls_server();
+	relay_open(&relay, &usual);
+	open_mailer(tls_port);
+	connection = relay_add_connection(&relay, tls_in, tls_out);
+	relay_say(connection, "220 relay.test\r\n");
+	relay_write(connection);
+	is_str(outcome_names[send_one("Hello\n").outcome], outcome_names[outcome],
+		   "smtps: %s", what);
+	printf("# %s\n", results[0].error);
+	if (outcome == BS_OUTCOME_ACCEPTED)
+	{
+		BsMail		mail = make_mail(long_words);
+		size_t		len;
+		char	   *made;
+
+		bs_mailer_submit(mailer, &mail, 2);
+		wait_for_results(2);
+		made = bs_mime_build(&mail, &len);
+		is_str(outcome_names[results[1].outcome], "accepted",
+			   "smtps: megabytes");
+		ok(relay.mails == 2 && relay.mail_len[1] == len &&
+		   memcmp(relay.mail[1], made, len) == 0, "smtps: arrive whole");
+		free(made);
+	}
+	bs_mailer_destroy(mailer);
+	mailer = NULL;
+	stop_tls_server();
+	relay_close(&relay);
+	free(long_words);
+	scheme = "smtp";
+	host = "127.0.0.1";
+}
+
+static void
+test_tls(void)
+{
+	char		command[100];
+
+	if (!make_certificate())
+	{
+		ok(true, "tls # SKIP no openssl");
+		return;
+	}
+	is_smtps(true, true, BS_OUTCOME_ACCEPTED, "trusted");
+	is_smtps(false, true, BS_OUTCOME_TROUBLE, "nobody vouches");
+	is_smtps(true, false, BS_OUTCOME_TROUBLE, "for another host");
+	test_starttls();
+	snprintf(command, sizeof(command), "rm -r %s", tls_folder);
+	if (system(command) != 0)
+		printf("# %s is left\n", tls_folder);
+}
+
+int
+main(void)
+{
+	host_begin();
+	test_tls();
+	return host_end();
+}
