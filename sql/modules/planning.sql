@@ -164,23 +164,33 @@ SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    locked_users uuid[];
     locked uuid[];
     first_time timestamptz;
     last_time timestamptz;
     changed bigint;
     first_due timestamptz;
 BEGIN
+    -- The users first: a lock on a message whose user somebody is changing would
+    -- keep that change away from the message.
+    SELECT array_agg(l.id) INTO locked_users
+      FROM (SELECT u.id
+              FROM @extschema@.users u
+             WHERE u.id IN (SELECT m.user_id
+                              FROM unnest(message_ids) AS w (id)
+                                   JOIN @extschema@.message_logs m ON m.id = w.id
+                             WHERE m.scheduled_send_time >= oldest - interval '2 days')
+               FOR SHARE SKIP LOCKED) l;
     SELECT array_agg(l.id), min(l.scheduled_send_time), max(l.scheduled_send_time)
       INTO locked, first_time, last_time
       FROM (SELECT m.id, m.scheduled_send_time
               FROM unnest(message_ids) AS w (id)
                    JOIN @extschema@.message_logs m ON m.id = w.id
-                   JOIN @extschema@.users u ON u.id = m.user_id
+                   JOIN unnest(locked_users) AS u (id) ON u.id = m.user_id
              WHERE m.scheduled_send_time >= oldest - interval '2 days'
                AND (m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
                     OR (m.status = 'CANCELLED' AND m.status_reason <> 'by_hand'))
-               FOR NO KEY UPDATE OF m SKIP LOCKED
-               FOR SHARE OF u SKIP LOCKED) l;
+               FOR NO KEY UPDATE OF m SKIP LOCKED) l;
     IF locked IS NULL THEN
         RETURN 0;
     END IF;
