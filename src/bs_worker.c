@@ -115,6 +115,9 @@ take_slot(void)
 	slot->latch = MyLatch;
 	slot->started_at = GetCurrentTimestamp();
 	slot->sleep_until = DT_NOBEGIN;
+	if (slot->settings_time != PgReloadTime)
+		slot->failed_starts = 0;	/* the settings were changed since */
+	slot->settings_time = PgReloadTime;
 	failed_starts = slot->failed_starts++;
 	strlcpy(slot->state, "starting", sizeof(slot->state));
 	snprintf(slot->identity, sizeof(slot->identity), "server/%d/%lld",
@@ -237,6 +240,7 @@ check_zone_rules(void)
 void
 bs_worker_check_signals(void)
 {
+	QueryCancelPending = false; /* came when there was no statement to cancel */
 	CHECK_FOR_INTERRUPTS();
 	check_zone_rules();
 	if (ConfigReloadPending)

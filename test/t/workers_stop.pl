@@ -1,0 +1,163 @@
+# With a relay that accepts and then says nothing, nobody has to wait for it: not
+# a shutdown, not DROP DATABASE, not DROP EXTENSION, not vacuum.
+
+use strict;
+use warnings;
+
+use BS::Test;
+use BS::Delivery;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $dir = scratch_dir();
+my $catcher = start_catcher("$dir/mail");
+my $node = mail_node('main', mail_url => $catcher->url);
+
+sub rules { return write_script($catcher, { rules => [@_] }); }
+
+sub hung { return scalar grep { ($_->{verdict} // '') eq 'hung' } $catcher->attempts; }
+
+# So many more connections have come to the point where nothing more is said.
+sub wait_hung
+{
+	my ($from, $count) = @_;
+
+	return wait_for(sub { hung() >= $from + $count }, "$count silent connections");
+}
+
+sub is_gone
+{
+	my ($pid) = @_;
+
+	open(my $stat, '<', "/proc/$pid/stat") or return 1;
+	my $line = <$stat> // '';
+	close $stat;
+	return $line !~ /\) [^ZX]/;
+}
+
+my @figures;
+
+sub quick
+{
+	my ($what, $seconds) = @_;
+
+	push @figures, sprintf('%s %.3f s', $what, $seconds);
+	return cmp_ok($seconds, '<', 1, "$what takes less than a second");
+}
+
+# ---- The same for a relay that falls silent before the greeting, before the
+# text and after the final dot.
+
+foreach my $phase (qw(connect data body))
+{
+	$catcher->stop;    # no session of the last round may be open
+	rules({ phase => $phase, hang => 1 });
+	$catcher->start;
+	my $before = hung();
+	add_due($node, 40, $phase);
+	ok(wait_hung($before, 16), "$phase: sixteen transfers hang");
+
+	# Nothing that a sender has open keeps others from their work.
+	is( sql($node, q{SELECT count(*), count(xact_start), count(backend_xmin), string_agg(DISTINCT state, ',')
+			FROM pg_stat_activity WHERE backend_type LIKE 'birthday_scheduler sender%'}),
+		'2|0|0|idle', "$phase: the senders have no transaction and no snapshot");
+	is( sql($node, q{SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+			WHERE a.backend_type LIKE 'birthday_scheduler sender%' AND l.locktype <> 'virtualxid'}),
+		0, "$phase: and no lock");
+
+	sql($node, 'CREATE DATABASE other');
+	quick("$phase: DROP DATABASE other", timed(sub { sql($node, 'DROP DATABASE other') }));
+
+	# Terminated they go at once, and come back.
+	my @old = worker_pids($node, 'sender');
+	sql($node, 'SELECT pg_terminate_backend(' . $_ . ')') foreach @old;
+	quick("$phase: pg_terminate_backend", timed(
+		sub { wait_for(sub { !grep { !is_gone($_) } @old }, 'the senders to go', 5) }));
+	is( sql($node, qq{SELECT count(*) FROM message_logs WHERE recipient_email LIKE '$phase%'
+			AND claimed_by LIKE ANY (ARRAY['server/$old[0]/%', 'server/$old[1]/%']) AND status = 'SENDING'}),
+		0, "$phase: what they held is recorded or given back");
+	ok(wait_hung($before, 32), "$phase: new senders hang as well");
+
+	# A fast stop, and what it leaves behind.
+	quick("$phase: fast stop", stop_timed($node));
+	$node->append_conf('postgresql.conf', "birthday_scheduler.mail_url = ''");
+	$node->start;
+	my $rows = sql($node, qq{SELECT string_agg(DISTINCT status || ' ' || (attempts > 0) || ' ' ||
+			CASE status_reason WHEN 'in_doubt' THEN 'doubt' ELSE '' END, ',' ORDER BY 1)
+			FROM message_logs WHERE recipient_email LIKE '$phase%' AND status <> 'SCHEDULED'});
+	my $expected = $phase eq 'body' ? qr/^(RETRYING false ,)?RETRYING true doubt(,RETRYING true )?$/
+	  : qr/^RETRYING false $/;
+	like($rows, $expected, $phase eq 'body' ? "$phase: what had been handed over is in doubt"
+		: "$phase: everything was released, no attempt was spent");
+	my $doubts = sql($node, qq{SELECT count(*) FROM message_logs
+			WHERE recipient_email LIKE '$phase%' AND status_reason = 'in_doubt'});
+	cmp_ok($doubts, $phase eq 'body' ? '>=' : '==', $phase eq 'body' ? 16 : 0, "$phase: $doubts in doubt");
+
+	# When the relay is well all of it goes out.
+	rules();
+	$node->append_conf('postgresql.conf', "birthday_scheduler.mail_url = '" . $catcher->url . "'");
+	$node->reload;
+	ok(wait_settled($node, "$phase%"), "$phase: settled once the relay is well");
+	is(counts($node, "$phase%"), 'SENT 40', "$phase: all is sent");
+	my $mails = by_recipient(grep { $_->{rcpt}[0] =~ /^$phase/ } $catcher->mails);
+	is(scalar(keys %$mails), 40, "$phase: to everybody");
+	my @ids = map { my %ids = map { $_->{message_id} => 1 } @$_; scalar keys %ids } values %$mails;
+	is(scalar(grep { $_ != 1 } @ids), 0, "$phase: whatever came twice has one Message-ID");
+}
+
+# ---- at_most_once: what a shutdown leaves in doubt ends there.
+
+set_conf($node, delivery_guarantee => 'at_most_once');
+my $before = hung();
+$catcher->stop;
+rules({ phase => 'body', hang => 1 });
+$catcher->start;
+add_due($node, 5, 'once');
+ok(wait_hung($before, 5), 'at_most_once: five transfers hang');
+quick('at_most_once: fast stop', stop_timed($node));
+$node->start;
+is(counts($node, 'once%'), 'FAILED 5', 'at_most_once: they are FAILED');
+is(row($node, 'once1@example.com')->{status_reason}, 'in_doubt', 'at_most_once: in doubt');
+is(scalar(grep { $_->{rcpt}[0] =~ /^once/ } $catcher->mails), 5, 'at_most_once: and sent once');
+set_conf($node, delivery_guarantee => undef);
+
+# ---- The postmaster is killed: no child stays behind, and the next start finds
+# what they held, long before the lease of five minutes ends.
+
+$before = hung();
+add_due($node, 20, 'orphan');
+ok(wait_hung($before, 16), 'postmaster killed: transfers hang');
+my @pids = worker_pids($node, '');
+$node->kill9;
+my $took = timed(sub { wait_for(sub { !grep { !is_gone($_) } @pids }, 'the children to go') });
+cmp_ok($took, '<', 5, 'postmaster killed: the workers are gone');
+push @figures, sprintf('workers gone after the postmaster %.3f s', $took);
+rules();
+unlink $node->data_dir . '/postmaster.pid';
+$node->start;
+ok(wait_settled($node, 'orphan%', 20), 'postmaster killed: settled after the next start');
+is(counts($node, 'orphan%'), 'SENT 20', 'postmaster killed: all is sent');
+
+# ---- A relay that is frozen as a whole: the kernel accepts, nobody answers.  The
+# end of the last session is not waited for either.
+
+$catcher->freeze;
+add_due($node, 20, 'frozen');
+ok( wait_for(sub { sql($node, "SELECT count(*) FROM message_logs WHERE status = 'SENDING'") >= 16 },
+		'claims'),
+	'frozen relay: messages are claimed');
+quick('frozen relay: smart stop', stop_timed($node, 'TERM'));
+$node->start;
+ok( wait_for(sub { sql($node, "SELECT count(*) FROM message_logs WHERE status = 'SENDING'") >= 16 },
+		'claims'),
+	'frozen relay: messages are claimed again');
+quick('frozen relay: DROP EXTENSION', timed(
+	sub { sql($node, 'SET client_min_messages = warning; DROP EXTENSION birthday_scheduler CASCADE') }));
+@pids = worker_pids($node, '');
+is(scalar(@pids), 3, 'the workers live on');
+quick('frozen relay: fast stop', stop_timed($node));
+$catcher->thaw;
+
+diag join("\n", @figures);
+unlike(server_log($node), qr/\@example\.com|First\d/, 'the log names nobody');
+done_testing();
