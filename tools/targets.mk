@@ -44,3 +44,38 @@ test: setup
 	@echo "== build"
 	+@$(MAKE) -s --no-print-directory -j"$$(nproc)" all
 	@PG_CONFIG="$(PG_CONFIG)" exec tools/run_tests.sh $(TESTS)
+
+# ---- trying it out ----------------------------------------------------------
+
+#: demo           install what is missing, build, show mails arrive in a minute
+#: psql           SQL in the demo's database
+#: seed           a hundred sample people with a past, into the demo
+#: demo-stop      end the demo and remove what it left
+#: test           install what is missing and run every kind of test
+#: help           this list
+#: all            build the library and the install script
+#: install        install both into the server of PG_CONFIG
+#: clean          remove what was built
+
+.PHONY: help demo demo-setup demo-stop psql seed
+
+help:
+	@sed -n 's/^#: /  make /p' Makefile tools/targets.mk
+
+demo-setup:
+	@tools/setup.sh build demo
+
+# A make of its own builds, as for "test".
+demo: demo-setup
+	+@$(MAKE) --no-print-directory -s -j"$$(nproc)" all
+	@tools/private_pg.sh >/dev/null
+	@BS_PG_CONFIG="$(PG_CONFIG)" tools/demo.sh start
+
+psql:
+	@BS_PG_CONFIG="$(PG_CONFIG)" tools/demo.sh psql
+
+seed:
+	@BS_PG_CONFIG="$(PG_CONFIG)" tools/demo.sh seed
+
+demo-stop:
+	@BS_PG_CONFIG="$(PG_CONFIG)" tools/demo.sh stop
