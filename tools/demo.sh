@@ -24,7 +24,6 @@ top=$PWD
 umask 022
 unset "${!PG@}" MAKEFLAGS MAKELEVEL
 dir=build/demo
-pg_config=${BS_PG_CONFIG:-pg_config}
 
 die() {
 	echo "demo.sh: $*" >&2
@@ -51,7 +50,8 @@ find_home() {
 		home=$(cat "$place")
 	fi
 	demo=$(cd "$home" && realpath -m "$dir")
-	pgbin=$home/build/pg$("$pg_config" --bindir)
+	pgbin=$(find "$home/build/pg" -path '*/bin/postgres' \
+		-printf '%h' -quit 2>/dev/null) || true
 }
 
 # Reads port, smtp_port and page_port of the demo that runs.
@@ -133,7 +133,7 @@ as_owner() {
 	local owner=$1
 	shift
 	setpriv --reuid="$owner" --regid="$(id -g "$owner")" --init-groups \
-		--inh-caps=-all env BS_PG_CONFIG="$pg_config" "$@"
+		--inh-caps=-all "$@"
 }
 
 free_port() {
@@ -277,8 +277,8 @@ start() {
 	if [ "${1-}" = --spacing ]; then
 		spacing=${2:?--spacing takes an interval}
 	fi
-	[ -x build/pg"$("$pg_config" --bindir)"/postgres ] ||
-		die "build/pg is not there; make demo does all"
+	find_home
+	[ -n "$pgbin" ] || die "build/pg is not there; make demo does all"
 	if [ -e "$dir" ] || [ -e "$place" ]; then
 		echo "The demo of before is ended and removed."
 		stop_all
@@ -286,7 +286,7 @@ start() {
 	choose_home
 	find_home
 	if [ "$(id -u)" = 0 ]; then
-		BS_PG_CONFIG=$pg_config "$home/tools/run_as.sh" --own "$dir" \
+		"$home/tools/run_as.sh" --own "$dir" \
 			tools/demo.sh --dir "$dir" inside-start "$spacing" || code=$?
 	else
 		inside_start || code=$?

@@ -68,14 +68,14 @@ demo-setup:
 # A make of its own builds, as for "test".
 demo: demo-setup
 	+@$(MAKE) --no-print-directory -s -j"$$(nproc)" all
-	@tools/private_pg.sh >/dev/null
-	@BS_PG_CONFIG="$(PG_CONFIG)" tools/demo.sh start
+	@PG_CONFIG="$(PG_CONFIG)" tools/private_pg.sh >/dev/null
+	@tools/demo.sh start
 
 psql:
-	@BS_PG_CONFIG="$(PG_CONFIG)" tools/demo.sh psql
+	@tools/demo.sh psql
 
 seed:
-	@BS_PG_CONFIG="$(PG_CONFIG)" tools/demo.sh seed
+	@tools/demo.sh seed
 
 demo-stop:
-	@BS_PG_CONFIG="$(PG_CONFIG)" tools/demo.sh stop
+	@tools/demo.sh stop
