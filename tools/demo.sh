@@ -58,8 +58,9 @@ find_home() {
 need_running() {
 	find_home
 	[ -e "$demo" ] || die "there is no demo; make demo starts one"
-	[ -r "$demo/ports" ] || die "cannot read $demo/ports; the demo is" \
-		"$(stat -c %U "$demo")'s, or did not start"
+	[ -r "$demo/ports" ] || die "the demo did not start; look into $demo"
+	[ -r "$demo/pgpass" ] || die "the demo is $(stat -c %U "$demo")'s;" \
+		"ask again as that user or root"
 	# shellcheck source=/dev/null
 	. "$demo/ports"
 	"$pgbin/pg_isready" -q -h 127.0.0.1 -p "$port" ||

@@ -79,3 +79,10 @@ seed:
 
 demo-stop:
 	@tools/demo.sh stop
+
+# "clean" removes build/, and with it what a running demo stands on.
+.PHONY: demo-gone
+demo-gone:
+	@if [ -e build/demo ] || [ -e build/demo.place ]; then tools/demo.sh stop; fi
+
+clean: demo-gone
