@@ -16,11 +16,17 @@
 #
 # The command starts in the top folder of the tree or its copy.  Its exit code
 # is ours.
+#
+#   tools/run_as.sh --check
+#
+# Runs nothing; the exit code is 0 where a command would work in the tree itself
+# and 1 where it would work in a copy.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 umask 022
 own=()
+check=
 
 die() {
 	echo "run_as.sh: $*" >&2
@@ -34,14 +40,19 @@ while [ $# -gt 0 ]; do
 		own+=("$2")
 		shift 2
 		;;
+	--check)
+		check=yes
+		shift
+		;;
 	--) shift && break ;;
 	-*) die "unknown argument: $1" ;;
 	*) break ;;
 	esac
 done
-[ $# -gt 0 ] || die "which command?"
+[ $# -gt 0 ] || [ -n "$check" ] || die "which command?"
 
 if [ "$(id -u)" != 0 ]; then
+	[ -z "$check" ] || exit 0
 	[ ${#own[@]} -eq 0 ] || mkdir -p "${own[@]}"
 	exec "$@"
 fi
@@ -74,6 +85,10 @@ give_folders() {
 
 set_as_user "$PWD"
 give_folders .
+if [ -n "$check" ]; then
+	readable
+	exit
+fi
 if readable; then
 	exec "${as_user[@]}" "$@"
 fi

@@ -44,3 +44,45 @@ test: setup
 	@echo "== build"
 	+@$(MAKE) -s --no-print-directory -j"$$(nproc)" all
 	@PG_CONFIG="$(PG_CONFIG)" exec tools/run_tests.sh $(TESTS)
+
+# ---- trying it out ----------------------------------------------------------
+
+#: demo           install what is missing, build, show mails arrive in a minute
+#: psql           SQL in the demo's database
+#: seed           a hundred sample people with a past, into the demo
+#: demo-stop      end the demo and remove what it left
+#: test           install what is missing and run every kind of test
+#: help           this list
+#: all            build the library and the install script
+#: install        install both into the server of PG_CONFIG
+#: clean          remove what was built
+
+.PHONY: help demo demo-setup demo-stop psql seed
+
+help:
+	@sed -n 's/^#: /  make /p' Makefile tools/targets.mk
+
+demo-setup:
+	@tools/setup.sh build demo
+
+# A make of its own builds, as for "test".
+demo: demo-setup
+	+@$(MAKE) --no-print-directory -s -j"$$(nproc)" all
+	@PG_CONFIG="$(PG_CONFIG)" tools/private_pg.sh >/dev/null
+	@tools/demo.sh start
+
+psql:
+	@tools/demo.sh psql
+
+seed:
+	@tools/demo.sh seed
+
+demo-stop:
+	@tools/demo.sh stop
+
+# "clean" removes build/, and with it what a running demo stands on.
+.PHONY: demo-gone
+demo-gone:
+	@if [ -e build/demo ] || [ -e build/demo.place ]; then tools/demo.sh stop; fi
+
+clean: demo-gone

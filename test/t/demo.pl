@@ -1,0 +1,87 @@
+# The demo starts, shows its mails, starts again over itself, and ends without
+# a trace.  Short times between the mails; the rest is what "make demo" runs.
+
+use strict;
+use warnings;
+
+use BS::Test;
+use Cwd qw(abs_path);
+use File::Basename qw(dirname);
+use IPC::Run ();
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $top = abs_path(dirname(__FILE__) . '/../..');
+my $dir = scratch_dir() . '/demo';
+
+delete local @ENV{ grep { /^PG/ } keys %ENV };
+
+# Exit code and all that was said.
+sub demo
+{
+	my @arguments = @_;
+	my $said = '';
+
+	IPC::Run::run([ "$top/tools/demo.sh", '--dir', $dir, @arguments ],
+		'<', \undef, '>', \$said, '2>&1', IPC::Run::timeout(100));
+	return ($? >> 8, $said);
+}
+
+sub server_pid
+{
+	open(my $file, '<', "$dir/data/postmaster.pid") or return 0;
+	my $pid = <$file>;
+	return $pid + 0;
+}
+
+sub catcher_pid
+{
+	open(my $file, '<', "$dir/mail/ports.json") or return 0;
+	my ($pid) = <$file> =~ /"pid": (\d+)/;
+	return $pid;
+}
+
+END
+{
+	my $code = $?;
+	demo('stop') if defined $dir;
+	$? = $code;
+}
+
+my ($code, $said) = demo('psql', '-c', 'SELECT 1');
+isnt($code, 0, 'before the demo there is no psql');
+like($said, qr/make demo starts one/, 'and that is said');
+
+($code, $said) = demo('start', '--spacing', '200 milliseconds');
+is($code, 0, 'the demo succeeds') or diag $said;
+like($said, qr/16 mails for people in 11 time zones: each arrived once, none early/,
+	'all mails arrived');
+like($said, qr/^    To: 花子 山田 <hanako\@example\.com>$/m,
+	'one is shown, decoded');
+like($said, qr/^ +birthday +America\/St_Johns .* \d+ ms$/m,
+	'all are in the table');
+like($said, qr{http://127\.0\.0\.1:\d+/}, 'the page is named');
+my @first = (server_pid(), catcher_pid());
+
+($code, $said) = demo('start', '--spacing', '200 milliseconds');
+is($code, 0, 'it succeeds again') or diag $said;
+ok(wait_for(sub { kill(0, @first) == 0 }, 'the end of both'),
+	'what ran before has ended');
+my @second = (server_pid(), catcher_pid());
+is(kill(0, @second), 2, 'server and mail catcher are still running');
+
+($code, $said) = demo('psql', '-XAt', '-c',
+	"SELECT rolsuper, count(*) FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid"
+	  . " WHERE backend_type LIKE 'birthday_scheduler%' GROUP BY 1");
+is($said, "f|3\n", 'the workers run as a role that is no superuser');
+
+($code, $said) = demo('seed');
+is($code, 0, 'sample people can be added') or diag $said;
+
+($code, $said) = demo('stop');
+is($code, 0, 'it ends') or diag $said;
+ok(wait_for(sub { kill(0, @second) == 0 }, 'the end of both'),
+	'nothing runs any more');
+ok(!-e $dir, 'and nothing is left');
+
+done_testing();
