@@ -110,7 +110,7 @@ typedef struct BsMailSlot
 	int64_t		deadline_ms;	/* of the transfer under way */
 	uint64_t	done_number;	/* results are given out in this order */
 	BsMailResult result;
-	BsMailText text;
+	BsMailText	text;
 	char		curl_error[CURL_ERROR_SIZE];
 	char		recipient[BS_ADDRESS_MAX + 1];
 

@@ -28,7 +28,7 @@ bs_mailer_global_init(void)
 /* ---- the URL ---- */
 
 static bool
-url_has(CURLU * url, CURLUPart part)
+url_has(CURLU *url, CURLUPart part)
 {
 	char	   *value = NULL;
 	bool		has = curl_url_get(url, part, &value, 0) == CURLUE_OK;
@@ -38,7 +38,7 @@ url_has(CURLU * url, CURLUPart part)
 }
 
 static const char *
-find_url_fault(CURLU * url, const char *text)
+find_url_fault(CURLU *url, const char *text)
 {
 	char	   *scheme = NULL;
 	bool		is_smtp;
@@ -213,7 +213,7 @@ setup_easy(BsMailSlot *slot, const BsMailerConfig *config, const char *scheme)
 	return code;
 }
 
-CURLM	   *
+CURLM *
 bs_mail_make_multi(BsMailer *mailer)
 {
 	CURLM	   *multi = curl_multi_init();
@@ -329,7 +329,7 @@ build(BsMailer *mailer, const BsMailerConfig *config)
 	return NULL;
 }
 
-BsMailer   *
+BsMailer *
 bs_mailer_create(const BsMailerConfig *config, char *error, size_t error_size)
 {
 	BsMailer   *mailer = calloc(1, sizeof(BsMailer));

@@ -22,8 +22,8 @@
 void
 bs_mail_text_reset(BsMailText *text)
 {
-	text	  ->len = 0;
-	text	  ->cut = false;
+	text->len = 0;
+	text->cut = false;
 }
 
 void
@@ -33,13 +33,13 @@ bs_mail_text_add(BsMailText *text, const char *data, size_t len)
 
 	if (len > room)
 	{
-		text	  ->cut = true;
+		text->cut = true;
 
 		len = room;
 	}
 	if (len > 0)
 		memcpy(text->raw + text->len, data, len);
-	text	  ->len += len;
+	text->len += len;
 }
 
 typedef struct Output
@@ -49,10 +49,10 @@ typedef struct Output
 	size_t		len;
 	bool		blank;			/* one is owed before the next character */
 	bool		full;
-}			Output;
+} Output;
 
 static void
-put(Output * out, const char *bytes, size_t len)
+put(Output *out, const char *bytes, size_t len)
 {
 	size_t		blank = out->blank && out->len > 0;
 

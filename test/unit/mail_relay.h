@@ -53,7 +53,7 @@ typedef struct Script
 	bool		http_early;		/* said before the request's body is read */
 	bool		deaf;			/* does not read a body until allowed */
 	const struct Script *next;
-}			Script;
+} Script;
 
 #define RELAY_CONNECTIONS	128
 #define RELAY_MAILS			256
@@ -62,7 +62,7 @@ typedef struct RelayConnection
 {
 	int			in;
 	int			out;			/* the same, but for TLS */
-	const		Script *script;
+	const Script *script;
 	bool		in_body;
 	bool		body_said;
 	bool		hangs;
@@ -76,14 +76,14 @@ typedef struct RelayConnection
 	size_t		searched;		/* no end of a body before this */
 	char	   *output;
 	size_t		output_len;
-}			RelayConnection;
+} RelayConnection;
 
 typedef struct Relay
 {
 	int			listener;
 	int			port;
-	const		Script *scripts[RELAY_CONNECTIONS]; /* by connection; the last
-													 * one that is set is kept */
+	const Script *scripts[RELAY_CONNECTIONS];	/* by connection; the last one
+												 * that is set is kept */
 	bool		plain_ehlo;		/* does not offer PIPELINING and SIZE */
 	bool		may_read;		/* "deaf" connections hear again */
 	int			connected;
@@ -93,8 +93,8 @@ typedef struct Relay
 	char	   *mail[RELAY_MAILS];	/* without dots doubled; HTTP: bodies */
 	size_t		mail_len[RELAY_MAILS];
 	char		request[8192];	/* HTTP: the last head */
-	void		(*on_starttls) (RelayConnection * connection);
-}			Relay;
+	void		(*on_starttls) (RelayConnection *connection);
+} Relay;
 
 static inline int64_t
 now_ms(void)
@@ -106,7 +106,7 @@ now_ms(void)
 }
 
 static inline void
-relay_open(Relay * relay, const Script * script)
+relay_open(Relay *relay, const Script *script)
 {
 	struct sockaddr_in address = {0};
 	socklen_t	len = sizeof(address);
@@ -124,7 +124,7 @@ relay_open(Relay * relay, const Script * script)
 }
 
 static inline void
-relay_drop(RelayConnection * connection)
+relay_drop(RelayConnection *connection)
 {
 	if (connection->in < 0)
 		return;
@@ -145,7 +145,7 @@ relay_drop(RelayConnection * connection)
 }
 
 static inline void
-relay_close(Relay * relay)
+relay_close(Relay *relay)
 {
 	int			i;
 
@@ -168,7 +168,7 @@ relay_add(char **buffer, size_t *buffer_len, const char *data, size_t len)
 }
 
 static inline void
-relay_say(RelayConnection * connection, const char *text)
+relay_say(RelayConnection *connection, const char *text)
 {
 	switch (*text)
 	{
@@ -188,16 +188,16 @@ relay_say(RelayConnection * connection, const char *text)
 			connection->floods = true;
 			break;
 		default:
-			text	  --;
+			text--;
 	}
-	text	  ++;
+	text++;
 
 	relay_add(&connection->output, &connection->output_len,
 			  text, strlen(text));
 }
 
 static inline void
-relay_write(RelayConnection * connection)
+relay_write(RelayConnection *connection)
 {
 	static const char flood[1024] = {[0...1023] = 'x'};
 	ssize_t		len = 0;
@@ -224,7 +224,7 @@ relay_write(RelayConnection * connection)
 /* ---- what it hears ---- */
 
 static inline void
-relay_consume(RelayConnection * connection, size_t len)
+relay_consume(RelayConnection *connection, size_t len)
 {
 	connection->input_len -= len;
 	memmove(connection->input, connection->input + len,
@@ -232,7 +232,7 @@ relay_consume(RelayConnection * connection, size_t len)
 }
 
 static inline void
-relay_keep_mail(Relay * relay, const char *mail, size_t len)
+relay_keep_mail(Relay *relay, const char *mail, size_t len)
 {
 	if (relay->mails == RELAY_MAILS)
 		return;
@@ -248,7 +248,7 @@ relay_reply(const char *scripted, const char *usual)
 }
 
 static inline void
-relay_next_script(RelayConnection * connection)
+relay_next_script(RelayConnection *connection)
 {
 	connection->mails++;
 	if (connection->script->next != NULL)
@@ -256,9 +256,9 @@ relay_next_script(RelayConnection * connection)
 }
 
 static inline void
-relay_command(Relay * relay, RelayConnection * connection, const char *line)
+relay_command(Relay *relay, RelayConnection *connection, const char *line)
 {
-	const		Script *script = connection->script;
+	const Script *script = connection->script;
 	size_t		used = strlen(relay->log);
 	const char *data;
 
@@ -303,7 +303,7 @@ relay_command(Relay * relay, RelayConnection * connection, const char *line)
 
 /* The message without the dots that were doubled for the way. */
 static inline void
-relay_take_mail(Relay * relay, RelayConnection * connection, size_t len)
+relay_take_mail(Relay *relay, RelayConnection *connection, size_t len)
 {
 	char	   *mail = malloc(len + 1);
 	size_t		from;
@@ -321,9 +321,9 @@ relay_take_mail(Relay * relay, RelayConnection * connection, size_t len)
 }
 
 static inline bool
-relay_hear_body(Relay * relay, RelayConnection * connection)
+relay_hear_body(Relay *relay, RelayConnection *connection)
 {
-	const		Script *script = connection->script;
+	const Script *script = connection->script;
 	char	   *end;
 
 	if (!connection->body_said && script->body != NULL &&
@@ -352,7 +352,7 @@ relay_hear_body(Relay * relay, RelayConnection * connection)
 }
 
 static inline bool
-relay_hear_request(Relay * relay, RelayConnection * connection)
+relay_hear_request(Relay *relay, RelayConnection *connection)
 {
 	char	   *head = memmem(connection->input, connection->input_len,
 							  "\r\n\r\n", 4);
@@ -381,7 +381,7 @@ relay_hear_request(Relay * relay, RelayConnection * connection)
 }
 
 static inline bool
-relay_hear_line(Relay * relay, RelayConnection * connection)
+relay_hear_line(Relay *relay, RelayConnection *connection)
 {
 	char	   *end = memmem(connection->input, connection->input_len,
 							 "\r\n", 2);
@@ -397,7 +397,7 @@ relay_hear_line(Relay * relay, RelayConnection * connection)
 }
 
 static inline void
-relay_hear(Relay * relay, RelayConnection * connection)
+relay_hear(Relay *relay, RelayConnection *connection)
 {
 	bool		more = true;
 
@@ -414,7 +414,7 @@ relay_hear(Relay * relay, RelayConnection * connection)
 }
 
 static inline void
-relay_read(Relay * relay, RelayConnection * connection)
+relay_read(Relay *relay, RelayConnection *connection)
 {
 	char		buffer[65536];
 	ssize_t		len = read(connection->in, buffer, sizeof(buffer));
@@ -432,7 +432,7 @@ relay_read(Relay * relay, RelayConnection * connection)
 /* ---- its part of the loop ---- */
 
 static inline RelayConnection *
-relay_add_connection(Relay * relay, int in, int out)
+relay_add_connection(Relay *relay, int in, int out)
 {
 	RelayConnection *connection = &relay->connections[relay->connected];
 	int			script = relay->connected;
@@ -448,7 +448,7 @@ relay_add_connection(Relay * relay, int in, int out)
 }
 
 static inline void
-relay_accept(Relay * relay)
+relay_accept(Relay *relay)
 {
 	int			sock = accept4(relay->listener, NULL, NULL, SOCK_NONBLOCK);
 	RelayConnection *connection;
@@ -463,7 +463,7 @@ relay_accept(Relay * relay)
 
 /* What there is to wait for; at most RELAY_CONNECTIONS + 1 entries. */
 static inline int
-relay_poll(Relay * relay, struct pollfd *fds)
+relay_poll(Relay *relay, struct pollfd *fds)
 {
 	int			count = 1;
 	int			i;
@@ -489,7 +489,7 @@ relay_poll(Relay * relay, struct pollfd *fds)
 }
 
 static inline void
-relay_serve(Relay * relay, const struct pollfd *fds, int count)
+relay_serve(Relay *relay, const struct pollfd *fds, int count)
 {
 	int			i;
 	int			connection;

@@ -28,7 +28,7 @@ typedef struct CheckText
 {
 	char	   *data;
 	size_t		len;
-}			CheckText;
+} CheckText;
 
 /* What is allocated for a text of this length: a power of two. */
 static inline size_t
@@ -42,19 +42,19 @@ check_size(size_t len)
 }
 
 static inline void
-check_put(CheckText * text, const void *bytes, size_t len)
+check_put(CheckText *text, const void *bytes, size_t len)
 {
 	size_t		size = check_size(text->len + len);
 
 	if (text->data == NULL || size != check_size(text->len))
-		text	  ->data = realloc(text->data, size);
+		text->data = realloc(text->data, size);
 
 	if (text->data == NULL)
 		exit(99);
 	if (len > 0)
 		memcpy(text->data + text->len, bytes, len);
-	text	  ->len += len;
-	text	  ->data[text->len] = '\0';
+	text->len += len;
+	text->data[text->len] = '\0';
 }
 
 /* Where the octets are in others, or NULL: memmem() by hand. */
@@ -72,7 +72,7 @@ check_find(const char *in, size_t len, const char *what)
 }
 
 static inline bool
-check_equal(const CheckText * a, const CheckText * b)
+check_equal(const CheckText *a, const CheckText *b)
 {
 	return a->len == b->len && (a->len == 0 ||
 								memcmp(a->data, b->data, a->len) == 0);
@@ -180,7 +180,7 @@ check_clean(const char *text, bool name)
 	while (i < len)
 	{
 		uint32_t	code;
-		size_t		width = check_decode_utf8(text +i, len - i, &code);
+		size_t		width = check_decode_utf8(text + i, len - i, &code);
 		bool		dropped = false;
 		size_t		j;
 
@@ -201,7 +201,7 @@ check_clean(const char *text, bool name)
 		}
 		else if (!dropped)
 		{
-			check_put(&out, text +i, width);
+			check_put(&out, text + i, width);
 			in_run = false;
 		}
 		i += width;
@@ -223,11 +223,11 @@ check_canonical(const char *text)
 	size_t		i;
 
 	check_put(&out, "", 0);
-	for (i = 0; text !=NULL && text[i] != '\0'; i++)
+	for (i = 0; text != NULL && text[i] != '\0'; i++)
 	{
 		if (text[i] == '\n' && (i == 0 || text[i - 1] != '\r'))
 			check_put(&out, "\r", 1);
-		check_put(&out, text +i, 1);
+		check_put(&out, text + i, 1);
 	}
 	return out;
 }
@@ -244,7 +244,7 @@ check_base64_digit(char c)
 
 /* Whole quads without anything between them; padding only at the end. */
 static inline const char *
-check_base64_quads(const char *from, size_t len, CheckText * out)
+check_base64_quads(const char *from, size_t len, CheckText *out)
 {
 	size_t		i;
 
@@ -273,7 +273,7 @@ check_base64_quads(const char *from, size_t len, CheckText * out)
 
 /* The lines of a body in base64. */
 static inline const char *
-check_read_base64(const char *body, size_t len, CheckText * out)
+check_read_base64(const char *body, size_t len, CheckText *out)
 {
 	CheckText	quads = {NULL, 0};
 	const char *wrong;
@@ -309,7 +309,7 @@ check_hex_digit(char c)
 
 /* The lines of a body in quoted-printable. */
 static inline const char *
-check_read_qp(const char *body, size_t len, CheckText * out)
+check_read_qp(const char *body, size_t len, CheckText *out)
 {
 	size_t		line = 0;
 	size_t		i = 0;
@@ -370,16 +370,16 @@ typedef struct CheckField
 {
 	CheckText	name;
 	CheckText	value;
-}			CheckField;
+} CheckField;
 
 typedef struct CheckFields
 {
 	CheckField	fields[32];
 	size_t		count;
-}			CheckFields;
+} CheckFields;
 
 static inline void
-check_free_fields(CheckFields * fields)
+check_free_fields(CheckFields *fields)
 {
 	size_t		i;
 
@@ -392,7 +392,7 @@ check_free_fields(CheckFields * fields)
 }
 
 static inline const char *
-check_field(const CheckFields * fields, const char *name)
+check_field(const CheckFields *fields, const char *name)
 {
 	size_t		i;
 
@@ -406,7 +406,7 @@ check_field(const CheckFields * fields, const char *name)
 
 /* Reads header lines up to and including the empty one. */
 static inline const char *
-check_read_fields(const char **at, const char *end, CheckFields * fields)
+check_read_fields(const char **at, const char *end, CheckFields *fields)
 {
 	fields->count = 0;
 	for (;;)
@@ -462,7 +462,7 @@ check_read_fields(const char **at, const char *end, CheckFields * fields)
 
 /* A value made of encoded words alone, or plain text without any. */
 static inline const char *
-check_read_words(const char *value, size_t len, CheckText * out)
+check_read_words(const char *value, size_t len, CheckText *out)
 {
 	size_t		i = 0;
 
@@ -551,7 +551,7 @@ check_mailbox(const char *value, const char *name, const char *address)
 
 /* A part's header fields have been read; its body must decode to the text. */
 static inline const char *
-check_part(const CheckFields * fields, const char *type, const char *body,
+check_part(const CheckFields *fields, const char *type, const char *body,
 		   size_t len, bool last, const char *text)
 {
 	const char *content_type = check_field(fields, "Content-Type");
@@ -638,7 +638,7 @@ check_multipart(const char *content_type, const char *body, size_t len,
 
 /* Which headers there are, each once, and none beside them. */
 static inline const char *
-check_names(const CheckFields * fields, const BsMail *mail)
+check_names(const CheckFields *fields, const BsMail *mail)
 {
 	static const char *const always[] = {
 		"Date", "From", "To", "Subject", "Message-ID", "Auto-Submitted",
@@ -763,7 +763,7 @@ mime_check(const BsMail *mail, const char *out, size_t len)
  *		Reads a JSON string and moves behind it.
  */
 static inline const char *
-check_json_string(const char **at, const char *end, CheckText * out)
+check_json_string(const char **at, const char *end, CheckText *out)
 {
 	static const char plain[] = "\"\\/bfnrt";
 	static const char meant[] = "\"\\/\b\f\n\r\t";
@@ -820,7 +820,7 @@ check_json_string(const char **at, const char *end, CheckText * out)
 /* The next member must be this, if there is a value for it. */
 static inline const char *
 check_json_member(const char **at, const char *end, char before,
-				  const char *name, const CheckText * value)
+				  const char *name, const CheckText *value)
 {
 	CheckText	got_name = {NULL, 0};
 	CheckText	got = {NULL, 0};
@@ -855,12 +855,12 @@ check_repair(const char *text)
 	while (i < len)
 	{
 		uint32_t	code;
-		size_t		width = check_decode_utf8(text +i, len - i, &code);
+		size_t		width = check_decode_utf8(text + i, len - i, &code);
 
 		if (width == 0)
 			check_put(&out, "\xEF\xBF\xBD", 3);
 		else
-			check_put(&out, text +i, width);
+			check_put(&out, text + i, width);
 		i += width == 0 ? 1 : width;
 	}
 	return out;

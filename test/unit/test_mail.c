@@ -143,7 +143,7 @@ open_mailer(int port)
 }
 
 static void
-begin(const Script * script)
+begin(const Script *script)
 {
 	relay_open(&relay, script);
 	open_mailer(relay.port);
@@ -212,8 +212,8 @@ make_long_text(void)
 	size_t		i;
 
 	for (i = 0; i < len; i++)
-		text[		i] = i % 61 == 60 ? '\n' : i % 61 == 0 ? '.' : 'a' + i % 26;
-	text[		len] = '\0';
+		text[i] = i % 61 == 60 ? '\n' : i % 61 == 0 ? '.' : 'a' + i % 26;
+	text[len] = '\0';
 	return text;
 }
 
@@ -226,7 +226,7 @@ typedef struct Case
 	BsOutcome	outcome;
 	int			code;
 	const char *reply;			/* in the result's text; NULL: it is empty */
-}			Case;
+} Case;
 
 static const Case smtp_cases[] = {
 	{"usual", {0}, BS_OUTCOME_ACCEPTED, 250, "250 taken"},
@@ -331,7 +331,7 @@ static const Case smtp_cases[] = {
 };
 
 static bool
-is_slow(const Script * script)
+is_slow(const Script *script)
 {
 	const char *replies[] = {
 		script->greeting, script->ehlo, script->mail, script->rcpt,
@@ -348,7 +348,7 @@ is_slow(const Script * script)
 }
 
 static void
-run_case(const Case * row, const char *how, bool plain_ehlo)
+run_case(const Case *row, const char *how, bool plain_ehlo)
 {
 	BsMailResult result;
 	int64_t		began = now_ms();
@@ -444,9 +444,9 @@ test_delivery(void)
 	char	   *long_text = make_long_text();
 
 	memset(text, 'x', 5000);
-	text[		0] = '.';
+	text[0] = '.';
 
-	strcpy(text +5000, "\n.\n..\n...\r\n.x\r\n");
+	strcpy(text + 5000, "\n.\n..\n...\r\n.x\r\n");
 	is_delivered("Hello\n", "a line");
 	is_delivered("", "nothing");
 	is_delivered(".", "a dot");
@@ -486,7 +486,7 @@ static void
 is_clean(const char *raw, size_t len, const char *address, size_t size,
 		 const char *wanted)
 {
-	BsMailText text;
+	BsMailText	text;
 	char		out[BS_MAIL_REPLY_MAX];
 
 	bs_mail_text_reset(&text);
@@ -524,7 +524,7 @@ test_text(void)
 		raw[i] = "someone.with.a.long.name@a.long.domain.example "[i % 47];
 	for (i = 0; i < 48; i++)
 	{
-		BsMailText text;
+		BsMailText	text;
 		char		out[BS_MAIL_REPLY_MAX];
 
 		bs_mail_text_reset(&text);
@@ -859,7 +859,7 @@ test_config(void)
 /* ---- ends that come from us ---- */
 
 static void
-is_aborted(const Script * script, const char *text, const char *until_command,
+is_aborted(const Script *script, const char *text, const char *until_command,
 		   bool until_mail, BsOutcome outcome, const char *what)
 {
 	reset_config();
@@ -1189,9 +1189,9 @@ static const Case http_cases[] = {
 	{"a status line that is none", {.http = CLOSE "HTTP/x.1 401 No\r\n\r\n"},
 	BS_OUTCOME_IN_DOUBT, 0, NULL},
 	{"200 as a field of a 500", HTTP("500 Oops", "HTTP/1.1 200 OK\r\n"
-	"Content-Length: 0\r\n", ""), BS_OUTCOME_TROUBLE, 500, NULL},
+									 "Content-Length: 0\r\n", ""), BS_OUTCOME_TROUBLE, 500, NULL},
 	{"200 as a trailer of a 500", HTTP("500 Oops",
-	"Transfer-Encoding: chunked\r\n", "0\r\nHTTP/1.1 200 OK\r\n\r\n"),
+									   "Transfer-Encoding: chunked\r\n", "0\r\nHTTP/1.1 200 OK\r\n\r\n"),
 	BS_OUTCOME_TROUBLE, 500, NULL},
 	{"a status of four digits", HTTP("2000 OK", "Content-Length: 0\r\n", ""),
 	BS_OUTCOME_IN_DOUBT, 0, NULL},
@@ -1488,7 +1488,7 @@ static bool splice_runs;
 
 /* The client's socket goes to the child; the relay goes on in clear text. */
 static void
-go_tls(RelayConnection * connection)
+go_tls(RelayConnection *connection)
 {
 	splice_socks[0] = connection->in;
 	splice_socks[1] = connect_tls_server();
@@ -1500,7 +1500,7 @@ go_tls(RelayConnection * connection)
 }
 
 static void
-is_starttls(const Script * script, BsMailTls tls, bool trusted, bool usable,
+is_starttls(const Script *script, BsMailTls tls, bool trusted, bool usable,
 			BsOutcome outcome, bool encrypted, const char *what)
 {
 	reset_config();

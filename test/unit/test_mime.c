@@ -224,7 +224,7 @@ test_date(void)
 	{
 		time_t		t = (time_t) seconds;
 		struct tm	tm;
-		char text[	64];
+		char		text[64];
 
 		mail.date = seconds;
 		built = (free(built), bs_mime_build(&mail, &built_len));
@@ -330,7 +330,7 @@ to_name(const char *name)
 	snprintf(text, sizeof(text), "%s", value);
 	address = strstr(text, " <anna@example.org>");
 	if (address != NULL)
-		text[		address - text] = '\0';
+		text[address - text] = '\0';
 	return text;
 }
 
@@ -446,7 +446,7 @@ subject(const char *text)
 static void
 test_subjects(void)
 {
-	char text[	5001];
+	char		text[5001];
 	const char *line;
 	size_t		i;
 
@@ -472,8 +472,8 @@ test_subjects(void)
 
 	/* Words of 9 and a blank: no line is longer than 78, none is short. */
 	for (i = 0; i < 5000; i++)
-		text[		i] = i % 10 == 9 ? ' ' : 'w';
-	text[		4999] = '\0';
+		text[i] = i % 10 == 9 ? ' ' : 'w';
+	text[4999] = '\0';
 
 	ok(strlen(subject(text)) == 4999, "a long subject is folded");
 	line = strstr(built, "\r\nSubject: ") + 2;
@@ -486,30 +486,30 @@ test_subjects(void)
 		line = end + 2;
 	}
 	memset(text, 'a', 69);
-	text[		69] = '\0';
+	text[69] = '\0';
 
 	is_str(subject(text), text, "a word of 69 fits behind \"Subject: \"");
 	memset(text, 'a', 70);
-	text[		70] = '\0';
+	text[70] = '\0';
 
 	ok(strncmp(subject(text), "=?UTF-8?B?", 10) == 0,
 	   "a word of 70 does not");
-	text[		1] = ' ';
+	text[1] = ' ';
 
-	memset(text +2, 'b', 77);
-	text[		79] = '\0';
+	memset(text + 2, 'b', 77);
+	text[79] = '\0';
 
 	is_str(subject(text), text, "a word of 77 has a line of its own");
-	text[		79] = 'b';
-	text[		80] = '\0';
+	text[79] = 'b';
+	text[80] = '\0';
 
 	ok(strncmp(subject(text), "=?UTF-8?B?", 10) == 0,
 	   "a word of 78 has none");
 	memset(text, 'a', 5000);
-	text[		5000] = '\0';
+	text[5000] = '\0';
 
 	ok(strncmp(subject(text), "=?UTF-8?B?", 10) == 0, "a word of 5000");
-	memset(text +1, ' ', 4998);
+	memset(text + 1, ' ', 4998);
 	ok(strncmp(subject(text), "=?UTF-8?B?", 10) == 0, "4998 blanks");
 }
 
@@ -582,8 +582,8 @@ test_big_bodies(void)
 		char		name[80];
 
 		for (at = 0; at + width <= size; at += width)
-			memcpy(text +at, units[i], width);
-		text[		at] = '\0';
+			memcpy(text + at, units[i], width);
+		text[at] = '\0';
 
 		snprintf(name, sizeof(name), "I41 a big body, number %d", (int) i);
 		good_body(text, name);
@@ -594,7 +594,7 @@ test_big_bodies(void)
 static void
 test_bodies(void)
 {
-	char text[	6000];
+	char		text[6000];
 	char		name[80];
 	size_t		i;
 
@@ -662,7 +662,7 @@ test_bodies(void)
 			static const char fill[3] = {'x', '=', ' '};
 
 			memset(text, fill[j % 3], i);
-			strcpy(text +i, endings[j / 3]);
+			strcpy(text + i, endings[j / 3]);
 			start();
 			mail.text = text;
 
@@ -680,15 +680,15 @@ test_bodies(void)
 	}
 
 	memset(text, 'x', 5000);
-	text[		5000] = '\0';
+	text[5000] = '\0';
 
 	good_body(text, "I41 a line of 5000");
 	for (i = 0; i < 5000; i++)
-		text[		i] = i % 2 ? ' ' : '.';
+		text[i] = i % 2 ? ' ' : '.';
 
 	good_body(text, "I41 of dots and blanks");
 	for (i = 0; i < 5000; i += 2)
-		memcpy(text +i, "\xC3\xA9", 2);
+		memcpy(text + i, "\xC3\xA9", 2);
 	good_body(text, "I41 of two octets a character");
 	for (i = 1; i < 256; i++)
 	{
@@ -817,7 +817,7 @@ json(void)
 static void
 test_json(void)
 {
-	char text[	16];
+	char		text[16];
 	int			octet;
 
 	start();
@@ -882,7 +882,7 @@ nasty(uint32_t max_pieces)
 		"the quick brown fox jumps over the lazy dog and then over another",
 		"                                                                  ",
 	};
-	CheckText text = {NULL, 0};
+	CheckText	text = {NULL, 0};
 	uint32_t	count = random_below(max_pieces + 1);
 
 	check_put(&text, "", 0);

@@ -73,9 +73,9 @@ render(const char *source)
 static bool
 is_ascii(const char *text)
 {
-	for (; *text !='\0'; text ++)
+	for (; *text != '\0'; text++)
 	{
-		if (*text <0x20 || *text >0x7E)
+		if (*text < 0x20 || *text > 0x7E)
 			return false;
 	}
 	return true;
