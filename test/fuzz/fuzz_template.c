@@ -220,7 +220,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	memset(source, 'x', len);
 	text = bs_template_render(tmpl, values, escape, &len, &too_long);
-
 	MUST((text == NULL) == too_long);
 	if (text == NULL)
 		MUST(wanted.len > BS_TEMPLATE_MAX_OUTPUT);

@@ -174,7 +174,6 @@ make_mail(const char *text)
 	mail.to_address = "Zoe.Doe@example.org";
 	mail.subject = "Hey, Zo\xc3\xab it's your birthday";
 	mail.text = text;
-
 	mail.idempotency_key = key;
 	mail.date = 1772269200;
 	return mail;
@@ -445,7 +444,6 @@ test_delivery(void)
 
 	memset(text, 'x', 5000);
 	text[0] = '.';
-
 	strcpy(text + 5000, "\n.\n..\n...\r\n.x\r\n");
 	is_delivered("Hello\n", "a line");
 	is_delivered("", "nothing");

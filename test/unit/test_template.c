@@ -48,14 +48,12 @@ render_as(const char *source, BsTemplateEscape escape)
 
 	free(text);
 	text = NULL;
-
 	if (tmpl == NULL)
 	{
 		text = strdup(error.message);
 		return text;
 	}
 	text = bs_template_render(tmpl, values, escape, &len, &too_long);
-
 	bs_template_free(tmpl);
 	if (text == NULL)
 		return too_long ? "(too long)" : "(no memory)";
