@@ -389,3 +389,22 @@ bs_worker_is_ready(bool sending)
 	bs_worker_set_state(readiness.obstacle[0] != '\0' ? "idle" : "working");
 	return readiness.obstacle[0] == '\0';
 }
+
+static void
+find_extension(void *arg)
+{
+	char		version[32];
+
+	*(BsPresence *) arg = bs_txn_find_extension(version, sizeof(version));
+}
+
+bool
+bs_worker_is_extension_gone(void)
+{
+	BsPresence	presence = BS_PRESENCE_READY;
+	char		error[256];
+
+	return bs_txn_try("looking for the extension", find_extension, &presence,
+					  error, sizeof(error)) &&
+		presence == BS_PRESENCE_ABSENT;
+}

@@ -29,6 +29,12 @@ extern void bs_worker_start(int number, const char *name);
  */
 extern bool bs_worker_is_ready(bool sending);
 
+/*
+ * Is it certain that the extension does not exist (any more)?  False where that
+ * cannot be found out.
+ */
+extern bool bs_worker_is_extension_gone(void);
+
 /* Between transactions: interrupts, reload; leaves where a reload asks for it. */
 extern void bs_worker_check_signals(void);
 

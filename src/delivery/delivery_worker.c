@@ -232,8 +232,8 @@ bs_delivery_worker_main(Datum main_arg)
 			bs_mailer_run(sender.mailer);
 		bs_delivery_collect(&sender);
 		if (bs_delivery_should_record(&sender) &&
-			!bs_delivery_record(&sender) && !bs_worker_is_ready(false))
-			bs_delivery_forget(&sender);	/* the extension was dropped */
+			!bs_delivery_record(&sender) && bs_worker_is_extension_gone())
+			bs_delivery_forget(&sender);
 		claim_if_due(&sender);
 		if (mailer_wanted)
 			bs_delivery_release_waiting(&sender, "released",
