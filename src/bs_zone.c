@@ -48,7 +48,7 @@ is_among(const char *name, const char *const *names, int count)
 	return false;
 }
 
-pg_tz	   *
+pg_tz *
 bs_zone_find(const char *name, size_t len)
 {
 	char		copy[TZ_STRLEN_MAX + 1];

@@ -96,7 +96,7 @@ split_lines(char *text, const char **lines, int max)
 	return count;
 }
 
-BsMailer   *
+BsMailer *
 bs_delivery_make_mailer(char *error, size_t error_size)
 {
 	BsMailerConfig config;

@@ -43,7 +43,7 @@ bs_buffer_free(BsBuffer *buf)
 	buf->size = 0;
 }
 
-char	   *
+char *
 bs_buffer_grow(BsBuffer *buf, size_t more)
 {
 	size_t		size;
@@ -74,7 +74,7 @@ bs_buffer_grow(BsBuffer *buf, size_t more)
 	return data + buf->len;
 }
 
-char	   *
+char *
 bs_buffer_take(BsBuffer *buf, size_t *len)
 {
 	char	   *data = buf->data;

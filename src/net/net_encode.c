@@ -34,7 +34,7 @@ typedef enum QpClass
 	QP_CR,						/* part of a line break, or encoded */
 	QP_LF,						/* a line break */
 	QP_CLASS_COUNT
-}			QpClass;
+} QpClass;
 
 static const unsigned char qp_classes[256] = {
 	['!'...'<'] = QP_LITERAL,
@@ -56,23 +56,23 @@ is_printable(char c)
 void
 bs_encode_clean(BsBuffer *out, const char *text, BsEncodeClean what)
 {
-	const char *end = text +strlen(text);
+	const char *end = text + strlen(text);
 	bool		in_run = false; /* the last one was a control */
 	size_t		blanks = 0;
 
 	out->len = 0;
-	while (text <end)
+	while (text < end)
 	{
 		const char *from = text;
 		uint32_t	code;
 		size_t		width;
 
 		while (is_printable(*text))
-			text	  ++;
+			text++;
 
-		if (text >from)
+		if (text > from)
 		{
-			bs_buffer_add(out, from, (size_t) (text -from));
+			bs_buffer_add(out, from, (size_t) (text - from));
 			in_run = false;
 			continue;
 		}
@@ -82,7 +82,7 @@ bs_encode_clean(BsBuffer *out, const char *text, BsEncodeClean what)
 		{
 			bs_buffer_add_string(out, BS_UTF8_REPLACEMENT);
 			in_run = false;
-			text	  ++;
+			text++;
 
 			continue;
 		}
@@ -97,7 +97,7 @@ bs_encode_clean(BsBuffer *out, const char *text, BsEncodeClean what)
 			bs_buffer_add(out, text, width);
 			in_run = false;
 		}
-		text	  +=width;
+		text += width;
 	}
 	if (bs_buffer_failed(out))
 		return;
@@ -184,7 +184,7 @@ bs_encode_words(BsBuffer *out, const char *text, size_t len, size_t column)
 		bs_buffer_add_string(out, WORD_START);
 		to = bs_buffer_room(out, base64_size(take));
 		if (to != NULL)
-			out->len += (size_t) (put_base64(to, text +at, take) - to);
+			out->len += (size_t) (put_base64(to, text + at, take) - to);
 		bs_buffer_add_string(out, WORD_END);
 		column += WORD_OVERHEAD + base64_size(take);
 		at += take;
@@ -277,7 +277,7 @@ add_quoted_printable(BsBuffer *out, const char *text, size_t len, size_t size,
 		}
 
 		/* Some mailboxes change "From " at the start of a line. */
-		if (column == 0 && in[i] == 'F' && strncmp(text +i, "From ", 5) == 0)
+		if (column == 0 && in[i] == 'F' && strncmp(text + i, "From ", 5) == 0)
 			encode = true;
 		if (encode)
 		{
@@ -303,9 +303,9 @@ add_quoted_printable(BsBuffer *out, const char *text, size_t len, size_t size,
 static void
 add_canonical(BsBuffer *out, const char *text, size_t len)
 {
-	const char *end = text +len;
+	const char *end = text + len;
 
-	while (text <end)
+	while (text < end)
 	{
 		const char *lf = memchr(text, '\n', (size_t) (end - text));
 
@@ -315,7 +315,7 @@ add_canonical(BsBuffer *out, const char *text, size_t len)
 			break;
 		}
 		bs_buffer_add(out, text, (size_t) (lf - text));
-		bs_buffer_add_string(out, lf > text &&lf[-1] == '\r' ? "\n" : "\r\n");
+		bs_buffer_add_string(out, lf > text && lf[-1] == '\r' ? "\n" : "\r\n");
 		text = lf + 1;
 	}
 }
@@ -413,22 +413,22 @@ bs_encode_json(BsBuffer *out, const char *text)
 		['"'] = '"',['\\'] = '\\',['\b'] = 'b',['\f'] = 'f',
 		['\n'] = 'n',['\r'] = 'r',['\t'] = 't',
 	};
-	const char *end = text +strlen(text);
+	const char *end = text + strlen(text);
 
 	bs_buffer_add_char(out, '"');
-	while (text <end)
+	while (text < end)
 	{
 		const char *from = text;
 		uint32_t	code;
 		size_t		width;
 		char		escape;
 
-		while (is_printable(*text) && *text !='"' && *text !='\\')
-			text	  ++;
+		while (is_printable(*text) && *text != '"' && *text != '\\')
+			text++;
 
-		if (text >from)
+		if (text > from)
 		{
-			bs_buffer_add(out, from, (size_t) (text -from));
+			bs_buffer_add(out, from, (size_t) (text - from));
 			continue;
 		}
 
@@ -448,7 +448,7 @@ bs_encode_json(BsBuffer *out, const char *text)
 			add_json_code(out, code);
 		else
 			bs_buffer_add(out, text, width);
-		text	  +=width;
+		text += width;
 	}
 	bs_buffer_add_char(out, '"');
 }

@@ -75,10 +75,10 @@ is_date(const char *text)
 		if (shape[i] == 'd' ? !is_digit(text[i]) : text[i] != shape[i])
 			return false;
 	}
-	date.year = (text[0] - '0') *1000 + (text[1] - '0') *100 +
-		(text[2] - '0') *10 + (text[3] - '0');
-	date.month = (text[5] - '0') *10 + (text[6] - '0');
-	date.day = (text[8] - '0') *10 + (text[9] - '0');
+	date.year = (text[0] - '0') * 1000 + (text[1] - '0') * 100 +
+		(text[2] - '0') * 10 + (text[3] - '0');
+	date.month = (text[5] - '0') * 10 + (text[6] - '0');
+	date.day = (text[8] - '0') * 10 + (text[9] - '0');
 	return text[i] == '\0' && bs_date_is_valid(date);
 }
 
@@ -306,7 +306,7 @@ add_folded(BsBuffer *out, const char *text, size_t len, size_t column)
 			bs_buffer_add_string(out, "\r\n");
 			column = 0;
 		}
-		bs_buffer_add(out, text +at, width);
+		bs_buffer_add(out, text + at, width);
 		column += width;
 		at = next;
 	}
@@ -450,7 +450,7 @@ finish(BsBuffer *out, BsBuffer *scratch, size_t *len)
 	return bs_buffer_take(out, len);
 }
 
-char	   *
+char *
 bs_mime_build(const BsMail *mail, size_t *len)
 {
 	BsBuffer	out;
@@ -498,7 +498,7 @@ add_member(BsBuffer *out, const char *label, const char *value)
 	bs_encode_json(out, value);
 }
 
-char	   *
+char *
 bs_mime_json(const BsMail *mail, size_t *len)
 {
 	BsBuffer	out;

@@ -43,7 +43,7 @@ typedef enum StepKind
 	STEP_VALUE,					/* {{name}} */
 	STEP_IF,					/* {{#name}}: go to "next" where absent */
 	STEP_UNLESS					/* {{^name}}: go to "next" where present */
-}			StepKind;
+} StepKind;
 
 typedef struct Step
 {
@@ -52,7 +52,7 @@ typedef struct Step
 	uint32_t	offset;			/* of the text or the tag, in the source */
 	uint32_t	len;			/* of the text */
 	uint32_t	next;			/* of sections: the step after {{/name}} */
-}			Step;
+} Step;
 
 struct BsTemplate
 {
@@ -71,7 +71,7 @@ typedef struct Parser
 	size_t		depth;
 	size_t		open[BS_TEMPLATE_MAX_DEPTH];	/* steps of open sections */
 	BsTemplateError *error;
-}			Parser;
+} Parser;
 
 typedef struct Tag
 {
@@ -79,7 +79,7 @@ typedef struct Tag
 	size_t		offset;			/* of its first brace */
 	size_t		end;			/* behind its last brace */
 	BsTemplateName name;
-}			Tag;
+} Tag;
 
 /* In place of an offset: the error concerns the template as a whole. */
 #define NOWHERE	((size_t) -1)
@@ -89,7 +89,7 @@ typedef struct Tag
 
 __attribute__((format(printf, 4, 5)))
 static void
-note_error(const Parser * parser, size_t offset, const char *hint,
+note_error(const Parser *parser, size_t offset, const char *hint,
 		   const char *format,...)
 {
 	BsTemplateError *error = parser->error;
@@ -104,7 +104,7 @@ note_error(const Parser * parser, size_t offset, const char *hint,
 }
 
 static bool
-fail_unknown_name(const Parser * parser, size_t offset,
+fail_unknown_name(const Parser *parser, size_t offset,
 				  const char *name, size_t len)
 {
 	char		hint[sizeof(parser->error->hint)] = "The names are ";
@@ -132,7 +132,7 @@ fail_unknown_name(const Parser * parser, size_t offset,
 }
 
 static Step *
-add_step(Parser * parser, StepKind kind, size_t offset)
+add_step(Parser *parser, StepKind kind, size_t offset)
 {
 	BsTemplate *tmpl = parser->tmpl;
 	Step	   *step;
@@ -164,7 +164,7 @@ is_blank(char c)
 }
 
 static bool
-starts_with(const Parser * parser, size_t offset, const char *two)
+starts_with(const Parser *parser, size_t offset, const char *two)
 {
 	return offset + 1 < parser->len &&
 		parser->source[offset] == two[0] &&
@@ -176,7 +176,7 @@ starts_with(const Parser * parser, size_t offset, const char *two)
  * first.
  */
 static bool
-find_closing_braces(const Parser * parser, size_t offset, size_t *closing)
+find_closing_braces(const Parser *parser, size_t offset, size_t *closing)
 {
 	size_t		i;
 
@@ -196,7 +196,7 @@ find_closing_braces(const Parser * parser, size_t offset, size_t *closing)
 
 /* Reads the tag whose first brace is at "offset". */
 static bool
-read_tag(const Parser * parser, size_t offset, Tag * tag)
+read_tag(const Parser *parser, size_t offset, Tag *tag)
 {
 	const char *source = parser->source;
 	size_t		from = offset + 2;
@@ -244,7 +244,7 @@ read_tag(const Parser * parser, size_t offset, Tag * tag)
 }
 
 static bool
-close_section(Parser * parser, const Tag * tag)
+close_section(Parser *parser, const Tag *tag)
 {
 	const char *name = bs_template_names[tag->name];
 	Step	   *open;
@@ -269,7 +269,7 @@ close_section(Parser * parser, const Tag * tag)
 }
 
 static bool
-add_tag(Parser * parser, const Tag * tag)
+add_tag(Parser *parser, const Tag *tag)
 {
 	StepKind	kind = STEP_VALUE;
 	Step	   *step;
@@ -294,7 +294,7 @@ add_tag(Parser * parser, const Tag * tag)
 
 /* The text from "from" to the next tag, and how far that reached. */
 static bool
-add_text(Parser * parser, size_t from, size_t *end)
+add_text(Parser *parser, size_t from, size_t *end)
 {
 	size_t		i = from;
 	Step	   *step;
@@ -318,7 +318,7 @@ add_text(Parser * parser, size_t from, size_t *end)
 }
 
 static bool
-keep_source(Parser * parser)
+keep_source(Parser *parser)
 {
 	BsTemplate *tmpl = parser->tmpl;
 
@@ -333,7 +333,7 @@ keep_source(Parser * parser)
 }
 
 static bool
-parse(Parser * parser)
+parse(Parser *parser)
 {
 	size_t		at = 0;
 	size_t		valid;
@@ -364,7 +364,7 @@ parse(Parser * parser)
 	}
 	if (parser->depth > 0)
 	{
-		const		Step *open;
+		const Step *open;
 
 		open = &parser->tmpl->steps[parser->open[parser->depth - 1]];
 		return fail(parser, open->offset, "Every section needs a {{/name}}.",
@@ -428,11 +428,11 @@ add_html(BsBuffer *out, const char *text, size_t len)
 
 		if (reference == NULL)
 			continue;
-		bs_buffer_add(out, text +from, i - from);
+		bs_buffer_add(out, text + from, i - from);
 		bs_buffer_add_string(out, reference);
 		from = i + 1;
 	}
-	bs_buffer_add(out, text +from, len - from);
+	bs_buffer_add(out, text + from, len - from);
 }
 
 /* The width of the control character that "text" begins with, or 0. */
@@ -468,11 +468,11 @@ add_header(BsBuffer *out, const char *text, size_t len, bool *in_run)
 		size_t		from = i;
 		size_t		width = 0;
 
-		while (i < len && (width = control_width(text +i, len - i)) == 0)
+		while (i < len && (width = control_width(text + i, len - i)) == 0)
 			i++;
 		if (i > from)
 		{
-			bs_buffer_add(out, text +from, i - from);
+			bs_buffer_add(out, text + from, i - from);
 			*in_run = false;
 		}
 		if (width > 0 && !*in_run)
@@ -484,7 +484,7 @@ add_header(BsBuffer *out, const char *text, size_t len, bool *in_run)
 	}
 }
 
-char	   *
+char *
 bs_template_render(const BsTemplate *tmpl,
 				   const BsTemplateValue values[BS_TEMPLATE_NAME_COUNT],
 				   BsTemplateEscape escape, size_t *len, bool *too_long)
@@ -496,7 +496,7 @@ bs_template_render(const BsTemplate *tmpl,
 	bs_buffer_init(&out, tmpl->len + 256, BS_TEMPLATE_MAX_OUTPUT);
 	while (i < tmpl->count && !bs_buffer_failed(&out))
 	{
-		const		Step *step = &tmpl->steps[i++];
+		const Step *step = &tmpl->steps[i++];
 		const BsTemplateValue *value = &values[step->name];
 		bool		absent = value->data == NULL || value->len == 0;
 

@@ -44,7 +44,7 @@ find_name(const char *from, const char *to)
 
 /* What the value has become in the text. */
 static void
-put_escaped(CheckText * out, const BsTemplateValue *value, bool html)
+put_escaped(CheckText *out, const BsTemplateValue *value, bool html)
 {
 	size_t		i;
 
@@ -122,7 +122,7 @@ render_again(const char *source, size_t len, const BsTemplateValue *values,
 
 /* Runs of controls as single blanks; the rest as it is, UTF-8 or not. */
 static CheckText
-without_controls(const CheckText * text)
+without_controls(const CheckText *text)
 {
 	CheckText	out = {NULL, 0};
 	bool		in_run = false;
@@ -220,7 +220,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	memset(source, 'x', len);
 	text = bs_template_render(tmpl, values, escape, &len, &too_long);
-
 	MUST((text == NULL) == too_long);
 	if (text == NULL)
 		MUST(wanted.len > BS_TEMPLATE_MAX_OUTPUT);

@@ -31,7 +31,7 @@ typedef struct SmtpCase
 	bool		body_ended;
 	bool		reused;
 	BsOutcome	outcome;
-}			SmtpCase;
+} SmtpCase;
 
 #define ACCEPTED	BS_OUTCOME_ACCEPTED
 #define REFUSED		BS_OUTCOME_REFUSED
@@ -136,7 +136,7 @@ test_smtp_cases(void)
 
 	for (i = 0; i < sizeof(smtp_cases) / sizeof(smtp_cases[0]); i++)
 	{
-		const		SmtpCase *row = &smtp_cases[i];
+		const SmtpCase *row = &smtp_cases[i];
 		BsOutcome	outcome = smtp(row->curl_code, row->response_code,
 								   row->phase, row->body_ended, row->reused);
 

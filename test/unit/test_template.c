@@ -48,14 +48,12 @@ render_as(const char *source, BsTemplateEscape escape)
 
 	free(text);
 	text = NULL;
-
 	if (tmpl == NULL)
 	{
 		text = strdup(error.message);
 		return text;
 	}
 	text = bs_template_render(tmpl, values, escape, &len, &too_long);
-
 	bs_template_free(tmpl);
 	if (text == NULL)
 		return too_long ? "(too long)" : "(no memory)";
@@ -73,9 +71,9 @@ render(const char *source)
 static bool
 is_ascii(const char *text)
 {
-	for (; *text !='\0'; text ++)
+	for (; *text != '\0'; text++)
 	{
-		if (*text <0x20 || *text >0x7E)
+		if (*text < 0x20 || *text > 0x7E)
 			return false;
 	}
 	return true;
