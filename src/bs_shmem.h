@@ -26,7 +26,8 @@ typedef struct BsWorkerSlot
 	Latch	   *latch;			/* valid while pid is not 0 */
 	TimestampTz started_at;
 	int			failed_starts;	/* in a row; counted before the work begins */
-	TimestampTz settings_time;	/* when the settings were read that it began with */
+	TimestampTz settings_time;	/* when the settings were read that it began
+								 * with */
 	char		state[16];		/* "idle", "working", "waiting", "stopped" */
 	char		identity[BS_SENDER_NAME_SIZE];	/* bs_claim(claimed_by) */
 	TimestampTz sleep_until;	/* a sender's next look; see bs_wake.c */

@@ -213,7 +213,7 @@ setup_easy(BsMailSlot *slot, const BsMailerConfig *config, const char *scheme)
 	return code;
 }
 
-CURLM	   *
+CURLM *
 bs_mail_make_multi(BsMailer *mailer)
 {
 	CURLM	   *multi = curl_multi_init();
@@ -329,7 +329,7 @@ build(BsMailer *mailer, const BsMailerConfig *config)
 	return NULL;
 }
 
-BsMailer   *
+BsMailer *
 bs_mailer_create(const BsMailerConfig *config, char *error, size_t error_size)
 {
 	BsMailer   *mailer = calloc(1, sizeof(BsMailer));

@@ -60,7 +60,7 @@ dot_begins_line(const char *mail, size_t at)
  * A dot after a bare CR or LF is doubled as well: some relays take those for the
  * end of a line, and "LF . CRLF" for the end of a mail.
  */
-char	   *
+char *
 bs_smtp_frame(char *mail, size_t len, size_t *framed_len)
 {
 	bool		ends_line = len == 0;
