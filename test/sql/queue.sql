@@ -1,0 +1,84 @@
+-- queue: claims, leases, and what is too late.
+\getenv srcdir PG_ABS_SRCDIR
+\set setup :srcdir '/lib/regress.sql'
+\set ECHO none
+\i :setup
+\set ECHO all
+SELECT test.adopt();
+DO $$ BEGIN FOR n IN 1..5 LOOP PERFORM test.add('U' || n, 'UTC', '1990-05-05'); END LOOP; PERFORM test.add('Tomorrow', 'UTC', '1990-05-06'); END $$;
+SELECT test.plan('2044-05-04 12:00+00');
+CREATE VIEW test.rows AS
+SELECT u.first_name AS name, m.status, m.status_reason AS reason, m.attempts, m.retry_count AS retries, m.claimed_by AS by,
+       m.claim_token IS NOT NULL AS token, m.due_at AT TIME ZONE 'UTC' AS due, m.last_retry_at AT TIME ZONE 'UTC' AS last
+  FROM message_logs m JOIN users u ON u.id = m.user_id WHERE m.scheduled_send_time > '2043-01-01' ORDER BY 1;
+
+-- Never early, not even by a microsecond; then as many as are asked for.
+SELECT bs_next_due('2044-05-04 12:00+00') AT TIME ZONE 'UTC' AS next_due;
+SELECT count(*) FROM bs_claim('s1', 10, '5 min', '2044-05-05 08:59:59.999999+00');
+SELECT count(*) FROM bs_claim('s1', 2, '5 min', '2044-05-05 09:00+00');
+SELECT count(*) FROM bs_claim('s1', 0, '5 min', '2044-05-05 09:00+00');
+SELECT count(*) FROM bs_claim('s2', 2, '5 min', '2044-05-05 09:00+00');
+SELECT status, by, attempts, retries, token, due, last, count(*) FROM test.rows GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 2, 1, 6;
+SELECT DISTINCT by FROM test.rows ORDER BY 1;
+SELECT * FROM bs_claim_holders() ORDER BY 1;
+SELECT count(*) FROM bs_claim('s4', 10, '5 min', '2044-05-05 09:00+00');
+SELECT bs_next_due('2044-05-05 09:00+00') AT TIME ZONE 'UTC' AS next_due;
+-- What a claim hands out is what is stored.
+SELECT c.recipient_name = 'Tomorrow Test' AS name, c.subject, c.message_content, c.html_content, c.attempts, c.scheduled_send_time = '2044-05-06 09:00+00' AS instant,
+       c.idempotency_key LIKE '%:BIRTHDAY:2044-05-06' AS key, c.recipient_email
+  FROM bs_claim('s5', 10, '5 min', '2044-05-06 09:00+00') AS c;
+
+-- A lease runs out at its end; before that nothing happens, unless the sender is known to be gone.
+SELECT recovered, expired, next_lease_end AT TIME ZONE 'UTC' AS next_lease_end FROM bs_recover('{}', false, '2044-05-05 09:04:59.999999+00');
+SELECT recovered, expired, next_lease_end AT TIME ZONE 'UTC' AS next_lease_end FROM bs_recover('{s1,nobody}', false, '2044-05-05 09:01+00');
+SELECT name ~ 'U' AS u, status, reason, by, attempts, token, due, count(*) FROM test.rows GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 4, 2;
+SELECT recovered, expired, next_lease_end AT TIME ZONE 'UTC' AS next_lease_end FROM bs_recover('{}', false, '2044-05-05 09:05+00');
+SELECT status, reason, count(*) FROM test.rows GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT DISTINCT error_message FROM message_logs ORDER BY 1;
+SELECT bs_next_due('2044-05-05 09:05+00') AT TIME ZONE 'UTC' AS next_due;
+-- The next attempt counts on.
+SELECT attempts, count(*) FROM bs_claim('s6', 10, '1 min', '2044-05-05 09:05+00') GROUP BY 1;
+SELECT status, attempts, retries, by, count(*) FROM test.rows GROUP BY 1, 2, 3, 4 ORDER BY 4;
+-- Where nothing may be sent twice, a lost lease is the end.
+SELECT recovered, expired FROM bs_recover('{}', true, '2044-05-05 09:06+00');
+SELECT status, reason, by, token, due, count(*) FROM test.rows GROUP BY 1, 2, 3, 4, 5 ORDER BY 3;
+DELETE FROM users;
+
+-- Later than max_lateness: not claimed any more, and ends as EXPIRED (EC-S-015, 018);
+-- what is claimed is waited for.
+DO $$ BEGIN FOR n IN 1..3 LOOP PERFORM test.add('L' || n, 'UTC', '1990-06-05'); END LOOP; END $$;
+SELECT test.plan('2044-06-04 12:00+00');
+SELECT count(*) FROM bs_claim('s1', 1, '2 days', '2044-06-06 09:00+00');
+SELECT count(*) FROM bs_claim('s1', 10, '5 min', '2044-06-06 09:00:00.000001+00');
+SELECT bs_next_due('2044-06-06 09:00+00') IS NOT NULL AS due, bs_next_due('2044-06-06 09:00:00.000001+00') IS NULL AS over;
+SELECT recovered, expired FROM bs_recover('{}', false, '2044-06-06 09:00+00');
+SELECT recovered, expired FROM bs_recover('{}', false, '2044-06-06 09:00:00.000001+00');
+SELECT status, reason, due, count(*) FROM test.rows GROUP BY 1, 2, 3 ORDER BY 1;
+SELECT recovered, expired FROM bs_recover('{}', false, '2044-06-08 09:00+00');
+SELECT status, reason, due, count(*) FROM test.rows GROUP BY 1, 2, 3 ORDER BY 1;
+SELECT recovered, expired FROM bs_recover('{}', false, '2044-06-08 09:00+00');
+DELETE FROM users;
+
+-- Paused: nothing is claimed, planning goes on. A copy: neither.
+SELECT test.add('P', 'UTC', '1990-07-05');
+SELECT bs_pause();
+SELECT test.plan('2044-07-04 12:00+00');
+SELECT count(*) FROM bs_claim('s1', 10, '5 min', '2044-07-05 09:00+00');
+SELECT bs_resume();
+UPDATE bs_installation SET system_identifier = system_identifier + 1;
+SELECT count(*) FROM bs_claim('s1', 10, '5 min', '2044-07-05 09:00+00');
+SELECT bs_resume();
+SELECT count(*) FROM bs_claim('s1', 10, '5 min', '2044-07-05 09:00+00');
+DELETE FROM users;
+
+-- In the order in which they are due.
+DO $$ BEGIN PERFORM test.add('Noon', 'Etc/GMT+3', '1990-08-05'); PERFORM test.add('Nine', 'UTC', '1990-08-05'); PERFORM test.add('Six', 'Etc/GMT-3', '1990-08-05'); END $$;
+SELECT test.plan('2044-08-04 12:00+00');
+SELECT recipient_name FROM bs_claim('s1', 1, '5 min', '2044-08-05 12:00+00');
+SELECT recipient_name FROM bs_claim('s1', 1, '5 min', '2044-08-05 12:00+00');
+SELECT recipient_name FROM bs_claim('s1', 1, '5 min', '2044-08-05 12:00+00');
+
+\set VERBOSITY terse
+SET client_min_messages = error;
+DROP SCHEMA test CASCADE;
+DROP EXTENSION birthday_scheduler CASCADE;
