@@ -1,5 +1,9 @@
 -- queue: hands due messages to senders. Owns the moves to SENDING and the way
 -- back to RETRYING when a lease runs out, and EXPIRED for what nobody came for.
+--
+-- What senders call has its plan fixed: the partitions concerned alone, rows by
+-- their key. Statistics of a table that changes this fast mislead the planner, and
+-- the cost of a message must not grow with the log.
 
 CREATE FUNCTION @extschema@.bs_claim(
     claimed_by text, max_messages integer, lease interval,
@@ -12,21 +16,25 @@ LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET jit = off
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
     oldest timestamptz := as_of - @extschema@.bs_max_lateness();
     token uuid := gen_random_uuid();
     ids uuid[];
-    times timestamptz[];
     stale uuid[];
+    partitions regclass[];
+    part regclass;
 BEGIN
     IF @extschema@.bs_installation_state() <> 'adopted' THEN
         RETURN;
     END IF;
-    SELECT array_agg(c.id), array_agg(c.scheduled_send_time), array_agg(c.id) FILTER (WHERE c.stale)
-      INTO ids, times, stale
-      FROM (SELECT m.id, m.scheduled_send_time,
+    SELECT array_agg(c.id), array_agg(c.id) FILTER (WHERE c.stale), array_agg(DISTINCT c.part)
+      INTO ids, stale, partitions
+      FROM (SELECT m.id, m.tableoid::regclass AS part,
                    m.status = 'RETRYING' OR m.type_version IS DISTINCT FROM (
                        SELECT t.version FROM @extschema@.message_types t
                         WHERE t.name = m.message_type) AS stale
@@ -42,28 +50,26 @@ BEGIN
         -- changed while it was under way.
         PERFORM @extschema@.bs_refresh(stale, as_of);
     END IF;
-    IF ids IS NOT NULL THEN
-        RETURN QUERY
-        UPDATE @extschema@.message_logs m
-           SET status = 'SENDING',
-               status_reason = NULL,
-               due_at = as_of + lease,
-               claimed_by = bs_claim.claimed_by,
-               claim_token = token,
-               attempts = m.attempts + 1,
-               retry_count = m.attempts,
-               last_retry_at = as_of,
-               updated_at = as_of
-          FROM unnest(ids, times) AS c (id, scheduled_send_time)
-         WHERE m.id = c.id
-           AND m.scheduled_send_time = c.scheduled_send_time
-           AND m.scheduled_send_time BETWEEN oldest AND as_of
-           AND m.due_at <= as_of
-           AND m.status IN ('SCHEDULED', 'RETRYING')
-        RETURNING m.id, m.scheduled_send_time, m.claim_token, m.attempts,
-                  m.recipient_email, m.recipient_name, m.subject,
-                  m.message_content, m.html_content, m.idempotency_key;
-    END IF;
+    FOREACH part IN ARRAY coalesce(partitions, '{}') LOOP
+        RETURN QUERY EXECUTE format(
+            'UPDATE %s AS m'
+            '   SET status = ''SENDING'','
+            '       status_reason = NULL,'
+            '       due_at = $2 + $3,'
+            '       claimed_by = $4,'
+            '       claim_token = $5,'
+            '       attempts = m.attempts + 1,'
+            '       retry_count = m.attempts,'
+            '       last_retry_at = $2,'
+            '       updated_at = $2'
+            ' WHERE m.id = ANY ($1)'
+            '   AND (m.scheduled_send_time <= $2 AND m.due_at <= $2'
+            '        AND m.status IN (''SCHEDULED'', ''RETRYING'')) IS TRUE'
+            ' RETURNING m.id, m.scheduled_send_time, m.claim_token, m.attempts,'
+            '           m.recipient_email, m.recipient_name, m.subject,'
+            '           m.message_content, m.html_content, m.idempotency_key', part)
+        USING ids, as_of, lease, claimed_by, token;
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_claim(text, integer, interval, timestamptz) IS
@@ -75,6 +81,9 @@ LANGUAGE sql STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET jit = off
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
 BEGIN ATOMIC
     SELECT m.due_at
       FROM @extschema@.message_logs m

@@ -9,32 +9,40 @@ LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
 AS $$
 DECLARE
-    recorded bigint;
-    first_time timestamptz := (SELECT min(t) FROM unnest(send_times) AS t);
-    last_time timestamptz := (SELECT max(t) FROM unnest(send_times) AS t);
+    recorded bigint := 0;
+    recorded_here bigint;
+    month date;
 BEGIN
-    UPDATE @extschema@.message_logs m
-       SET status = CASE r.state WHEN 'RELEASED' THEN 'RETRYING' ELSE r.state END,
-           status_reason = r.reason,
-           due_at = CASE WHEN r.state IN ('RETRYING', 'RELEASED') THEN r.next_attempt END,
-           actual_send_time = CASE r.state WHEN 'SENT' THEN r.ended_at END,
-           attempts = CASE r.state WHEN 'RELEASED' THEN m.attempts - 1 ELSE m.attempts END,
-           retry_count = CASE r.state WHEN 'RELEASED' THEN greatest(m.attempts - 2, 0) ELSE m.retry_count END,
-           api_response_code = coalesce(r.code, m.api_response_code),
-           api_response_body = coalesce(r.reply, m.api_response_body),
-           error_message = CASE r.state WHEN 'SENT' THEN NULL ELSE coalesce(r.error, m.error_message) END,
-           claim_token = NULL,
-           updated_at = clock_timestamp()
-      FROM unnest(ids, send_times, tokens, states, reasons, next_attempts, codes, replies, errors, ended_at)
-           AS r (id, send_time, token, state, reason, next_attempt, code, reply, error, ended_at)
-     WHERE m.id = r.id
-       AND m.scheduled_send_time = r.send_time
-       AND m.scheduled_send_time BETWEEN first_time AND last_time   -- other months are not even opened
-       AND m.status = 'SENDING'
-       AND m.claim_token = r.token;
-    GET DIAGNOSTICS recorded = ROW_COUNT;
+    -- By partition, so that the others are not even opened.
+    FOR month IN SELECT DISTINCT @extschema@.bs_month(t) FROM unnest(send_times) AS t LOOP
+        EXECUTE format(
+            'UPDATE @extschema@.%I AS m'
+            '   SET status = CASE r.state WHEN ''RELEASED'' THEN ''RETRYING'' ELSE r.state END,'
+            '       status_reason = r.reason,'
+            '       due_at = CASE WHEN r.state IN (''RETRYING'', ''RELEASED'') THEN r.next_attempt END,'
+            '       actual_send_time = CASE r.state WHEN ''SENT'' THEN r.ended_at END,'
+            '       attempts = CASE r.state WHEN ''RELEASED'' THEN m.attempts - 1 ELSE m.attempts END,'
+            '       retry_count = CASE r.state WHEN ''RELEASED'' THEN greatest(m.attempts - 2, 0) ELSE m.retry_count END,'
+            '       api_response_code = coalesce(r.code, m.api_response_code),'
+            '       api_response_body = coalesce(r.reply, m.api_response_body),'
+            '       error_message = CASE r.state WHEN ''SENT'' THEN NULL ELSE coalesce(r.error, m.error_message) END,'
+            '       claim_token = NULL,'
+            '       updated_at = clock_timestamp()'
+            '  FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)'
+            '       AS r (id, token, state, reason, next_attempt, code, reply, error, ended_at)'
+            ' WHERE m.id = r.id'
+            '   AND (m.status = ''SENDING'' AND m.claim_token = r.token) IS TRUE',
+            @extschema@.bs_partition_name('message_logs', month))
+        USING ids, tokens, states, reasons, next_attempts, codes, replies, errors, ended_at;
+        GET DIAGNOSTICS recorded_here = ROW_COUNT;
+        recorded := recorded + recorded_here;
+    END LOOP;
     IF recorded > 0 AND ('RETRYING' = ANY (states) OR 'RELEASED' = ANY (states)) THEN
         PERFORM @extschema@.bs_wake_senders((SELECT min(n) FROM unnest(next_attempts) AS n));
     END IF;

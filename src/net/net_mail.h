@@ -6,7 +6,7 @@
  * A mailer has a fixed window of libcurl handles that are reused.  The host
  * submits while there is room, waits on one descriptor and one deadline by its
  * own means, calls bs_mailer_run(), and takes the results.  Nothing here blocks,
- * exits or logs.
+ * exits or logs.  A mailer belongs to one thread and does not survive fork().
  *
  * src/net/net_mail.h
  *
@@ -31,7 +31,9 @@ typedef enum BsMailTls
 /* Strings are copied by bs_mailer_create(); NULL or "" where absent. */
 typedef struct BsMailerConfig
 {
-	const char *url;			/* smtp://, smtps://, http:// or https:// */
+	const char *url;			/* smtp://, smtps://, http:// or https://; a
+								 * path of the first two is the name for EHLO,
+								 * otherwise that is the machine's */
 	const char *user;
 	const char *password;
 	const char *ca_file;		/* NULL: the system's store */
@@ -52,7 +54,9 @@ typedef struct BsMailResult
 	int			response_code;	/* SMTP reply or HTTP status; 0: none came */
 	char		reply[BS_MAIL_REPLY_MAX];	/* the answer's text, cut, valid
 											 * UTF-8, without controls */
-	char		error[256];		/* what the transport said; "" if nothing */
+	char		error[256];		/* what the transport said; "" if nothing.
+								 * Neither of them holds the recipient's
+								 * address or a secret */
 	int64_t		retry_after_ms; /* of an HTTP answer (RFC 9110, 10.2.3), or -1 */
 	int64_t		started_ms;		/* wall clock, ms since 1970 */
 	int64_t		ended_ms;
@@ -84,7 +88,8 @@ extern int	bs_mailer_busy(const BsMailer *mailer);
 
 /*
  * Begins a transfer; the mail is built here, so that nothing of *mail is needed
- * afterwards.  False where there is no room or no memory: nothing has begun.
+ * afterwards.  False where there is no room or no memory: nothing has begun.  A
+ * mail that can never be sent has its result, BS_OUTCOME_REFUSED, at once.
  */
 extern bool bs_mailer_submit(BsMailer *mailer, const BsMail *mail,
 							 uint64_t tag);
@@ -92,7 +97,10 @@ extern bool bs_mailer_submit(BsMailer *mailer, const BsMail *mail,
 /* Readable when there is something to do; the same for the mailer's life. */
 extern int	bs_mailer_fd(const BsMailer *mailer);
 
-/* When bs_mailer_run() wants to be called at the latest, in ms; -1: no hurry. */
+/*
+ * In how many ms from now bs_mailer_run() wants to be called at the latest; 0
+ * also where results wait; -1: no hurry.
+ */
 extern int64_t bs_mailer_deadline_ms(BsMailer *mailer);
 
 /* Moves every transfer as far as it goes without waiting. */
@@ -108,8 +116,8 @@ extern bool bs_mailer_next(BsMailer *mailer, BsMailResult *result);
 extern void bs_mailer_abort(BsMailer *mailer);
 
 /*
- * Closes idle connections (a relay dislikes them) when nothing is under way and
- * none was used for idle_ms.
+ * Closes connections (a relay dislikes idle ones) that no mail has used for
+ * idle_ms; those to an HTTP API only all together, when nothing is under way.
  */
 extern void bs_mailer_close_idle(BsMailer *mailer, int64_t idle_ms);
 

@@ -92,8 +92,8 @@ typedef struct BsSmtpSession
 	bool		decided;		/* the outcome is known, replies are still due */
 	bool		reply_began;	/* a line of the awaited reply has come */
 	int			reply_lines;
+	size_t		reply_octets;
 	size_t		line_len;
-	bool		line_cut;
 	char		line[BS_SMTP_LINE_MAX];
 	const char *sending;		/* what is being sent: "commands" or the body */
 	size_t		sending_len;

@@ -22,6 +22,7 @@
 #define SESSION_FAILURES_MAX	5	/* before relays begin to slow us down */
 #define IDLE_CHECK_MS			100
 #define REPLY_LINES_MAX			128
+#define REPLY_OCTETS_MAX		(64 * 1024)
 #define REPLY_CODE_CLASS(code)	((code) / 100)
 
 /* ---- the end of a mail and of a session ---- */
@@ -294,6 +295,7 @@ handle_line(BsMailSlot *slot, bool more)
 		return;
 	smtp->reply_began = false;
 	smtp->reply_lines = 0;
+	smtp->reply_octets = 0;
 
 	/*
 	 * The relay speaks before it was asked: what it says next would be taken
@@ -311,31 +313,33 @@ handle_line(BsMailSlot *slot, bool more)
 }
 
 /*
- * Octets become lines.  Of a line that is too long the beginning counts; one
- * that does not end is cut off by the deadline.
+ * Octets become lines; of a line that is too long the beginning counts.  What
+ * comes after the mail's end is 421 or nonsense, and ends the session.
  */
 static void
 take_octets(BsMailSlot *slot, const char *data, size_t len)
 {
 	BsSmtpSession *smtp = &slot->smtp;
 
-	while (len > 0)
+	while (len > 0 && smtp->open)
 	{
 		const char *newline = memchr(data, '\n', len);
-		size_t		line_len = newline != NULL ? (size_t) (newline - data) + 1 : len;
+		size_t		count = newline != NULL ? (size_t) (newline - data) + 1 : len;
 		size_t		room = sizeof(smtp->line) - smtp->line_len;
+		size_t		kept = count < room ? count : room;
 
-		if (slot->state != BS_SLOT_TALKING || !smtp->open)
+		smtp->reply_octets += count;
+		if (slot->state != BS_SLOT_TALKING ||
+			smtp->reply_octets > REPLY_OCTETS_MAX)
 		{
-			/* It speaks after the mail's end: 421, or nonsense. */
-			bs_smtp_close(slot, false);
+			break_off(slot, CURLE_WEIRD_SERVER_REPLY,
+					  "the answer has no end");
 			return;
 		}
-		memcpy(smtp->line + smtp->line_len, data,
-			   line_len < room ? line_len : room);
-		smtp->line_len += line_len < room ? line_len : room;
-		data += line_len;
-		len -= line_len;
+		memcpy(smtp->line + smtp->line_len, data, kept);
+		smtp->line_len += kept;
+		data += count;
+		len -= count;
 		if (newline != NULL)
 			handle_line(slot, len > 0);
 	}
@@ -343,8 +347,7 @@ take_octets(BsMailSlot *slot, const char *data, size_t len)
 
 /*
  * Takes in what has arrived, to the last octet: the descriptor is watched by
- * edge.  Bounded, because replies are: past REPLY_LINES_MAX lines, or with no
- * mail under way, the session is closed.
+ * edge.  Bounded, because replies are, and nothing may come but replies.
  *
  * "send_code" is what sending ran into: the relay may have said why before it
  * went away.
@@ -410,6 +413,7 @@ bs_smtp_talk(BsMailSlot *slot)
 	smtp->decided = false;
 	smtp->reply_began = false;
 	smtp->reply_lines = 0;
+	smtp->reply_octets = 0;
 	smtp->line_len = 0;
 	start_commands(slot, smtp->needs_reset ? BS_STEP_RSET : BS_STEP_MAIL);
 	smtp->needs_reset = false;
