@@ -77,22 +77,25 @@ COMMENT ON FUNCTION @extschema@.bs_claim(text, integer, interval, timestamptz) I
 
 CREATE FUNCTION @extschema@.bs_next_due(as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
 RETURNS timestamptz
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET jit = off
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
-BEGIN ATOMIC
-    SELECT m.due_at
-      FROM @extschema@.message_logs m
-     WHERE m.due_at IS NOT NULL
-       AND m.status IN ('SCHEDULED', 'RETRYING')
-       AND m.scheduled_send_time >= as_of - @extschema@.bs_max_lateness()
-     ORDER BY m.due_at
-     LIMIT 1;
-END;
+AS $$
+BEGIN
+    RETURN (
+        SELECT m.due_at
+          FROM @extschema@.message_logs m
+         WHERE m.due_at IS NOT NULL
+           AND m.status IN ('SCHEDULED', 'RETRYING')
+           AND m.scheduled_send_time >= as_of - @extschema@.bs_max_lateness()
+         ORDER BY m.due_at
+         LIMIT 1);
+END
+$$;
 COMMENT ON FUNCTION @extschema@.bs_next_due(timestamptz) IS
 'The next instant at which a message is to be sent; NULL where none is planned.';
 
