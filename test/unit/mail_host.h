@@ -21,7 +21,10 @@
 
 #include "net/net_mail_private.h"
 
-#define LIMIT_MS	20000		/* of any one wait: far more than is needed */
+/* A call that takes so long has waited; a busy machine may take a part of it. */
+#define BLOCKED_MS	5000
+
+#define LIMIT_MS	100000		/* of any one wait: far more than is needed */
 
 static const char *const outcome_names[] = {
 	"accepted", "refused", "later", "trouble", "again", "in doubt", "released"
@@ -123,8 +126,8 @@ reset_config(void)
 	config.from = "Greetings <greetings@example.com>";
 	config.tls = BS_MAIL_TLS_OFF;
 	config.connections = 1;
-	config.timeout_ms = 10000;
-	config.connect_timeout_ms = 5000;
+	config.timeout_ms = 60000;
+	config.connect_timeout_ms = 30000;
 }
 
 static inline void
@@ -208,7 +211,7 @@ send_one(const char *words)
 static inline char *
 make_long_text(void)
 {
-	size_t		len = 12 * 1024 * 1024;
+	size_t		len = 4 * 1024 * 1024;
 	char	   *words = malloc(len + 1);
 	size_t		i;
 
@@ -264,7 +267,7 @@ run_case(const BsMailCase *row, const char *how, bool plain_ehlo)
 	is_str(result.reply, row->reply ? row->reply : "",
 		   "%s: %s: reply", how, row->what);
 	if (is_slow(&row->script))
-		ok(now_ms() - began < 300 + 1000, "%s: %s: ends in time",
+		ok(now_ms() - began < 300 + 3000, "%s: %s: ends in time",
 		   how, row->what);
 	ok(bs_mailer_busy(mailer) == 0 && bs_mailer_room(mailer) == 1,
 	   "%s: %s: the handle is free again", how, row->what);
@@ -296,6 +299,27 @@ is_delivered(const char *words, const char *what)
 	   "%s: %s arrives as it was made", scheme, what);
 	free(made);
 	finish();
+}
+
+/* Texts that something on the way may take for more than text. */
+static inline void
+test_delivery(void)
+{
+	char	   *words = malloc(6000);
+	char	   *long_words = make_long_text();
+
+	memset(words, 'x', 5000);
+	words[0] = '.';
+	strcpy(words + 5000, "\n.\n..\n...\r\n.x\r\n");
+	is_delivered("Hello\n", "a line");
+	is_delivered("", "nothing");
+	is_delivered(".", "a dot");
+	is_delivered(".\r\n.\r\n", "dots alone");
+	is_delivered("no newline", "a line without end");
+	is_delivered(words, "a line of 5000");
+	is_delivered(long_words, "a mail of megabytes");
+	free(words);
+	free(long_words);
 }
 
 /* ---- the beginning and the end ---- */
@@ -333,7 +357,7 @@ host_end(void)
 {
 	is_int(count_descriptors(), host_descriptors,
 		   "no descriptor is left open");
-	ok(longest_call_ms < 500, "no call took long (%d ms)",
+	ok(longest_call_ms < BLOCKED_MS, "no call took long (%d ms)",
 	   (int) longest_call_ms);
 	return tap_done();
 }

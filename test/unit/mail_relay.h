@@ -453,11 +453,14 @@ static inline void
 relay_accept(BsRelay *relay)
 {
 	int			sock = accept4(relay->listener, NULL, NULL, SOCK_NONBLOCK);
+	int			small = 16384;
 	BsRelayLink *connection;
 
 	if (sock < 0 || relay->connected == RELAY_CONNECTIONS)
 		return;
 	connection = relay_add_connection(relay, sock, sock);
+	if (connection->script->deaf)
+		setsockopt(sock, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
 	if (connection->script->http == NULL)
 		relay_say(connection, relay_reply(connection->script->greeting,
 										  "220 relay.test\r\n"));

@@ -225,27 +225,6 @@ test_http_odd(void)
 	free(long_words);
 }
 
-static void
-test_delivery(void)
-{
-	char	   *words = malloc(6000);
-	char	   *long_words = make_long_text();
-
-	memset(words, 'x', 5000);
-	words[0] = '.';
-
-	strcpy(words + 5000, "\n.\n..\n...\r\n.x\r\n");
-	is_delivered("Hello\n", "a line");
-	is_delivered("", "nothing");
-	is_delivered(".", "a dot");
-	is_delivered(".\r\n.\r\n", "dots alone");
-	is_delivered("no newline", "a line without end");
-	is_delivered(words, "a line of 5000");
-	is_delivered(long_words, "a mail of megabytes");
-	free(words);
-	free(long_words);
-}
-
 int
 main(void)
 {
@@ -254,6 +233,7 @@ main(void)
 	test_http_request();
 	test_retry_after();
 	test_http_odd();
+	scheme = "http";
 	test_delivery();
 	return host_end();
 }

@@ -272,6 +272,7 @@ is_smtps(bool trusted, bool usable, BsOutcome outcome, const char *what)
 		made = bs_mime_build(&mail, &len);
 		is_str(outcome_names[results[1].outcome], "accepted",
 			   "smtps: megabytes");
+		printf("# %s %s\n", results[1].error, results[1].reply);
 		ok(relay.mails == 2 && relay.mail_len[1] == len &&
 		   memcmp(relay.mail[1], made, len) == 0, "smtps: arrive whole");
 		free(made);
