@@ -26,6 +26,8 @@ SELECT bs_health() -> 'parts' -> 'backlog' AS backlog, bs_health() -> 'parts' ->
 SELECT format('ALTER TABLE message_logs DETACH PARTITION %s', bs_partition_name('message_logs', bs_month(now()))) AS detach \gset
 :detach;
 SELECT bs_health() -> 'parts' -> 'partitions' AS partitions, bs_health() ->> 'status' AS status;
+SELECT format('DROP TABLE %s', bs_partition_name('message_logs', bs_month(now()))) AS detached \gset
+:detached;
 
 \set VERBOSITY terse
 SET client_min_messages = error;
