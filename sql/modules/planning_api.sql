@@ -99,8 +99,9 @@ BEGIN
                                       ELSE 'the user has no ' || t.date_source END
                WHEN state = 'copy' THEN 'this database is a copy; bs_resume() adopts it'
                WHEN state = 'new' THEN 'this database was not adopted yet; bs_resume() does it'
+               WHEN state = 'paused' AND (m.status IS NULL OR m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING'))
+                   THEN 'sending is paused; bs_resume() goes on'
                WHEN m.status IS NOT NULL THEN concat_ws(': ', lower(m.status), m.status_reason)
-               WHEN state = 'paused' THEN 'sending is paused; bs_resume() goes on'
                WHEN n.send_at > now() + @extschema@.bs_horizon() THEN 'will be planned ' || @extschema@.bs_horizon() || ' before it is due'
                ELSE 'will be planned at the next pass'
            END
