@@ -248,6 +248,7 @@ bs_worker_check_signals(void)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 		fix_session();
+		last_error_logged = 0;	/* whoever changed something wants to know */
 		if (strcmp(connected_database, bs_database) != 0 ||
 			strcmp(connected_role, bs_role) != 0)
 		{

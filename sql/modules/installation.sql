@@ -85,6 +85,10 @@ BEGIN
                    database_oid = excluded.database_oid,
                    adopted_at = excluded.adopted_at
              WHERE even_a_copy;
+        -- Users may have changed while nothing was planned: what is pending is
+        -- made afresh by the planning pass or, at the latest, when it is claimed.
+        UPDATE @extschema@.message_logs m SET type_version = 0
+         WHERE m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING');
         PERFORM @extschema@.bs_create_partitions();
         PERFORM @extschema@.bs_wake();
     END IF;

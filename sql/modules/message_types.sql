@@ -71,6 +71,11 @@ BEGIN
                 USING ERRCODE = 'object_not_in_prerequisite_state',
                       HINT = 'Set enabled to false.';
         END IF;
+        IF EXISTS (SELECT FROM @extschema@.user_dates d WHERE d.message_type = OLD.name) THEN
+            RAISE EXCEPTION 'message type "%" has dates of users', OLD.name
+                USING ERRCODE = 'foreign_key_violation',
+                      HINT = 'Set enabled to false, or delete its rows of user_dates first.';
+        END IF;
         RETURN OLD;
     END IF;
     IF TG_OP = 'INSERT' THEN
@@ -95,7 +100,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_message_types_before_write() IS
-'Keeps version and active_since; 55000 for renaming a type or deleting one that came with the extension.';
+'Keeps version and active_since; 55000 for renaming a type or deleting one that came with the extension, 23503 for deleting one that has dates of users.';
 
 -- The types that come with the extension.
 INSERT INTO @extschema@.message_types (name, date_source, subject_template, text_template, html_template, built_in)
@@ -117,16 +122,14 @@ CREATE TRIGGER bs_message_types_before_delete
     FOR EACH ROW WHEN (pg_catalog.pg_trigger_depth() = 0)
     EXECUTE FUNCTION @extschema@.bs_message_types_before_write();
 
+-- No foreign keys: pg_restore -j loads the tables in any order, and those of an
+-- extension have their keys before their rows. Triggers keep the references.
 CREATE TABLE @extschema@.user_dates (
     user_id uuid NOT NULL,
     message_type varchar(50) NOT NULL,
     event_date date NOT NULL,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     CONSTRAINT user_dates_pkey PRIMARY KEY (user_id, message_type, event_date),
-    CONSTRAINT user_dates_user_id_fkey FOREIGN KEY (user_id)
-        REFERENCES @extschema@.users (id) ON DELETE CASCADE,
-    CONSTRAINT user_dates_message_type_fkey FOREIGN KEY (message_type)
-        REFERENCES @extschema@.message_types (name),
     CONSTRAINT check_event_date CHECK (event_date BETWEEN '1800-01-01' AND '9999-12-31')
 );
 CREATE INDEX idx_user_dates_month_day ON @extschema@.user_dates

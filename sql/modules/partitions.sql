@@ -85,7 +85,7 @@ BEGIN
         EXECUTE format('CREATE INDEX %I ON @extschema@.%I (message_type, status, scheduled_send_time)',
             'idx_' || part || '_scheduler', part);
         EXECUTE format('CREATE INDEX %I ON @extschema@.%I (scheduled_send_time, status)'
-            ' WHERE status IN (''SCHEDULED'', ''RETRYING'', ''FAILED'')',
+            ' WHERE status::text = ANY (''{SCHEDULED,RETRYING,FAILED}''::text[])',
             'idx_' || part || '_recovery', part);
         EXECUTE format('CREATE UNIQUE INDEX %I ON @extschema@.%I (idempotency_key)',
             'idx_' || part || '_idempotency', part);

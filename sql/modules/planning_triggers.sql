@@ -109,7 +109,7 @@ CREATE TRIGGER bs_users_after_update
     REFERENCING OLD TABLE AS old_users NEW TABLE AS new_users
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.bs_users_after_update();
 
--- The messages of a deleted row go with it by their foreign key.
+-- The messages of a deleted row go with it by their foreign key, the rest here.
 CREATE FUNCTION @extschema@.bs_users_after_delete()
 RETURNS trigger
 LANGUAGE plpgsql VOLATILE
@@ -118,12 +118,13 @@ SET search_path = pg_catalog, pg_temp
 SET jit = off
 AS $$
 BEGIN
+    DELETE FROM @extschema@.user_dates d USING old_users o WHERE d.user_id = o.id;
     DELETE FROM @extschema@.message_ledger k USING old_users o WHERE k.user_id = o.id;
     RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_users_after_delete() IS
-'Takes erased users out of the ledger.';
+'Takes erased users'' dates away, and them out of the ledger.';
 
 CREATE TRIGGER bs_users_after_delete
     AFTER DELETE ON @extschema@.users
@@ -141,9 +142,20 @@ SET jit = off
 AS $$
 DECLARE
     touched uuid[];
+    found bigint;
+    bad text;
 BEGIN
     IF NOT @extschema@.bs_is_planning() THEN
         RETURN NULL;
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        SELECT min(n.message_type) INTO bad
+          FROM (SELECT DISTINCT n.message_type FROM new_dates n) n
+         WHERE n.message_type NOT IN (SELECT t.name FROM @extschema@.message_types t);
+        IF bad IS NOT NULL THEN
+            RAISE EXCEPTION 'message type "%" does not exist', bad
+                USING ERRCODE = 'foreign_key_violation';
+        END IF;
     END IF;
     IF TG_OP = 'INSERT' THEN
         SELECT array_agg(DISTINCT n.user_id) INTO touched FROM new_dates n;
@@ -161,13 +173,21 @@ BEGIN
                  ORDER BY l.id
                    FOR NO KEY UPDATE OF l) l
          WHERE u.id = l.id;
+        GET DIAGNOSTICS found = ROW_COUNT;
+        IF TG_OP <> 'DELETE' AND found < cardinality(touched) THEN
+            SELECT min(w.id::text) INTO bad
+              FROM unnest(touched) AS w (id)
+             WHERE NOT EXISTS (SELECT FROM @extschema@.users u WHERE u.id = w.id);
+            RAISE EXCEPTION 'user % does not exist', bad
+                USING ERRCODE = 'foreign_key_violation';
+        END IF;
         PERFORM @extschema@.bs_replan_users(touched);
     END IF;
     RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_user_dates_after_write() IS
-'Plans users again whose own dates changed.';
+'Plans users again whose own dates changed. Error 23503 for a user or message type that does not exist.';
 
 CREATE TRIGGER bs_user_dates_after_insert
     AFTER INSERT ON @extschema@.user_dates

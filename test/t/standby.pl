@@ -27,9 +27,9 @@ is(scalar(worker_pids($standby, '')), 0, 'and no workers');
 is(sql($standby, 'SELECT count(*), count(pid) FROM bs_workers'), '3|0', 'as bs_workers says');
 like(sql($standby, 'SELECT bs_health()'), qr/0 of 3 workers are running/, 'and bs_health()');
 my $err;
-$standby->psql('postgres', q{SELECT bs_add_user('a', 'b', 'c@example.com', 'Etc/UTC')}, stderr => \$err,
+$standby->psql('postgres', 'SELECT bs_resume()', stderr => \$err,
 	extra_params => [ '-v', 'VERBOSITY=verbose' ]);
-like($err, qr/ERROR:  25006/, 'bs_add_user() fails as writing does there');
+like($err, qr/ERROR:  25006/, 'bs_resume() fails as writing does there');
 
 # ---- The primary dies with messages that are due, planned and half sent: the
 # promoted standby sends all of them.  It is no copy.

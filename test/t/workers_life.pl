@@ -50,8 +50,10 @@ sub proof
 # ---- Without the extension they wait; the first bs_add_user() adopts.
 
 ok(wait_workers($node, 3), 'three workers run in a database without the extension');
-$node->wait_for_log(qr/sender 1.*|idle: the extension is not created in this database/);
-is( sql($node, q{SELECT string_agg(backend_type || '/' || usename || '/' || application_name, ', ' ORDER BY 1)
+ok( wait_for(sub { log_lines($node, qr/idle: the extension is not created in this database/) == 3 },
+		'three lines in the log'),
+	'each says what it waits for');
+is( sql($node, q{SELECT string_agg(backend_type || '/' || usename || '/' || application_name, ', ' ORDER BY backend_type)
 		FROM pg_stat_activity WHERE backend_type LIKE 'birthday%'}),
 	join(', ', map { "birthday_scheduler $_/bs_worker/birthday_scheduler $_" }
 		  'scheduler', 'sender 1', 'sender 2'),
