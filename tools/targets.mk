@@ -52,6 +52,8 @@ test: setup
 #: seed           a hundred sample people with a past, into the demo
 #: demo-stop      end the demo and remove what it left
 #: test           install what is missing and run every kind of test
+#: bench          measure lateness and speed, some ten minutes; build/bench keeps it
+#: bench-quick    the same once and small: does it work at all?
 #: help           this list
 #: all            build the library and the install script
 #: install        install both into the server of PG_CONFIG
@@ -86,3 +88,18 @@ demo-gone:
 	@if [ -e build/demo ] || [ -e build/demo.place ]; then tools/demo.sh stop; fi
 
 clean: demo-gone
+
+# ---- measuring ------------------------------------------------------------------
+
+.PHONY: bench bench-quick bench-setup
+bench-setup:
+	@tools/setup.sh build demo bench
+
+# "make bench BENCH='--runs 3 burst'" measures some of it.
+bench: bench-setup
+	+@$(MAKE) -s --no-print-directory -j"$$(nproc)" all
+	@PG_CONFIG="$(PG_CONFIG)" tools/bench.sh $(BENCH)
+
+bench-quick: bench-setup
+	+@$(MAKE) -s --no-print-directory -j"$$(nproc)" all
+	@PG_CONFIG="$(PG_CONFIG)" tools/bench.sh --quick $(BENCH)

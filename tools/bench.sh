@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# bench.sh: measure speed and lateness; what "make bench" calls.
+#
+#   tools/bench.sh [ARGUMENT of test/bench/bench.py]...
+#
+# Fetches smtp-source and smtp-sink, makes build/pg, and measures as a user that
+# is not root.  The figures are kept in build/bench.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+umask 022
+unset MAKEFLAGS MAKELEVEL
+
+tools/setup.sh build demo bench
+tools/private_pg.sh >/dev/null
+exec tools/run_as.sh --own build/bench \
+	/usr/bin/python3 -B test/bench/bench.py --out build/bench "$@"
