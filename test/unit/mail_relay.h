@@ -199,7 +199,7 @@ relay_say(RelayConnection *connection, const char *text)
 static inline void
 relay_write(RelayConnection *connection)
 {
-	static const char flood[1024] = {[0...1023] = 'x'};
+	char		flood[1024];
 	ssize_t		len = 0;
 
 	if (connection->output_len > 0)
@@ -214,7 +214,10 @@ relay_write(RelayConnection *connection)
 		}
 	}
 	else if (connection->floods)
+	{
+		memset(flood, 'x', sizeof(flood));
 		len = write(connection->out, flood, sizeof(flood));
+	}
 	if (len < 0 && errno != EAGAIN)
 		relay_drop(connection);
 	else if (connection->output_len == 0 && connection->ends)
