@@ -52,3 +52,16 @@ test: setup
 	@echo "== build"
 	+@$(MAKE) -s --no-print-directory -j"$$(nproc)" all
 	@PG_CONFIG="$(PG_CONFIG)" exec tools/run_tests.sh $(TESTS)
+
+# ---- form and habits ---------------------------------------------------------
+
+.PHONY: format lint
+
+format:
+	@tools/indent.sh
+
+lint: setup
+	@tools/setup.sh lint
+	+@$(MAKE) -s --no-print-directory -j"$$(nproc)" all
+	@PG_CONFIG="$(PG_CONFIG)" tools/lint.sh
+	@PG_CONFIG="$(PG_CONFIG)" exec tools/run_tests.sh lint
