@@ -53,7 +53,7 @@ forbidden='abort|exit|_exit|quick_exit|__assert_fail|errstart|errfinish|palloc|p
 for object in src/net/*.o; do
     [ -f "$object" ] || { complain "build first: no objects in src/net"; break; }
     called=$(nm -u "$object" | awk '{print $2}' | sed 's/@.*//' | grep -xE "$forbidden" || true)
-    [ -z "$called" ] || complain "$object calls" $called
+    [ -z "$called" ] || complain "$object calls ${called//$'\n'/ }"
 done
 
 exit "$failed"

@@ -11,14 +11,14 @@ extension=$1
 output=$2
 modules=$(sed 's/#.*//; /^[[:space:]]*$/d' sql/install.list)
 
-if ! diff <(sort <<<"$modules") <(cd sql/modules && ls ./*.sql | sed 's|^\./||' | sort) >&2; then
+if ! diff <(sort <<<"$modules") <(cd sql/modules && printf '%s\n' *.sql | sort) >&2; then
     echo "$0: sql/install.list and sql/modules/ differ, see above" >&2
     exit 1
 fi
 
 {
     echo "-- $extension: made by tools/join_sql.sh from sql/modules/; edit those."
-    echo "\\echo Use \"CREATE EXTENSION $extension\" to load this file. \\quit"
+    printf '\\echo Use "CREATE EXTENSION %s" to load this file. \\quit\n' "$extension"
     for module in $modules; do
         printf '\n'
         cat "sql/modules/$module"

@@ -4,7 +4,8 @@
 #   tools/run_tests.sh [KIND | FILE]...
 #
 #   lint       tools/check_*.sh, each one test
-#   unit       test/unit/test_*.c, plain C under ASan and UBSan
+#   unit       test/unit/test_*.c, plain C under ASan and UBSan, and
+#              test/unit/*.py
 #   fuzz       test/fuzz/fuzz_*.c, FUZZ_SECONDS (10) each, from a copy of
 #              test/fuzz/corpus/NAME
 #   regress    test/sql/*.sql, answers in expected/
@@ -40,7 +41,7 @@ die() {
 kind_of_file() {
 	case $1 in
 	tools/check_*.sh) echo lint ;;
-	test/unit/test_*.c) echo unit ;;
+	test/unit/test_*.c | test/unit/*.py) echo unit ;;
 	test/fuzz/fuzz_*.c) echo fuzz ;;
 	test/sql/*.sql) echo regress ;;
 	test/specs/*.spec) echo isolation ;;

@@ -6,6 +6,7 @@
 #   build      compiler, server and headers         (default: build and test)
 #   test       what "make test" needs
 #   demo       what "make demo" needs beside build
+#   lint       what "make lint" needs beside build and test
 #   bench      smtp-source and smtp-sink; nothing of a mail server is installed
 #   valgrind   for the runs under valgrind
 #   update     refresh apt's package lists, nothing else
@@ -34,13 +35,14 @@ packages_of() {
 		postgresql-15 postgresql-server-dev-15 ;;
 	test) echo postgresql-15-pgtap libtap-parser-sourcehandler-pgtap-perl \
 		libipc-run-perl perl python3-aiosmtpd openssl tzdata \
-		clang libclang-rt-14-dev pg-bsd-indent ;;
+		clang libclang-rt-14-dev pg-bsd-indent curl ;;
+	lint) echo clang-tidy cppcheck python3-pyflakes shellcheck ;;
 	demo) echo python3-aiosmtpd openssl tzdata ;;
 	# the libraries that the unpacked programs want
 	bench) echo libdb5.3 libgssapi-krb5-2 libicu72 libnsl2 ;;
 	valgrind) echo valgrind ;;
 	update) ;;
-	*) die "unknown set \"$1\": build, test, demo, bench, valgrind or update" ;;
+	*) die "unknown set \"$1\": build, test, demo, lint, bench, valgrind or update" ;;
 	esac
 }
 

@@ -7,24 +7,32 @@ UNIT_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Isrc -Itest/unit \
 	-fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer
 UNIT_TESTS = $(patsubst test/unit/%.c,build/unit/%,$(sort $(wildcard test/unit/test_*.c)))
+UNIT_OBJS = $(NET_SRCS:src/net/%.c=build/unit/%.o)
+UNIT_HDRS = $(wildcard test/unit/*.h)
 NET_HDRS = $(wildcard src/net/*.h)
 
 build/unit/net_%.o: src/net/net_%.c $(NET_HDRS)
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(UNIT_FLAGS) -c -o $@ $<
 
-build/unit/test_%: test/unit/test_%.c test/unit/tap.h $(NET_SRCS:src/net/%.c=build/unit/%.o)
-	$(UNIT_CC) $(UNIT_FLAGS) -o $@ $< $(NET_SRCS:src/net/%.c=build/unit/%.o) -lcurl -lpthread
+UNIT_LINK = $(UNIT_CC) $(UNIT_FLAGS) -o $@ $< $(UNIT_OBJS) -lcurl -lpthread
+
+build/unit/test_%: test/unit/test_%.c $(UNIT_HDRS) $(UNIT_OBJS)
+	$(UNIT_LINK)
+
+# What test/unit/mime_roundtrip.py talks to.
+build/unit/mime_driver: test/unit/mime_driver.c $(UNIT_OBJS)
+	$(UNIT_LINK)
 
 .PHONY: unit-tests fuzzers
-unit-tests: $(UNIT_TESTS)
+unit-tests: $(UNIT_TESTS) build/unit/mime_driver
 
 FUZZ_CC = clang
 FUZZ_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Isrc \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 FUZZERS = $(patsubst test/fuzz/%.c,build/fuzz/%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
 
-build/fuzz/fuzz_%: test/fuzz/fuzz_%.c $(NET_SRCS) $(NET_HDRS)
+build/fuzz/fuzz_%: test/fuzz/fuzz_%.c $(UNIT_HDRS) $(NET_SRCS) $(NET_HDRS)
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(FUZZ_FLAGS) -o $@ $< $(NET_SRCS) -lcurl -lpthread
 
@@ -54,6 +62,8 @@ test: setup
 #: test           install what is missing and run every kind of test
 #: bench          measure lateness and speed, some ten minutes; build/bench keeps it
 #: bench-quick    the same once and small: does it work at all?
+#: format         format all C
+#: lint           look for trouble without running anything
 #: help           this list
 #: all            build the library and the install script
 #: install        install both into the server of PG_CONFIG
@@ -103,3 +113,16 @@ bench: bench-setup
 bench-quick: bench-setup
 	+@$(MAKE) -s --no-print-directory -j"$$(nproc)" all
 	@PG_CONFIG="$(PG_CONFIG)" tools/bench.sh --quick $(BENCH)
+
+# ---- form and habits ---------------------------------------------------------
+
+.PHONY: format lint
+
+format:
+	@tools/indent.sh
+
+lint: setup
+	@tools/setup.sh lint
+	+@$(MAKE) -s --no-print-directory -j"$$(nproc)" all
+	@PG_CONFIG="$(PG_CONFIG)" tools/lint.sh
+	@PG_CONFIG="$(PG_CONFIG)" exec tools/run_tests.sh lint

@@ -179,6 +179,7 @@ kind_unit() {
 	while read -r source; do
 		programs+=("build/unit/$(basename "$source" .c)")
 	done < <(files_of 'test/unit/test_*.c')
+	mapfile -t -O ${#programs[@]} programs < <(files_of 'test/unit/*.py')
 	[ ${#programs[@]} -gt 0 ] || return 0
 	limited 600 "$logs/unit.log" tools/run_tap.pl --exec --limit 120 \
 		--jobs "$(nproc)" --result "$scratch/unit.result" \

@@ -202,6 +202,7 @@ backoff_ms(const BsRetryFacts *facts)
 	int64_t		cap = facts->retry_max_ms > 0 ? facts->retry_max_ms : 0;
 	int64_t		wait = facts->retry_initial_ms;
 	double		random = facts->random;
+	int64_t		half;
 	int			doublings;
 
 	if (wait < 1)
@@ -216,8 +217,8 @@ backoff_ms(const BsRetryFacts *facts)
 		random = 0;
 	if (random > 1)
 		random = 1;
-	wait = add_saturating(wait - wait / 2,
-						  (int64_t) ((double) (wait / 2) * random));
+	half = wait / 2;
+	wait = add_saturating(wait - half, (int64_t) ((double) half * random));
 
 	return wait > facts->retry_after_ms ? wait : facts->retry_after_ms;
 }

@@ -1,17 +1,10 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Does Python read in our mails what we wrote into them?
 
-usage: mime_roundtrip.py DRIVER [MAILS]
+usage: mime_roundtrip.py [DRIVER [MAILS]]
 
-DRIVER is test/unit/mime_driver.c, built for instance by
-
-    gcc -std=gnu11 -g -O1 -Wall -Wextra -Isrc \
-        -fsanitize=address,undefined -fno-sanitize-recover=all \
-        -o build/unit/mime_driver test/unit/mime_driver.c \
-        src/net/net_mime.c src/net/net_mime_mailbox.c src/net/net_encode.c \
-        src/net/net_buffer.c src/net/net_utf8.c src/net/net_date.c \
-        src/net/net_address.c
-
+DRIVER is test/unit/mime_driver.c as the makefile builds it
+(build/unit/mime_driver).
 Generates MAILS (2000) nasty mails, the same in every run, lets the driver build
 them, and reads them with the email and json packages.  Prints TAP.
 """
@@ -267,12 +260,11 @@ def build(driver, mail):
 
 
 def main():
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
+    program = sys.argv[1] if len(sys.argv) > 1 else 'build/unit/mime_driver'
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
     rng = random.Random(20260501)
     failures = {'mail': [], 'JSON': []}
-    driver = subprocess.Popen([sys.argv[1]], stdin=subprocess.PIPE,
+    driver = subprocess.Popen([program], stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE)
     try:
         for number in range(count):
