@@ -66,6 +66,8 @@ COMMENT ON COLUMN @extschema@.message_logs.api_response_body IS 'Its text, cut a
 COMMENT ON COLUMN @extschema@.message_logs.error_message IS 'What went wrong at the last attempt.';
 COMMENT ON COLUMN @extschema@.message_logs.idempotency_key IS 'user id:type:local date; Message-ID and Idempotency-Key derive from it alone.';
 COMMENT ON COLUMN @extschema@.message_logs.type_version IS 'The version of the message type that it was made from.';
+COMMENT ON COLUMN @extschema@.message_logs.created_at IS 'When it was planned.';
+COMMENT ON COLUMN @extschema@.message_logs.updated_at IS 'Last change of the row.';
 
 CREATE TABLE @extschema@.message_ledger (
     user_id uuid NOT NULL,
