@@ -11,6 +11,8 @@
 #   bin=$(tools/private_pg.sh)     makes or refreshes it, installs the extension,
 #                                  prints the folder of the programs
 #   tools/private_pg.sh --bare     leaves the extension as it is
+#   tools/private_pg.sh --valgrind makes build/pg-valgrind instead, whose server
+#                                  runs under valgrind (tools/valgrind_postgres.sh)
 #
 # PG_CONFIG chooses the server to copy.  Quick when nothing changed.
 set -euo pipefail
@@ -26,7 +28,11 @@ die() {
 	exit 1
 }
 
-[ $# -eq 0 ] || [ "$*" = --bare ] || die "unknown argument: $*"
+case $* in
+'' | --bare) ;;
+--valgrind) dest=$PWD/build/pg-valgrind ;;
+*) die "unknown argument: $*" ;;
+esac
 command -v "$pg_config" >/dev/null || die "no $pg_config; run tools/setup.sh"
 bindir=$("$pg_config" --bindir)
 sharedir=$("$pg_config" --sharedir)
@@ -51,6 +57,7 @@ mirror() {
 }
 
 stamp() {
+	[ "$dest" = "$PWD/build/pg" ] || cat tools/valgrind_postgres.sh
 	"$pg_config" --version
 	stat -c '%n %Z' "$bindir" "$bindir/postgres" "$pkglibdir" \
 		"$sharedir" "$sharedir/extension"
@@ -61,6 +68,10 @@ build() {
 	rm -rf "$new"
 	mkdir -p "$new$bindir"
 	cp -pL "$bindir"/* "$new$bindir/"
+	if [ "$dest" != "$PWD/build/pg" ]; then
+		mv "$new$bindir/postgres" "$new$bindir/postgres.real"
+		cp tools/valgrind_postgres.sh "$new$bindir/postgres"
+	fi
 	chmod -R a+rX "$new$bindir"
 	mirror "$pkglibdir" "$new$pkglibdir" bitcode
 	mirror "$sharedir" "$new$sharedir" extension
@@ -86,7 +97,7 @@ mkdir -p build
 if [ ! -f "$dest/stamp" ] || [ "$(stamp)" != "$(cat "$dest/stamp")" ]; then
 	build
 fi
-if [ $# -eq 0 ]; then
+if [ "$*" != --bare ]; then
 	unset MAKEFLAGS MAKELEVEL
 	install_extension
 fi

@@ -13,7 +13,11 @@
 #   pgtap      test/pgtap/*.sql, with pgTAP in the schema "tap"
 #   tap        test/t/*.pl, TAP_JOBS (2) at a time
 #
-# Without arguments all of them; a file runs alone: tools/run_tests.sh test/t/x.pl
+#   valgrind   the server of the other kinds runs under valgrind, slowly; by itself
+#              regress, pgtap and the tests of test/t that send mail.  Counts
+#              processes, failed is one with an error in our code or in libcurl
+#
+# Without arguments all but valgrind; a file runs alone: tools/run_tests.sh test/t/x.pl
 #
 # Everything that may need a compiler is made here, by the caller.  What needs a
 # server, or runs code of ours, runs in tools/test_kinds.sh, as a user that is
@@ -32,6 +36,7 @@ kinds=()
 files=()
 child=
 stopped=
+tree_option=
 
 die() {
 	echo "run_tests.sh: $*" >&2
@@ -101,10 +106,10 @@ compile() {
 # Without the private server none of its kinds can run.
 prepare_server() {
 	local log=$logs/private_pg.log kind
-	attend tools/private_pg.sh >"$log" 2>&1 && return
+	attend tools/private_pg.sh ${tree_option:+"$tree_option"} >"$log" 2>&1 && return
 	echo "== tools/private_pg.sh failed"
 	tail -n 60 "$log"
-	for kind in regress isolation pgtap tap; do
+	for kind in regress isolation pgtap tap valgrind; do
 		! has "$kind" || report "$kind" 0 1 0 0
 		drop "$kind"
 	done
@@ -150,7 +155,7 @@ summary() {
 }
 
 for word in "$@"; do
-	if [[ " ${all_kinds[*]} " == *" $word "* ]]; then
+	if [[ " ${all_kinds[*]} valgrind " == *" $word "* ]]; then
 		has "$word" || kinds+=("$word")
 	else
 		kind=$(kind_of_file "$word")
@@ -160,6 +165,17 @@ for word in "$@"; do
 	fi
 done
 [ ${#kinds[@]} -gt 0 ] || kinds=("${all_kinds[@]}")
+if has valgrind; then
+	drop valgrind
+	if [ ${#kinds[@]} -eq 0 ]; then
+		kinds=(regress pgtap tap)
+		files=(test/sql/*.sql test/pgtap/*.sql test/t/delivery_*.pl
+			test/t/workers_*.pl)
+	fi
+	kinds+=(valgrind)
+	tree_option=--valgrind
+	export BS_PG_TREE=pg-valgrind BS_TEST_SLOWNESS=${BS_TEST_SLOWNESS:-15}
+fi
 asked=("${kinds[@]}")
 
 mkdir -p build

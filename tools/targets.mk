@@ -126,3 +126,12 @@ lint: setup
 	+@$(MAKE) -s --no-print-directory -j"$$(nproc)" all
 	@PG_CONFIG="$(PG_CONFIG)" tools/lint.sh
 	@PG_CONFIG="$(PG_CONFIG)" exec tools/run_tests.sh lint
+
+# ---- the server under valgrind: half an hour -------------------------------
+
+.PHONY: test-valgrind
+
+test-valgrind: setup
+	@tools/setup.sh valgrind
+	+@$(MAKE) -s --no-print-directory -j"$$(nproc)" all
+	@PG_CONFIG="$(PG_CONFIG)" exec tools/run_tests.sh valgrind $(TESTS)

@@ -15,7 +15,9 @@ top=$PWD
 pg_config=${PG_CONFIG:-pg_config}
 scratch=$top/build/scratch
 logs=$top/build/logs
-pgbin=$top/build/pg$("$pg_config" --bindir)
+pgbin=$top/build/${BS_PG_TREE:-pg}$("$pg_config" --bindir)
+# Under valgrind everything may take so many times as long.
+slowness=${BS_TEST_SLOWNESS:-1}
 pgxs=$(dirname "$("$pg_config" --pgxs)")/../test
 server=$scratch/server
 sockets=$(mktemp -d /tmp/bs_test.XXXXXX)
@@ -28,6 +30,11 @@ files=()
 unset "${!PG@}" MAKEFLAGS MAKELEVEL
 # Sockets want a short path, and the folder is removed whatever happens.
 export PATH=$pgbin:$PATH LC_MESSAGES=C TMPDIR=$sockets
+export PGCTLTIMEOUT=$((60 * slowness)) BS_TEST_SLOWNESS=$slowness
+if [ "${BS_PG_TREE-}" = pg-valgrind ]; then
+	export BS_VALGRIND_LOGS=$logs/valgrind BS_VALGRIND_SUPP=$top/tools/valgrind.supp
+	mkdir -p "$BS_VALGRIND_LOGS"
+fi
 
 report() {
 	printf '%s\t%s\t%s\t%s\t%s\n' "$@" >>"$logs/results.tsv"
@@ -48,7 +55,7 @@ files_of() {
 
 # limited SECONDS LOG COMMAND...: shows the log while it grows.
 limited() {
-	local limit=$1 log=$2 code=0 viewer
+	local limit=$(($1 * slowness)) log=$2 code=0 viewer
 	shift 2
 	: >"$log"
 	env "$mark" timeout -k 20 "$limit" "$@" >"$log" 2>&1 </dev/null &
@@ -124,8 +131,8 @@ trap 'exit 143' INT TERM HUP
 stop_server() {
 	if [ "$server_state" = up ]; then
 		server_state=none
-		pg_ctl -D "$server" -m fast -t 30 stop >/dev/null 2>&1 || {
-			echo "the server did not stop within 30 s"
+		pg_ctl -D "$server" -m fast -t $((30 * slowness)) stop >/dev/null 2>&1 || {
+			echo "the server did not stop in time"
 			pg_ctl -D "$server" -m immediate stop >/dev/null 2>&1 || true
 		}
 	fi
@@ -155,8 +162,8 @@ need_server() {
 	CONF
 	[ ! -f test/server.conf ] ||
 		cat test/server.conf >>"$server/postgresql.conf"
-	if ! env "$mark" timeout 90 pg_ctl -D "$server" -l "$logs/server.log" \
-		-w -t 60 start >"$logs/pg_ctl.log" 2>&1 </dev/null; then
+	if ! env "$mark" timeout $((90 * slowness)) pg_ctl -D "$server" \
+		-l "$logs/server.log" -w start >"$logs/pg_ctl.log" 2>&1 </dev/null; then
 		cat "$logs/pg_ctl.log"
 		show_end "$logs/server.log"
 		return 1
@@ -298,7 +305,7 @@ kind_pgtap() {
 		CREATE EXTENSION birthday_scheduler SCHEMA public;
 	SQL
 	PGDATABASE=pgtap limited 600 "$logs/pgtap.log" tools/run_tap.pl --psql \
-		--limit 120 --result "$scratch/pgtap.result" \
+		--limit $((120 * slowness)) --result "$scratch/pgtap.result" \
 		--dump "$logs/pgtap" -- "${scripts[@]}" || true
 	tap_counts "$scratch/pgtap.result"
 	[ "$failed" = 0 ] || show_end "$logs/server.log"
@@ -310,9 +317,9 @@ kind_tap() {
 	[ ${#scripts[@]} -gt 0 ] || return 0
 	mkdir -p "$scratch/tap" "$scratch/ports"
 	PG_REGRESS=$pgxs/regress/pg_regress TESTDIR=$scratch/tap \
-		PG_TEST_PORT_DIR=$scratch/ports PG_TEST_TIMEOUT_DEFAULT=60 \
+		PG_TEST_PORT_DIR=$scratch/ports PG_TEST_TIMEOUT_DEFAULT=$((60 * slowness)) \
 		limited "${TAP_LIMIT:-900}" "$logs/tap.log" tools/run_tap.pl \
-		--lib "$top/test/lib" --lib "$pgxs/perl" --limit 300 \
+		--lib "$top/test/lib" --lib "$pgxs/perl" --limit $((300 * slowness)) \
 		--jobs "${TAP_JOBS:-2}" --result "$scratch/tap.result" \
 		--dump "$logs/tap" -- "${scripts[@]}" || true
 	tap_counts "$scratch/tap.result"
@@ -324,6 +331,14 @@ kind_tap() {
 			[ ! -f "$log" ] || show_end "$log"
 		done
 	done < <(tail -n +2 "$scratch/tap.result" 2>/dev/null)
+}
+
+# Every process that lived under valgrind is a test: has it an error with a frame
+# of ours, or of libcurl, which nobody else calls?
+kind_valgrind() {
+	tools/valgrind_errors.pl --result "$scratch/valgrind.result" \
+		"$BS_VALGRIND_LOGS" || true
+	tap_counts "$scratch/valgrind.result"
 }
 
 # ---- all that was asked for -----------------------------------------------
@@ -338,7 +353,7 @@ sweep                           # after a run that was killed
 chmod -R u+w "$scratch" 2>/dev/null || true
 rm -rf "${scratch:?}"/*
 for kind in "${kinds[@]}"; do
-	[ "$kind" != tap ] || stop_server
+	[[ $kind != tap && $kind != valgrind ]] || stop_server
 	echo "== $kind"
 	passed=0 failed=0 skipped=0 start=$SECONDS
 	"kind_$kind"

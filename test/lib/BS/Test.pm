@@ -32,7 +32,7 @@ use PostgreSQL::Test::Utils ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(wait_for start_catcher stop_catcher write_script mails
+our @EXPORT = qw(wait_for slow start_catcher stop_catcher write_script mails
   attempts api_calls scratch_dir);
 
 my $lib = abs_path(dirname(__FILE__) . '/..');
@@ -110,11 +110,13 @@ sub scratch_dir
 # wait_for(sub { ... }, $what, $seconds)
 #
 # Asks every 30 ms until the answer is true, and returns it; after $seconds
-# (30) says what did not come, and returns an empty answer.
+# (30), or what slow() makes of them, says what did not come, and returns an
+# empty answer.
 sub wait_for
 {
 	my ($condition, $what, $seconds) = @_;
-	my $deadline = time + ($seconds // 30);
+	my $limit = slow($seconds // 30);
+	my $deadline = time + $limit;
 
 	for (;;)
 	{
@@ -124,9 +126,15 @@ sub wait_for
 		last if time > $deadline;
 		sleep(0.03);
 	}
-	diag sprintf('waited %s s in vain for %s',
-		$seconds // 30, $what // 'something');
+	diag sprintf('waited %s s in vain for %s', $limit, $what // 'something');
 	return;
+}
+
+# slow($seconds): the longest that something may take which takes so long on a
+# usual machine; BS_TEST_SLOWNESS times that, for the server under valgrind.
+sub slow
+{
+	return $_[0] * ($ENV{BS_TEST_SLOWNESS} || 1);
 }
 
 # start_catcher($dir, @arguments) -> BS::Test::Catcher
