@@ -37,13 +37,11 @@
 #define BS_MODULE_MAGIC	PG_MODULE_MAGIC
 #endif
 
-/* 19: signal handlers take a second argument, and SIG_IGN is wrapped. */
+/* 19: signal handlers take a second argument. */
 #if PG_VERSION_NUM >= 190000
 #define BS_SIGNAL_ARGS	SIGNAL_ARGS
-#define BS_SIG_IGN		PG_SIG_IGN
 #else
 #define BS_SIGNAL_ARGS	int signo
-#define BS_SIG_IGN		SIG_IGN
 #endif
 
 #endif							/* BS_COMPAT_H */

@@ -70,6 +70,8 @@ bs_zone_find(const char *name, size_t len)
 	}
 	memcpy(copy, name, len);
 	copy[len] = '\0';
+	if (copy[0] == '/' || copy[len - 1] == '/')
+		return NULL;			/* the server would log that it is no folder */
 
 	if (!has_small && !is_among(copy, capital_names, lengthof(capital_names)))
 		return NULL;

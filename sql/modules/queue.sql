@@ -126,6 +126,8 @@ SET jit = off
 AS $$
 DECLARE
     oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    last_attempt integer := CASE WHEN at_most_once THEN 1
+                                 ELSE current_setting('birthday_scheduler.max_attempts')::integer END;
 BEGIN
     WITH lost AS (
         SELECT m.id, m.scheduled_send_time
@@ -137,10 +139,10 @@ BEGIN
            FOR NO KEY UPDATE SKIP LOCKED
     ), moved AS (
         UPDATE @extschema@.message_logs m
-           SET status = CASE WHEN at_most_once THEN 'FAILED' ELSE 'RETRYING' END,
-               status_reason = CASE WHEN at_most_once THEN 'in_doubt' ELSE 'lease' END,
+           SET status = CASE WHEN m.attempts >= last_attempt THEN 'FAILED' ELSE 'RETRYING' END,
+               status_reason = CASE WHEN m.attempts >= last_attempt THEN 'in_doubt' ELSE 'lease' END,
                error_message = 'the sender ' || m.claimed_by || ' ended or was given up before it recorded an outcome',
-               due_at = CASE WHEN at_most_once THEN NULL ELSE as_of END,
+               due_at = CASE WHEN m.attempts < last_attempt THEN as_of END,
                claim_token = NULL,
                updated_at = as_of
           FROM lost l
@@ -182,4 +184,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_recover(text[], boolean, timestamptz) IS
-'Puts back what senders hold that are known to be gone, or whose lease has run out: RETRYING, or FAILED where nothing may be sent twice; EXPIRED for what is past max_lateness. next_lease_end: when to look again.';
+'Puts back what senders hold that are known to be gone, or whose lease has run out: RETRYING, or FAILED after max_attempts and where nothing may be sent twice; EXPIRED for what is past max_lateness. next_lease_end: when to look again.';

@@ -18,6 +18,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "bs_compat.h"
@@ -188,6 +189,22 @@ stop(BsSender *sender)
 	proc_exit(1);
 }
 
+/*
+ * The server's lock_timeout comes as a SIGINT of our own, and a lock must not
+ * hold us up.  Anybody else's means to cancel a statement; ours take
+ * milliseconds.
+ */
+static void
+cancel_on_timeout(BS_SIGNAL_ARGS)
+{
+	if (get_timeout_indicator(LOCK_TIMEOUT, false))
+	{
+		InterruptPending = true;
+		QueryCancelPending = true;
+		SetLatch(MyLatch);
+	}
+}
+
 void
 bs_delivery_worker_main(Datum main_arg)
 {
@@ -198,7 +215,7 @@ bs_delivery_worker_main(Datum main_arg)
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
-	pqsignal(SIGINT, BS_SIG_IGN);	/* statements take milliseconds */
+	pqsignal(SIGINT, cancel_on_timeout);
 	snprintf(name, sizeof(name), "birthday_scheduler sender %d",
 			 DatumGetInt32(main_arg));
 	bs_worker_start(DatumGetInt32(main_arg), name);

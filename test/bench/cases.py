@@ -151,7 +151,8 @@ def burst(options, folder):
     finally:
         server.stop()
         sink.stop()
-    note = ("%d mails due at one instant, into Postfix's smtp-sink; "
+    note = ("%d mails due at one instant, into Postfix's smtp-sink; planned "
+            "some seconds before,\nthen VACUUM ANALYZE and a checkpoint; "
             "smtp-source: %d sessions, connections kept, same size"
             % (mails, sessions))
     figures = [

