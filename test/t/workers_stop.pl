@@ -42,7 +42,7 @@ sub quick
 	my ($what, $seconds) = @_;
 
 	push @figures, sprintf('%s %.3f s', $what, $seconds);
-	return cmp_ok($seconds, '<', 1, "$what takes less than a second");
+	return cmp_ok($seconds, '<', slow(1), "$what takes less than a second");
 }
 
 # ---- The same for a relay that falls silent before the greeting, before the
@@ -131,7 +131,7 @@ my @pids = worker_pids($node, '');
 my $postmaster = $node->{_pid};
 $node->kill9;
 my $took = timed(sub { wait_for(sub { !grep { !is_gone($_) } @pids }, 'the children to go') });
-cmp_ok($took, '<', 5, 'postmaster killed: the workers are gone');
+cmp_ok($took, '<', slow(5), 'postmaster killed: the workers are gone');
 push @figures, sprintf('workers gone after the postmaster %.3f s', $took);
 rules();
 # As long as nobody has reaped it, its lock files seem to be alive.
