@@ -59,26 +59,45 @@ BEGIN
 END
 $$;
 SQL
-my @work = map { { name => "planner $_", sql => $_ % 5 == 0 ? 'SELECT bs_plan();' : $steps x 2 } } 1 .. 10;
-push @work, map { {
-		name => "UPDATE to $_",
-		sql => "UPDATE users SET timezone = '$_';" x 2 } }
-  qw(Pacific/Kiritimati Asia/Kathmandu Pacific/Pago_Pago);
-# And single changes of the same people by the functions, in no order.
-push @work, {
-	name => 'single changes',
-	sql => join('', map {
-		my $n = $_ * 7919 % $users + 1;
-		"SELECT (bs_update_user(id, '{\"last_name\": \"y$_\"}')).last_name FROM users WHERE email = '$n\@example.com';\n"
-	} 1 .. 200) };
-
-start_session($_) foreach @work;
-foreach my $work (@work)
+sub planners
 {
-	my $ok = $work->{harness}->finish;
+	my ($round) = @_;
 
-	ok($ok && $work->{err} eq '', $work->{name}) or diag $work->{err};
+	return map { {
+			name => "round $round: planner $_",
+			sql => $_ % 5 == 0 ? 'SELECT bs_plan();' : $steps x 2 } } 1 .. 10;
 }
+
+sub run_together
+{
+	my (@work) = @_;
+
+	start_session($_) foreach @work;
+	foreach my $work (@work)
+	{
+		my $ok = $work->{harness}->finish;
+
+		ok($ok && $work->{err} eq '', $work->{name}) or diag $work->{err};
+	}
+	return;
+}
+
+# Once each: bulk changes that begin at different moments meet the rows in different
+# orders, and deadlock also without us.
+run_together(planners(1), map { {
+			name => "UPDATE to $_",
+			sql => "UPDATE users SET timezone = '$_';" } }
+	  qw(Pacific/Kiritimati Asia/Kathmandu Pacific/Pago_Pago));
+# Single changes of the same people, in no order.
+run_together(planners(2), map {
+		my $session = $_;
+		{
+			name => "single changes $session",
+			sql => join('', map {
+				my $n = ($_ + $session) * 7919 % $users + 1;
+				my $zone = (qw(Europe/Kyiv America/Lima Asia/Tokyo))[ $_ % 3 ];
+				"SELECT (bs_update_user(id, '{\"last_name\": \"y$_\", \"timezone\": \"$zone\"}')).last_name FROM users WHERE first_name = 'U$n';\n"
+			} 1 .. 100) } } 1 .. 3);
 
 # One more pass, as it comes after at most plan_interval: it has nothing to make.
 is($node->safe_psql('postgres', 'SELECT bs_plan()'), 0, 'all was planned');
