@@ -23,7 +23,7 @@ sub start_session
 		[ $node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1',
 			'-d', $node->connstr('postgres'), '-f', $script ],
 		'<', '/dev/null', '>', \$session->{out}, '2>', \$session->{err},
-		IPC::Run::timeout(240));
+		IPC::Run::timeout(BS::Test::slow(240)));
 	return;
 }
 

@@ -135,7 +135,7 @@ sub live
 		[ $node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1',
 			@variables, '-d', $node->connstr($db), '-f', $script ],
 		'<', '/dev/null', '>', \$life{out}, '2>', \$life{err},
-		IPC::Run::timeout(280));
+		IPC::Run::timeout(BS::Test::slow(280)));
 	return \%life;
 }
 
