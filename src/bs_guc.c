@@ -202,7 +202,8 @@ define_mail(void)
 				  &bs_mail_password_file, "", GUC_SUPERUSER_ONLY, NULL);
 	DefineCustomEnumVariable("birthday_scheduler.mail_tls",
 							 "Whether smtp:// must be encrypted by STARTTLS.",
-							 NULL, &bs_mail_tls, bs_mail_tls, tls_options,
+							 "With a password, offered means required.",
+							 &bs_mail_tls, bs_mail_tls, tls_options,
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	define_string("birthday_scheduler.mail_ca_file",
 				  "Certificates of the authorities that the relay's is checked against.",

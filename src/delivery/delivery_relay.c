@@ -141,7 +141,9 @@ bs_delivery_make_mailer(char *error, size_t error_size)
 	config.ca_file = bs_mail_ca_file;
 	config.from = bs_mail_from;
 	config.http_headers = header_lines;
-	config.tls = bs_mail_tls;
+	/* Whoever can strip STARTTLS from the offer must not get the password. */
+	config.tls = bs_mail_tls == BS_MAIL_TLS_OFFERED && password[0] != '\0' ?
+		BS_MAIL_TLS_REQUIRED : (BsMailTls) bs_mail_tls;
 	config.connections = bs_mail_connections;
 	config.timeout_ms = bs_mail_timeout_ms;
 	config.connect_timeout_ms = Min(bs_mail_timeout_ms, 30000);

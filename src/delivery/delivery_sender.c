@@ -153,18 +153,20 @@ bs_delivery_release_waiting(BsSender *sender, const char *reason,
 
 /*
  * Tells the breaker of one attempt.  A message refused for its own sake speaks
- * for the relay: it answers.
+ * for the relay: it answers, unless it never was asked.
  */
 static void
-report_to_breaker(BsOutcome outcome)
+report_to_breaker(const BsMailResult *mail)
 {
+	BsOutcome	outcome = mail->outcome;
 	BsBreakerRule rule = breaker_rule();
 	bool		trouble = outcome == BS_OUTCOME_TROUBLE ||
 	outcome == BS_OUTCOME_IN_DOUBT;
 	bool		changed;
 	BsBreakerState state;
 
-	if (outcome == BS_OUTCOME_AGAIN || outcome == BS_OUTCOME_RELEASED)
+	if (outcome == BS_OUTCOME_AGAIN || outcome == BS_OUTCOME_RELEASED ||
+		(outcome == BS_OUTCOME_REFUSED && mail->response_code == 0))
 		return;
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
 	changed = bs_breaker_report(&bs_shared->breaker, &rule, trouble,
@@ -220,7 +222,7 @@ bs_delivery_collect(BsSender *sender)
 	{
 		BsJob	   *job = &sender->jobs[mail.tag];
 
-		report_to_breaker(mail.outcome);
+		report_to_breaker(&mail);
 		/* A session that the relay ended is no attempt, within reason. */
 		if (mail.outcome == BS_OUTCOME_AGAIN && !sender->stopping &&
 			job->again++ <= bs_mail_connections)

@@ -223,6 +223,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	MUST((text == NULL) == too_long);
 	if (text == NULL)
 		MUST(wanted.len > BS_TEMPLATE_MAX_OUTPUT);
+	else if (escape == BS_TEMPLATE_HEADER &&
+			 !check_is_utf8((const char *) data + 4, value_len))
+		MUST(text[len] == '\0');	/* halves of a character may meet in it */
 	else
 	{
 		MUST(len == wanted.len && text[len] == '\0');

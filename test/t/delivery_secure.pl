@@ -155,6 +155,13 @@ set_conf($node);
 ok(wait_settled($node, 'open%'), 'the right password: settled');
 is(counts($node, 'open%'), 'SENT 1', 'the right password: sent');
 
+# Where TLS is only offered, a password still waits for it.
+set_conf($node, mail_tls => 'offered', mail_url => $plain->url);
+add_due($node, 1, 'strip');
+wait_trouble('strip', qr/STARTTLS|TLS|SSL/i, 'offered, with a password');
+set_conf($node, mail_tls => 'required', mail_url => named($secure->url));
+ok(wait_settled($node, 'strip%'), 'offered, with a password: sent where there is TLS');
+
 # ---- Where the secret is not: log, settings, activity, dump.
 
 sql($node, q{CREATE ROLE bob LOGIN; SELECT bs_grant('bob', 'reader')});
