@@ -770,7 +770,8 @@ BEGIN ATOMIC
     SELECT t.task, n.name, t.schedule,
            format('DO $bs$ BEGIN'
                   ' IF to_regprocedure(%L) IS NOT NULL THEN PERFORM %s(%L, ''pg_cron'');'
-                  ' ELSIF to_regprocedure(''cron.unschedule(text)'') IS NOT NULL THEN PERFORM cron.unschedule(%L);'
+                  ' ELSIF to_regclass(''cron.job'') IS NOT NULL THEN'
+                  ' PERFORM cron.unschedule(j.jobid) FROM cron.job AS j WHERE j.jobname::text = %L;'
                   ' END IF; END $bs$',
                   '@extschema@.bs_upkeep(text, text)', '@extschema@.bs_upkeep', t.task, n.name)
       FROM (VALUES ('partitions', '11 1 * * *'), ('retention', '41 1 * * *'), ('recovery', '*/10 * * * *'))
