@@ -42,7 +42,7 @@ RETURNS jsonb
 LANGUAGE sql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT jsonb_build_object(
+    SELECT pg_catalog.jsonb_build_object(
                'status', CASE WHEN f.reason IS NULL THEN 'ok' ELSE 'warning' END,
                'reason', f.reason,
                'done_at', f.done_at,
@@ -51,19 +51,19 @@ BEGIN ATOMIC
       FROM (SELECT w.done_at, w.done_by, w.cron,
                    CASE
                        WHEN installation IN ('new', 'copy') THEN NULL
-                       WHEN w.cron = 'stale' THEN format(
+                       WHEN w.cron = 'stale' THEN pg_catalog.format(
                            'pg_cron has not run its jobs since %s: the scheduler does the upkeep', w.cron_at)
-                       WHEN w.done_at IS NULL OR w.done_at < now() - interval '26 hours' THEN
+                       WHEN w.done_at IS NULL OR w.done_at < pg_catalog.now() - interval '26 hours' THEN
                            'partitions were not looked after for a day'
                        ELSE w.trouble
                    END AS reason
-              FROM (SELECT max(l.done_at) FILTER (WHERE l.task = 'partitions') AS done_at,
-                           max(l.done_by) FILTER (WHERE l.task = 'partitions') AS done_by,
-                           max(l.trouble) FILTER (WHERE l.task = 'retention') AS trouble,
-                           max(greatest(l.cron_since, l.cron_at)) AS cron_at,
+              FROM (SELECT pg_catalog.max(l.done_at) FILTER (WHERE l.task = 'partitions') AS done_at,
+                           pg_catalog.max(l.done_by) FILTER (WHERE l.task = 'partitions') AS done_by,
+                           pg_catalog.max(l.trouble) FILTER (WHERE l.task = 'retention') AS trouble,
+                           pg_catalog.max(greatest(l.cron_since, l.cron_at)) AS cron_at,
                            CASE
-                               WHEN bool_or(s.state = 'stale') THEN 'stale'
-                               WHEN bool_or(s.state = 'alive') THEN 'alive'
+                               WHEN pg_catalog.bool_or(s.state = 'stale') THEN 'stale'
+                               WHEN pg_catalog.bool_or(s.state = 'alive') THEN 'alive'
                                ELSE 'absent'
                            END AS cron
                       FROM @extschema@.bs_upkeep_log l

@@ -67,7 +67,7 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT t.task, n.name, t.schedule,
-           format('DO $bs$ BEGIN'
+           pg_catalog.format('DO $bs$ BEGIN'
                   ' IF to_regprocedure(%L) IS NOT NULL THEN PERFORM %s(%L, ''pg_cron'');'
                   ' ELSIF to_regclass(''cron.job'') IS NOT NULL THEN'
                   ' PERFORM cron.unschedule(j.jobid) FROM cron.job AS j WHERE j.jobname::text = %L;'
@@ -75,7 +75,7 @@ BEGIN ATOMIC
                   '@extschema@.bs_upkeep(text, text)', '@extschema@.bs_upkeep', t.task, n.name)
       FROM (VALUES ('partitions', '11 1 * * *'), ('retention', '41 1 * * *'), ('recovery', '*/10 * * * *'))
            AS t (task, schedule)
-           CROSS JOIN LATERAL (SELECT format('birthday_scheduler %s in %s', t.task, current_database())) AS n (name);
+           CROSS JOIN LATERAL (SELECT pg_catalog.format('birthday_scheduler %s in %s', t.task, pg_catalog.current_database())) AS n (name);
 END;
 COMMENT ON FUNCTION @extschema@.bs_cron_jobs() IS
 'The jobs that bs_install_cron() registers, with their usual schedules (GMT).';

@@ -30,7 +30,7 @@ BEGIN ATOMIC
     SELECT coalesce(
         (SELECT CASE
                     WHEN l.cron_since IS NULL THEN 'absent'
-                    WHEN greatest(l.cron_since, l.cron_at) < clock_timestamp() - interval '25 hours' THEN 'stale'
+                    WHEN greatest(l.cron_since, l.cron_at) < pg_catalog.clock_timestamp() - interval '25 hours' THEN 'stale'
                     ELSE 'alive'
                 END
            FROM @extschema@.bs_upkeep_log l

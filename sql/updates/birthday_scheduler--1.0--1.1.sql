@@ -618,7 +618,7 @@ BEGIN ATOMIC
     SELECT coalesce(
         (SELECT CASE
                     WHEN l.cron_since IS NULL THEN 'absent'
-                    WHEN greatest(l.cron_since, l.cron_at) < clock_timestamp() - interval '25 hours' THEN 'stale'
+                    WHEN greatest(l.cron_since, l.cron_at) < pg_catalog.clock_timestamp() - interval '25 hours' THEN 'stale'
                     ELSE 'alive'
                 END
            FROM @extschema@.bs_upkeep_log l
@@ -768,7 +768,7 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT t.task, n.name, t.schedule,
-           format('DO $bs$ BEGIN'
+           pg_catalog.format('DO $bs$ BEGIN'
                   ' IF to_regprocedure(%L) IS NOT NULL THEN PERFORM %s(%L, ''pg_cron'');'
                   ' ELSIF to_regclass(''cron.job'') IS NOT NULL THEN'
                   ' PERFORM cron.unschedule(j.jobid) FROM cron.job AS j WHERE j.jobname::text = %L;'
@@ -776,7 +776,7 @@ BEGIN ATOMIC
                   '@extschema@.bs_upkeep(text, text)', '@extschema@.bs_upkeep', t.task, n.name)
       FROM (VALUES ('partitions', '11 1 * * *'), ('retention', '41 1 * * *'), ('recovery', '*/10 * * * *'))
            AS t (task, schedule)
-           CROSS JOIN LATERAL (SELECT format('birthday_scheduler %s in %s', t.task, current_database())) AS n (name);
+           CROSS JOIN LATERAL (SELECT pg_catalog.format('birthday_scheduler %s in %s', t.task, pg_catalog.current_database())) AS n (name);
 END;
 COMMENT ON FUNCTION @extschema@.bs_cron_jobs() IS
 'The jobs that bs_install_cron() registers, with their usual schedules (GMT).';
@@ -876,7 +876,7 @@ RETURNS jsonb
 LANGUAGE sql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT jsonb_build_object(
+    SELECT pg_catalog.jsonb_build_object(
                'status', CASE WHEN f.reason IS NULL THEN 'ok' ELSE 'warning' END,
                'reason', f.reason,
                'done_at', f.done_at,
@@ -885,19 +885,19 @@ BEGIN ATOMIC
       FROM (SELECT w.done_at, w.done_by, w.cron,
                    CASE
                        WHEN installation IN ('new', 'copy') THEN NULL
-                       WHEN w.cron = 'stale' THEN format(
+                       WHEN w.cron = 'stale' THEN pg_catalog.format(
                            'pg_cron has not run its jobs since %s: the scheduler does the upkeep', w.cron_at)
-                       WHEN w.done_at IS NULL OR w.done_at < now() - interval '26 hours' THEN
+                       WHEN w.done_at IS NULL OR w.done_at < pg_catalog.now() - interval '26 hours' THEN
                            'partitions were not looked after for a day'
                        ELSE w.trouble
                    END AS reason
-              FROM (SELECT max(l.done_at) FILTER (WHERE l.task = 'partitions') AS done_at,
-                           max(l.done_by) FILTER (WHERE l.task = 'partitions') AS done_by,
-                           max(l.trouble) FILTER (WHERE l.task = 'retention') AS trouble,
-                           max(greatest(l.cron_since, l.cron_at)) AS cron_at,
+              FROM (SELECT pg_catalog.max(l.done_at) FILTER (WHERE l.task = 'partitions') AS done_at,
+                           pg_catalog.max(l.done_by) FILTER (WHERE l.task = 'partitions') AS done_by,
+                           pg_catalog.max(l.trouble) FILTER (WHERE l.task = 'retention') AS trouble,
+                           pg_catalog.max(greatest(l.cron_since, l.cron_at)) AS cron_at,
                            CASE
-                               WHEN bool_or(s.state = 'stale') THEN 'stale'
-                               WHEN bool_or(s.state = 'alive') THEN 'alive'
+                               WHEN pg_catalog.bool_or(s.state = 'stale') THEN 'stale'
+                               WHEN pg_catalog.bool_or(s.state = 'alive') THEN 'alive'
                                ELSE 'absent'
                            END AS cron
                       FROM @extschema@.bs_upkeep_log l

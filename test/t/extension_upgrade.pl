@@ -95,11 +95,16 @@ SQL
 create_version('hostile', '1.0');
 sql($node, <<'SQL', 'hostile');
 	CREATE SCHEMA evil;
-	CREATE FUNCTION evil.format(text, VARIADIC "any") RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE 'hijacked'; END$$;
+	CREATE FUNCTION evil.format(text, text) RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE 'hijacked'; END$$;
+	CREATE FUNCTION public.format(text, text, name) RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE 'hijacked'; END$$;
+	CREATE FUNCTION public.format(text, text, text, text, text) RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE 'hijacked'; END$$;
+	CREATE FUNCTION public.format(text, regclass, text) RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE 'hijacked'; END$$;
 	CREATE FUNCTION evil.eq(oid, oid) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RAISE 'hijacked'; END$$;
 	CREATE OPERATOR evil.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = evil.eq);
 	SET search_path = evil, pg_catalog, public;
 	ALTER EXTENSION birthday_scheduler UPDATE;
+	SELECT count(*) FROM bs_cron_jobs();
+	SELECT count(*) FROM bs_health(), bs_create_partitions();
 SQL
 is(sql($node, 'SELECT extversion FROM pg_extension WHERE extname = \'birthday_scheduler\'', 'hostile'), $version, 'objects of others do not come between');
 my $err;
@@ -136,7 +141,7 @@ my $objects = <<'SQL';
 	    UNION ALL SELECT 'schema ' || nspname FROM pg_namespace
 	    UNION ALL SELECT 'extension ' || extname FROM pg_extension
 	    UNION ALL SELECT 'role ' || rolname FROM pg_roles
-	    UNION ALL SELECT 'rights ' || privtype || count(*) FROM pg_init_privs GROUP BY privtype
+	    UNION ALL SELECT 'rights ' || privtype::text || count(*) FROM pg_init_privs GROUP BY privtype
 	    UNION ALL SELECT 'comments ' || count(*) FROM pg_description
 	    UNION ALL SELECT 'inheritance ' || count(*) FROM pg_inherits
 	    UNION ALL SELECT 'dependencies on roles ' || count(*) FROM pg_shdepend WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
