@@ -144,7 +144,9 @@ my $objects = <<'SQL';
 	    UNION ALL SELECT 'rights ' || privtype::text || count(*) FROM pg_init_privs GROUP BY privtype
 	    UNION ALL SELECT 'comments ' || count(*) FROM pg_description
 	    UNION ALL SELECT 'inheritance ' || count(*) FROM pg_inherits
-	    UNION ALL SELECT 'dependencies on roles ' || count(*) FROM pg_shdepend WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+	    UNION ALL SELECT 'dependencies on roles ' || count(*) FROM pg_shdepend
+	     WHERE classid <> 'pg_namespace'::regclass       -- USAGE of the schema, which is not ours
+	       AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
 	    UNION ALL SELECT 'default rights ' || count(*) FROM pg_default_acl) AS o (line)
 SQL
 sql($node, 'CREATE DATABASE dropped');
