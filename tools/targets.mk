@@ -3,29 +3,30 @@
 # ---- plain C: unit tests and fuzzers of src/net, no server needed ----------
 
 UNIT_CC = gcc
+UNIT_DIR = build/unit
 UNIT_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Isrc -Itest/unit \
 	-fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer
-UNIT_TESTS = $(patsubst test/unit/%.c,build/unit/%,$(sort $(wildcard test/unit/test_*.c)))
-UNIT_OBJS = $(NET_SRCS:src/net/%.c=build/unit/%.o)
+UNIT_TESTS = $(patsubst test/unit/%.c,$(UNIT_DIR)/%,$(sort $(wildcard test/unit/test_*.c)))
+UNIT_OBJS = $(NET_SRCS:src/net/%.c=$(UNIT_DIR)/%.o)
 UNIT_HDRS = $(wildcard test/unit/*.h)
 NET_HDRS = $(wildcard src/net/*.h)
 
-build/unit/net_%.o: src/net/net_%.c $(NET_HDRS)
+$(UNIT_DIR)/net_%.o: src/net/net_%.c $(NET_HDRS)
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(UNIT_FLAGS) -c -o $@ $<
 
 UNIT_LINK = $(UNIT_CC) $(UNIT_FLAGS) -o $@ $< $(UNIT_OBJS) -lcurl -lpthread
 
-build/unit/test_%: test/unit/test_%.c $(UNIT_HDRS) $(UNIT_OBJS)
+$(UNIT_DIR)/test_%: test/unit/test_%.c $(UNIT_HDRS) $(UNIT_OBJS)
 	$(UNIT_LINK)
 
 # What test/unit/mime_roundtrip.py talks to.
-build/unit/mime_driver: test/unit/mime_driver.c $(UNIT_OBJS)
+$(UNIT_DIR)/mime_driver: test/unit/mime_driver.c $(UNIT_OBJS)
 	$(UNIT_LINK)
 
 .PHONY: unit-tests fuzzers
-unit-tests: $(UNIT_TESTS) build/unit/mime_driver
+unit-tests: $(UNIT_TESTS) $(UNIT_DIR)/mime_driver
 
 FUZZ_CC = clang
 FUZZ_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Isrc \
@@ -126,6 +127,13 @@ lint: setup
 	+@$(MAKE) -s --no-print-directory -j"$$(nproc)" all
 	@PG_CONFIG="$(PG_CONFIG)" tools/lint.sh
 	@PG_CONFIG="$(PG_CONFIG)" exec tools/run_tests.sh lint
+
+# ---- which lines of src/net the unit tests reach ----------------------------
+
+.PHONY: coverage
+
+coverage: setup
+	@tools/coverage.sh
 
 # ---- the server under valgrind: half an hour -------------------------------
 

@@ -39,7 +39,10 @@ foreach my $log (glob "$ARGV[0]/*.log")
 		$bad = 1;
 		# The same error elsewhere has other addresses.
 		(my $shape = $error) =~ s/0x[0-9A-Fa-f]+//g;
-		print '---- ', basename($log), "\n$error" unless $seen{$shape}++;
+		next if $seen{$shape}++;
+		# From the last frame of ours on it is the server that calls us.
+		$error =~ s/\A(.*(?:$ours)[^\n]*\n).*/$1 ...\n/s;
+		print '---- ', basename($log), "\n$error";
 	}
 	$bad ? $failed++ : $passed++;
 }

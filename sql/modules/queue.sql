@@ -142,7 +142,13 @@ BEGIN
            SET status = CASE WHEN m.attempts >= last_attempt THEN 'FAILED' ELSE 'RETRYING' END,
                status_reason = CASE WHEN m.attempts >= last_attempt THEN 'in_doubt' ELSE 'lease' END,
                error_message = 'the sender ' || m.claimed_by || ' ended or was given up before it recorded an outcome',
-               due_at = CASE WHEN m.attempts < last_attempt THEN as_of END,
+               -- From the second loss on spread over time, so that a message that
+               -- kills its sender does not take the same others with it again.
+               due_at = CASE
+                            WHEN m.attempts >= last_attempt THEN NULL
+                            WHEN m.attempts = 1 THEN as_of
+                            ELSE as_of + random() * least(m.attempts, 6) * interval '10 seconds'
+                        END,
                claim_token = NULL,
                updated_at = as_of
           FROM lost l

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_collation.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
@@ -259,8 +260,12 @@ check_email(BsUserRow *row)
 				 errhint("%s", reason)));
 }
 
+/*
+ * The zone's rules.  A name that the server does not know any more (its zone
+ * database was replaced) is no reason to refuse a change of something else.
+ */
 static pg_tz *
-check_timezone(BsUserRow *row)
+check_timezone(BsUserRow *row, bool changed)
 {
 	text	   *value;
 	pg_tz	   *zone;
@@ -269,7 +274,7 @@ check_timezone(BsUserRow *row)
 		return NULL;
 	value = DatumGetTextPP(row->value[BS_USER_TIMEZONE]);
 	zone = bs_zone_find(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
-	if (zone == NULL)
+	if (zone == NULL && changed)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("time zone \"%s\" is not known",
@@ -278,6 +283,25 @@ check_timezone(BsUserRow *row)
 											  VARSIZE_ANY_EXHDR(value), 100))),
 				 errhint("Use a name such as Area/City, in the exact spelling of the view pg_timezone_names; abbreviations and POSIX strings are not taken.")));
 	return zone;
+}
+
+/*
+ * Does an UPDATE change the time zone?  True for an INSERT.
+ */
+static bool
+is_timezone_changed(TriggerData *trigdata, BsUserRow *row)
+{
+	Datum		old;
+	bool		isnull;
+
+	if (!TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+		return true;
+	old = heap_getattr(trigdata->tg_trigtuple,
+					   row->attnum[BS_USER_TIMEZONE],
+					   RelationGetDescr(trigdata->tg_relation), &isnull);
+	return isnull || row->isnull[BS_USER_TIMEZONE] ||
+		!DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, old,
+											  row->value[BS_USER_TIMEZONE]));
 }
 
 /*
@@ -366,7 +390,8 @@ bs_users_before_write(PG_FUNCTION_ARGS)
 
 	check_names(&row);
 	check_email(&row);
-	check_dates(&row, check_timezone(&row));
+	check_dates(&row,
+				check_timezone(&row, is_timezone_changed(trigdata, &row)));
 	if (row.isnull[BS_USER_CREATED_AT])
 		replace(&row, BS_USER_CREATED_AT,
 				TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()),

@@ -1,7 +1,6 @@
 """The three things that are measured.  Each case makes its server, runs a
 number of times, and gives a list of figures."""
 import collections
-import random
 import time
 
 from server import (Catcher, BenchError, Server, Sink, cpu_by_group,

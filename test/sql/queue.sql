@@ -39,6 +39,12 @@ SELECT bs_next_due('2044-05-05 09:05+00') AT TIME ZONE 'UTC' AS next_due;
 -- The next attempt counts on.
 SELECT attempts, count(*) FROM bs_claim('s6', 10, '1 min', '2044-05-05 09:05+00') GROUP BY 1;
 SELECT status, attempts, retries, by, count(*) FROM test.rows GROUP BY 1, 2, 3, 4 ORDER BY 4;
+-- Lost for the second time: each waits a time of its own, at most 20 seconds.
+BEGIN;
+SELECT recovered FROM bs_recover('{s6}', false, '2044-05-05 09:05:30+00');
+SELECT bool_and(due_at >= '2044-05-05 09:05:30+00' AND due_at <= '2044-05-05 09:05:50+00') AS soon,
+       count(DISTINCT due_at) = count(*) AS apart FROM message_logs WHERE claimed_by = 's6';
+ROLLBACK;
 -- Where nothing may be sent twice, a lost lease is the end.
 SELECT recovered, expired FROM bs_recover('{}', true, '2044-05-05 09:06+00');
 SELECT status, reason, by, token, due, count(*) FROM test.rows GROUP BY 1, 2, 3, 4, 5 ORDER BY 3;

@@ -78,6 +78,20 @@ SELECT test.insert_error(first, last, email, zone, birthday, anniversary) FROM (
     ('a', 'b', 'c@example.com', 'UTC', '1990-01-01', '1990-01-01')) AS v (first, last, email, zone, birthday, anniversary);
 RESET session_replication_role;
 
+-- A user whose zone has left the server's database (as after an update of it) can
+-- be changed otherwise and deleted, but not get another such zone.
+BEGIN;
+ALTER TABLE users DISABLE TRIGGER USER;
+ALTER TABLE users DROP CONSTRAINT check_timezone_format;
+UPDATE users SET timezone = 'Mars/Olympus' WHERE id = test.id('Bob');
+ALTER TABLE users ADD CONSTRAINT check_timezone_format
+    CHECK (deleted_at IS NOT NULL OR bs_is_timezone(timezone)) NOT VALID;
+ALTER TABLE users ENABLE TRIGGER USER;
+SELECT test.error(format('UPDATE users SET timezone = %L WHERE id = %L', 'Mars/Pavonis', test.id('Bob')));
+SELECT bs_delete_user(test.id('Bob'));
+SELECT deleted_at IS NOT NULL AS deleted, timezone FROM users WHERE id = test.id('Bob');
+ROLLBACK;
+
 -- Dates of a user's own.
 INSERT INTO message_types (name, date_source, subject_template, text_template) VALUES ('NAME_DAY', 'user_dates', 's', 't');
 SELECT type, day, test.error(format('INSERT INTO user_dates (user_id, message_type, event_date) VALUES (%L, %L, %L)', test.id('Bob'), type, day))

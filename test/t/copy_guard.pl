@@ -127,6 +127,17 @@ run_ok('pg_restore -e -j4', 'pg_restore', '-e', '-j4', at($copy, 'parallel'), "$
 is_complete($copy, 'parallel');
 is(sql($copy, 'SELECT bs_installation_state()', 'parallel'), 'copy', 'parallel: it is a copy');
 
+# No order of its parts can be relied on: people and types last of all.
+my $list = run_ok('list of the dump', 'pg_restore', '-l', "$dir/dump.d");
+my @parts = grep { /^\d/ } split /\n/, $list;
+my $people = qr/ TABLE DATA public (users|message_types) /;
+PostgreSQL::Test::Utils::append_to_file("$dir/list",
+	join("\n", (grep { !/$people/ } @parts), (grep { /$people/ } @parts), ''));
+sql($copy, 'CREATE DATABASE upside_down');
+run_ok('pg_restore with the people last', 'pg_restore', '-e', '-L', "$dir/list",
+	at($copy, 'upside_down'), "$dir/dump.d");
+is_complete($copy, 'upside_down');
+
 # ---- A database made from another is a copy although it has the same server.
 
 sql($copy, 'SELECT bs_resume()', 'parallel');

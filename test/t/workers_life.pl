@@ -77,7 +77,7 @@ add_due($node, 300, 'drop');
 ok(wait_for(sub { $catcher->mails > 40 }, 'a few mails'), 'sending is under way');
 my $took = timed(sub { sql($node, 'SET client_min_messages = warning; DROP EXTENSION birthday_scheduler CASCADE') });
 diag sprintf('DROP EXTENSION while sending: %.3f s', $took);
-cmp_ok($took, '<', 1, 'DROP EXTENSION takes less than a second');
+cmp_ok($took, '<', slow(3), 'DROP EXTENSION does not wait for the relay');
 my $offset = -s $node->logfile;
 $node->wait_for_log(qr/idle: the extension is not created/, 0);
 my @pids = worker_pids($node, '');
@@ -108,7 +108,7 @@ foreach my $wrong ([ database => 'nowhere', 'postgres' ], [ role => 'nobody', 'b
 	set_conf($node, $setting => $good);
 	wait_state('working', 3);
 	diag sprintf('wrong %s, then right: at work again after %.1f s', $setting, time - $start);
-	cmp_ok(time - $start, '<', 5, "right $setting: back at once");
+	cmp_ok(time - $start, '<', slow(10), "right $setting: back at once");
 	proof("right $setting");
 }
 
@@ -172,7 +172,7 @@ foreach my $at (grep { $_ > $killed_at } map { $_->{time} } $catcher->mails)
 	$last = $at;
 }
 diag sprintf('killed: the longest silence was %.1f s', $gap);
-cmp_ok($gap, '<', 10, 'killed: sending goes on within 10 s');
+cmp_ok($gap, '<', slow(10), 'killed: sending goes on within 10 s');
 $mails = by_recipient(grep { $_->{rcpt}[0] =~ /^kill/ } $catcher->mails);
 is(scalar(keys %$mails), 2000, 'killed: nobody is left out');
 my @twice = grep { @$_ > 1 } values %$mails;

@@ -31,8 +31,8 @@ my %defaults = (
 	mail_from => 'Greetings <greetings@example.com>',
 	mail_tls => 'off',
 	max_lateness => '2d',
-	retry_initial => '1s',
-	retry_max => '2s',
+	retry_initial => slow(1) . 's',
+	retry_max => slow(2) . 's',
 	breaker => 0);
 
 # mail_node($name, %settings)
