@@ -39,7 +39,8 @@ COMMENT ON FUNCTION @extschema@.bs_partition_attached(text, date) IS
 'Is that month''s partition in its place?';
 
 -- A row of message_logs is written, claimed, recorded, and never touched again:
--- two dead versions each, and no index-only update, because the status is indexed.
+-- two dead versions each, and no heap-only update, because the status is indexed (so
+-- a lower fillfactor gains nothing, it was tried).
 -- So vacuum comes early, and freezes while it is there; after the month's end
 -- there is nothing left to do for it.
 CREATE FUNCTION @extschema@.bs_partition_options(parent text)

@@ -122,7 +122,7 @@ bs_errand_worker_main(Datum main_arg)
 }
 
 static BackgroundWorkerHandle *
-start_worker(dsm_segment *segment)
+start_worker(dsm_segment * segment)
 {
 	BackgroundWorker worker;
 	BackgroundWorkerHandle *handle;
