@@ -143,6 +143,8 @@ INSERT INTO message_types (name, date_source, subject_template, text_template, c
 VALUES ('NAME_DAY', 'user_dates', 'Name day', '{{full_name}}{{#years}} {{years}}{{/years}}', 'yearly', '07:30', '2001-01-01'),
        ('WEDDING', 'user_dates', 'Today', '{{full_name}}', 'once', '09:00', '2001-01-01');
 SELECT test.add('Dates', 'Asia/Kathmandu', '1990-01-01');
+SELECT test.error($$INSERT INTO user_dates VALUES (gen_random_uuid(), 'NAME_DAY', '2001-01-01')$$),
+       test.error(format('INSERT INTO user_dates VALUES (%L, ''NOTHING'', ''2001-01-01'')', test.id('Dates')));
 INSERT INTO user_dates (user_id, message_type, event_date, created_at)
 SELECT test.id('Dates'), t, d::date, '2043-01-01' FROM (VALUES
     ('NAME_DAY', '2020-09-10'), ('NAME_DAY', '2021-09-10'), ('NAME_DAY', '2022-09-11'), ('NAME_DAY', '2045-09-10'),
