@@ -418,16 +418,19 @@ RETURN parent || pg_catalog.format('_%s_%s', pg_catalog.lpad(extract(year FROM m
 COMMENT ON FUNCTION @extschema@.bs_partition_name(text, date) IS
 'Name of a month''s partition: message_logs_2026_11.';
 
+-- By a scan of the catalog: to_regclass() may answer from what this backend
+-- remembers, and not see what another session has just made.
 CREATE FUNCTION @extschema@.bs_partition_attached(parent text, month date)
 RETURNS boolean
 LANGUAGE sql STABLE STRICT PARALLEL SAFE
 BEGIN ATOMIC
     SELECT EXISTS (
         SELECT
-          FROM pg_catalog.pg_inherits i
-         WHERE i.inhparent = pg_catalog.to_regclass('@extschema@.' || pg_catalog.quote_ident(parent))
-           AND i.inhrelid = pg_catalog.to_regclass('@extschema@.' || pg_catalog.quote_ident(
-                   @extschema@.bs_partition_name(parent, month)))
+          FROM pg_catalog.pg_class c
+               JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid
+         WHERE c.relname = @extschema@.bs_partition_name(parent, month)
+           AND c.relnamespace = pg_catalog.to_regnamespace('@extschema@')
+           AND i.inhparent = pg_catalog.to_regclass('@extschema@.' || pg_catalog.quote_ident(parent))
            AND NOT i.inhdetachpending);
 END;
 COMMENT ON FUNCTION @extschema@.bs_partition_attached(text, date) IS
