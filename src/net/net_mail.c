@@ -268,7 +268,7 @@ slot_due_ms(const BsMailSlot *slot)
 		case BS_SLOT_CURL:
 			return slot->deadline_ms + CURL_GRACE_MS;
 		case BS_SLOT_TALKING:
-			return slot->deadline_ms;
+			return slot->smtp.may_send ? 0 : slot->deadline_ms;
 		case BS_SLOT_DONE:
 			return 0;
 		default:
@@ -348,8 +348,9 @@ collect_from_curl(BsMailer *mailer)
 	}
 }
 
+/* Those that were cut short to let others have their turn, and the overdue. */
 static void
-end_overdue(BsMailer *mailer)
+run_due(BsMailer *mailer)
 {
 	int64_t		now = bs_mail_clock_ms();
 	int			i;
@@ -361,6 +362,11 @@ end_overdue(BsMailer *mailer)
 		if ((slot->state != BS_SLOT_CURL && slot->state != BS_SLOT_TALKING) ||
 			now < slot_due_ms(slot))
 			continue;
+		if (now < slot->deadline_ms)
+		{
+			bs_smtp_step(slot);
+			continue;
+		}
 		if (mailer->is_http)
 			bs_http_ended(slot, CURLE_OPERATION_TIMEDOUT);
 		else
@@ -392,7 +398,7 @@ bs_mailer_run(BsMailer *mailer)
 		run_curl(mailer, CURL_SOCKET_TIMEOUT, 0);
 	}
 	collect_from_curl(mailer);
-	end_overdue(mailer);
+	run_due(mailer);
 }
 
 bool

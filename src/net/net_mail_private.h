@@ -33,7 +33,7 @@
 typedef struct BsMailText
 {
 	size_t		len;
-	bool		cut;			/* there was more */
+	bool		cut;			/* there was more, and none of it is kept */
 	char		raw[BS_MAIL_TEXT_RAW];
 } BsMailText;
 
@@ -94,10 +94,12 @@ typedef struct BsSmtpSession
 	int			reply_lines;
 	size_t		reply_octets;
 	size_t		line_len;
+	bool		line_cut;
 	char		line[BS_SMTP_LINE_MAX];
 	const char *sending;		/* what is being sent: "commands" or the body */
 	size_t		sending_len;
 	size_t		sent;
+	bool		may_send;		/* more, without any event */
 	char		commands[2 * BS_ADDRESS_MAX + 128];
 } BsSmtpSession;
 

@@ -23,6 +23,8 @@
 #define IDLE_CHECK_MS			100
 #define REPLY_LINES_MAX			128
 #define REPLY_OCTETS_MAX		(64 * 1024)
+#define SEND_OCTETS				(64 * 1024) /* of one call of libcurl's */
+#define SEND_CALLS				4	/* before others get their turn */
 #define REPLY_CODE_CLASS(code)	((code) / 100)
 
 /* ---- the end of a mail and of a session ---- */
@@ -158,6 +160,7 @@ start_body(BsMailSlot *slot)
  * Hands over what the connection takes.  The final dot is part of the last
  * octets, so that a body handed over whole is one that the relay may accept.
  *
+ * It is bounded, because a peer that reads as fast as we write would keep us.
  * After CURLE_AGAIN the same octets must be offered from the same place: TLS
  * may have begun to send them.
  */
@@ -165,15 +168,22 @@ static CURLcode
 send_more(BsMailSlot *slot)
 {
 	BsSmtpSession *smtp = &slot->smtp;
+	int			calls;
 
-	while (smtp->sent < smtp->sending_len)
+	smtp->may_send = false;
+	for (calls = 0; smtp->sent < smtp->sending_len; calls++)
 	{
+		size_t		left = smtp->sending_len - smtp->sent;
 		size_t		sent = 0;
-		CURLcode	code = curl_easy_send(slot->easy,
-										  smtp->sending + smtp->sent,
-										  smtp->sending_len - smtp->sent,
-										  &sent);
+		CURLcode	code;
 
+		if (calls == SEND_CALLS)
+		{
+			smtp->may_send = true;
+			return CURLE_OK;
+		}
+		code = curl_easy_send(slot->easy, smtp->sending + smtp->sent,
+							  left < SEND_OCTETS ? left : SEND_OCTETS, &sent);
 		if (code == CURLE_AGAIN)
 			return CURLE_OK;
 		if (code != CURLE_OK)
@@ -282,8 +292,10 @@ handle_line(BsMailSlot *slot, bool more)
 	}
 	else if (smtp->line_len > 4)	/* without its code */
 		bs_mail_text_add(&slot->said, smtp->line + 4, smtp->line_len - 4);
+	slot->said.cut |= smtp->line_cut;
 	smtp->reply_began = true;
 	smtp->line_len = 0;
+	smtp->line_cut = false;
 
 	if (code == 0 || ++smtp->reply_lines > REPLY_LINES_MAX)
 	{
@@ -338,6 +350,7 @@ take_octets(BsMailSlot *slot, const char *data, size_t len)
 		}
 		memcpy(smtp->line + smtp->line_len, data, kept);
 		smtp->line_len += kept;
+		smtp->line_cut |= kept < count;
 		data += count;
 		len -= count;
 		if (newline != NULL)
@@ -415,8 +428,10 @@ bs_smtp_talk(BsMailSlot *slot)
 	smtp->reply_lines = 0;
 	smtp->reply_octets = 0;
 	smtp->line_len = 0;
+	smtp->line_cut = false;
 	start_commands(slot, smtp->needs_reset ? BS_STEP_RSET : BS_STEP_MAIL);
 	smtp->needs_reset = false;
+	smtp->may_send = false;
 	code = send_more(slot);
 	if (code != CURLE_OK)
 		receive(slot, code);

@@ -31,6 +31,8 @@ bs_mail_text_add(BsMailText *said, const char *data, size_t len)
 {
 	size_t		room = sizeof(said->raw) - said->len;
 
+	if (said->cut)
+		return;
 	if (len > room)
 	{
 		said->cut = true;

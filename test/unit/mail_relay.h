@@ -86,6 +86,8 @@ typedef struct BsRelay
 												 * that is set is kept */
 	bool		plain_ehlo;		/* does not offer PIPELINING and SIZE */
 	bool		may_read;		/* "deaf" connections hear again */
+	int			crowded;		/* commands that came before they were asked
+								 * for */
 	int			connected;
 	BsRelayLink connections[RELAY_CONNECTIONS];
 	char		log[16384];		/* commands, one a line */
@@ -394,6 +396,7 @@ relay_hear_line(BsRelay *relay, BsRelayLink *connection)
 	snprintf(line, sizeof(line), "%.*s",
 			 (int) (end - connection->input), connection->input);
 	relay_consume(connection, end + 2 - connection->input);
+	relay->crowded += connection->input_len > 0;
 	relay_command(relay, connection, line);
 	return true;
 }

@@ -56,8 +56,8 @@ is_clean(const char *raw, size_t len, const char *address, size_t size,
 static void
 test_text(void)
 {
-	char		raw[3000];
-	char		wanted[BS_MAIL_REPLY_MAX];
+	char		address[200];
+	char		raw[4000];
 	size_t		i;
 	int			shown = 0;
 
@@ -74,22 +74,21 @@ test_text(void)
 	IS_CLEAN("abc", "x", 1, "");
 
 	/* An address is not shown in part, wherever the text is cut. */
-	memset(wanted, 0, sizeof(wanted));
+	memset(address, 's', sizeof(address));
+	memcpy(address + 180, "@b.example", 11);
 	for (i = 0; i < sizeof(raw); i++)
-		raw[i] = "someone.with.a.long.name@a.long.domain.example "[i % 47];
-	for (i = 0; i < 48; i++)
+		raw[i] = i % 191 == 190 ? ' ' : address[i % 191];
+	for (i = 1800; i < 2300; i++)
 	{
 		BsMailText	words;
 		char		out[BS_MAIL_REPLY_MAX];
 
 		bs_mail_text_reset(&words);
-		bs_mail_text_add(&words, raw + 47 - i, 1900);
-		bs_mail_text_add(&words, raw + (47 - i + 1900) % 47, 1000);
-		bs_mail_text_clean(&words,
-						   "Someone.with.a.long.name@a.long.domain.example",
-						   out, sizeof(out));
-		/* What the text begins with may be the end of one. */
-		shown += strstr(out + i, "someone") != NULL;
+		bs_mail_text_add(&words, raw, i);
+		bs_mail_text_add(&words, raw + i, 1000);
+		bs_mail_text_add(&words, "sss", 3);
+		bs_mail_text_clean(&words, address, out, sizeof(out));
+		shown += strchr(out, 's') != NULL || strlen(out) < 90;
 	}
 	is_int(shown, 0, "text: no address is shown in part");
 }

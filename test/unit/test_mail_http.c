@@ -67,10 +67,10 @@ static const BsMailCase http_cases[] = {
 	BS_OUTCOME_IN_DOUBT, 0, NULL},
 	{"a status line that is none", {.http = CLOSE "HTTP/x.1 401 No\r\n\r\n"},
 	BS_OUTCOME_IN_DOUBT, 0, NULL},
-	{"200 as a field of a 500", HTTP("500 Oops", "HTTP/1.1 200 OK\r\n"
+	{"200 as a field of a 500", HTTP("500 Oops", "HTTP/1.1 200 OK: x\r\n"
 									 "Content-Length: 0\r\n", ""), BS_OUTCOME_TROUBLE, 500, NULL},
 	{"200 as a trailer of a 500", HTTP("500 Oops",
-									   "Transfer-Encoding: chunked\r\n", "0\r\nHTTP/1.1 200 OK\r\n\r\n"),
+									   "Transfer-Encoding: chunked\r\n", "0\r\nHTTP/1.1 200 OK: x\r\n\r\n"),
 	BS_OUTCOME_TROUBLE, 500, NULL},
 	{"a status of four digits", HTTP("2000 OK", "Content-Length: 0\r\n", ""),
 	BS_OUTCOME_IN_DOUBT, 0, NULL},
