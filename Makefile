@@ -1,7 +1,7 @@
 # birthday_scheduler: build, test and try out.  "make help" lists the targets.
 
 EXTENSION = birthday_scheduler
-EXTVERSION = 1.0
+EXTVERSION = 1.1
 MODULE_big = $(EXTENSION)
 PGFILEDESC = "birthday_scheduler - one greeting at nine by the user's own clock"
 
@@ -14,7 +14,7 @@ INSTALL_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
 SQL_LIST = $(shell sed 's/\#.*//' sql/install.list)
 SQL_MODULES = $(SQL_LIST:%=sql/modules/%)
 DATA_built = $(INSTALL_SQL)
-DATA = $(wildcard sql/updates/*.sql)
+DATA = $(wildcard sql/updates/*.sql sql/versions/*.sql)
 
 REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
 REGRESS_OPTS = --inputdir=test --encoding=UTF8 --no-locale

@@ -46,6 +46,7 @@ int			bs_retry_max_s = 3600;
 double		bs_rate_limit = 0;
 double		bs_breaker = 0.5;
 int			bs_delivery_guarantee = BS_GUARANTEE_AT_LEAST_ONCE;
+int			bs_retention_s = 0;
 
 static const struct config_enum_entry queue_options[] = {
 	{"postgres", BS_QUEUE_POSTGRES, false},
@@ -119,6 +120,21 @@ check_unsubscribe(char **newval, void **extra, GucSource source)
 	return true;
 }
 
+/*
+ * Shorter than what bs_drop_partitions() takes would fail every time.
+ */
+static bool
+check_retention(int *newval, void **extra, GucSource source)
+{
+	if (*newval > 0 && *newval < BS_RETENTION_MIN_DAYS * 86400)
+	{
+		GUC_check_errdetail("It must be 0, which keeps everything, or at least %d days: planning still looks at the last two months.",
+							BS_RETENTION_MIN_DAYS);
+		return false;
+	}
+	return true;
+}
+
 static void
 define_string(const char *name, const char *short_desc, const char *long_desc,
 			  char **variable, const char *boot, int flags,
@@ -178,6 +194,18 @@ define_planning(void)
 			   "How long a sender may keep a message that it claimed.",
 			   "Should be several times mail_timeout.",
 			   &bs_lease_s, bs_lease_s, 2, 86400, GUC_UNIT_S);
+}
+
+static void
+define_partitions(void)
+{
+	DefineCustomIntVariable("birthday_scheduler.retention",
+							"How long ago a month must have ended to be dropped.",
+							"At least 62 d; months with unfinished messages stay, the ledger for thirteen months at least. 0: everything is kept.",
+							&bs_retention_s, bs_retention_s,
+							0, BS_RETENTION_MAX_DAYS * 86400,
+							PGC_SIGHUP, GUC_UNIT_S,
+							check_retention, NULL, NULL);
 }
 
 static void
@@ -261,6 +289,7 @@ bs_guc_define(void)
 {
 	define_workers();
 	define_planning();
+	define_partitions();
 	define_mail();
 	define_retry();
 	MarkGUCPrefixReserved("birthday_scheduler");

@@ -47,6 +47,11 @@ extern double bs_rate_limit;
 extern double bs_breaker;
 extern int	bs_delivery_guarantee;	/* BsDeliveryGuarantee */
 
+extern int	bs_retention_s;		/* 0: everything is kept */
+
+#define BS_RETENTION_MIN_DAYS 62	/* two months, whichever */
+#define BS_RETENTION_MAX_DAYS 24000
+
 /* Defines them; those that cannot change later only while preloading. */
 extern void bs_guc_define(void);
 

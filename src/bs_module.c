@@ -29,6 +29,7 @@ PG_FUNCTION_INFO_V1(bs_is_preloaded);
 PG_FUNCTION_INFO_V1(bs_system_identifier);
 PG_FUNCTION_INFO_V1(bs_horizon);
 PG_FUNCTION_INFO_V1(bs_max_lateness);
+PG_FUNCTION_INFO_V1(bs_retention);
 
 void
 _PG_init(void)
@@ -78,4 +79,12 @@ Datum
 bs_max_lateness(PG_FUNCTION_ARGS)
 {
 	return seconds_to_interval(bs_max_lateness_s);
+}
+
+Datum
+bs_retention(PG_FUNCTION_ARGS)
+{
+	if (bs_retention_s == 0)
+		PG_RETURN_NULL();
+	return seconds_to_interval(bs_retention_s);
 }

@@ -130,8 +130,8 @@ take_slot(void)
 /*
  * Settings of the role or database must not change what a worker does.
  */
-static void
-fix_session(void)
+void
+bs_worker_fix_session(void)
 {
 	static const char *const fixed[][2] = {
 		{"search_path", "pg_catalog, pg_temp"},
@@ -194,7 +194,7 @@ bs_worker_start(int number, const char *name)
 	BackgroundWorkerInitializeConnection(connected_database,
 										 connected_role[0] ? connected_role : NULL,
 										 0);
-	fix_session();
+	bs_worker_fix_session();
 	pgstat_report_appname(name);
 	ereport(LOG,
 			(errmsg("%s started in database \"%s\"", name,
@@ -247,7 +247,7 @@ bs_worker_check_signals(void)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
-		fix_session();
+		bs_worker_fix_session();
 		last_error_logged = 0;	/* whoever changed something wants to know */
 		if (strcmp(connected_database, bs_database) != 0 ||
 			strcmp(connected_role, bs_role) != 0)

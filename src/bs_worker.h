@@ -22,6 +22,9 @@ extern void bs_worker_register_all(void);
  */
 extern void bs_worker_start(int number, const char *name);
 
+/* The part of that which any process of ours with a database connection needs. */
+extern void bs_worker_fix_session(void);
+
 /*
  * Is there work to be done in this database?  Looks, in a transaction of its
  * own, for the extension, its version and the adoption; logs each change.

@@ -33,7 +33,7 @@ packages_of() {
 	case $1 in
 	build) echo gcc make libc6-dev pkg-config libcurl4-openssl-dev \
 		postgresql-15 postgresql-server-dev-15 ;;
-	test) echo postgresql-15-pgtap libtap-parser-sourcehandler-pgtap-perl \
+	test) echo postgresql-15-pgtap postgresql-15-cron libtap-parser-sourcehandler-pgtap-perl \
 		libipc-run-perl perl python3-aiosmtpd openssl tzdata \
 		clang libclang-rt-14-dev pg-bsd-indent curl ;;
 	lint) echo clang-tidy cppcheck python3-pyflakes shellcheck ;;

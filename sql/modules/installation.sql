@@ -74,6 +74,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     state text := @extschema@.bs_installation_state();
+    trouble text;
 BEGIN
     IF state = 'new' OR (state = 'copy' AND even_a_copy) THEN
         INSERT INTO @extschema@.bs_installation AS i (system_identifier, database_oid)
@@ -89,7 +90,10 @@ BEGIN
         -- made afresh by the planning pass or, at the latest, when it is claimed.
         UPDATE @extschema@.message_logs m SET type_version = 0
          WHERE m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING');
-        PERFORM @extschema@.bs_create_partitions();
+        trouble := @extschema@.bs_upkeep('partitions');
+        IF trouble IS NOT NULL THEN
+            RAISE WARNING 'not all partitions could be made: %', trouble;
+        END IF;
         PERFORM @extschema@.bs_wake();
     END IF;
 END

@@ -37,6 +37,41 @@ SELECT @extschema@.bs_installation_state() AS installation,
 COMMENT ON VIEW @extschema@.bs_status IS
 'One row: messages whose send time lies in the last 24 hours or ahead, by what became of them.';
 
+CREATE FUNCTION @extschema@.bs_upkeep_health(installation text)
+RETURNS jsonb
+LANGUAGE sql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_catalog.jsonb_build_object(
+               'status', CASE WHEN f.reason IS NULL THEN 'ok' ELSE 'warning' END,
+               'reason', f.reason,
+               'done_at', f.done_at,
+               'done_by', f.done_by,
+               'pg_cron', f.cron)
+      FROM (SELECT w.done_at, w.done_by, w.cron,
+                   CASE
+                       WHEN installation IN ('new', 'copy') THEN NULL
+                       WHEN w.cron = 'stale' THEN pg_catalog.format(
+                           'pg_cron has not run its jobs since %s: the scheduler does the upkeep', w.cron_at)
+                       WHEN w.done_at IS NULL OR w.done_at < pg_catalog.now() - interval '26 hours' THEN
+                           'partitions were not looked after for a day'
+                       ELSE w.trouble
+                   END AS reason
+              FROM (SELECT pg_catalog.max(l.done_at) FILTER (WHERE l.task = 'partitions') AS done_at,
+                           pg_catalog.max(l.done_by) FILTER (WHERE l.task = 'partitions') AS done_by,
+                           pg_catalog.max(l.trouble) FILTER (WHERE l.task = 'retention') AS trouble,
+                           pg_catalog.max(greatest(l.cron_since, l.cron_at)) AS cron_at,
+                           CASE
+                               WHEN pg_catalog.bool_or(s.state = 'stale') THEN 'stale'
+                               WHEN pg_catalog.bool_or(s.state = 'alive') THEN 'alive'
+                               ELSE 'absent'
+                           END AS cron
+                      FROM @extschema@.bs_upkeep_log l
+                           CROSS JOIN LATERAL (SELECT @extschema@.bs_cron_state(l.task) AS state) s) w) f;
+END;
+COMMENT ON FUNCTION @extschema@.bs_upkeep_health(text) IS
+'The part of bs_health() about the upkeep of partitions: who did it last and when, and whether pg_cron is absent, alive or stale.';
+
 CREATE FUNCTION @extschema@.bs_health()
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -108,11 +143,16 @@ BEGIN
         'planned_until', planned_until));
     parts := parts || jsonb_build_object('partitions', (
         SELECT jsonb_build_object(
-                   'status', CASE WHEN installation = 'new' OR r.ready THEN 'ok' ELSE 'error' END,
-                   'reason', CASE WHEN installation <> 'new' AND NOT r.ready
-                                  THEN 'partitions are missing; call bs_create_partitions()' END)
+                   'status', CASE WHEN installation = 'new' THEN 'ok' WHEN NOT r.ready THEN 'error'
+                                  WHEN r.trouble IS NOT NULL THEN 'warning' ELSE 'ok' END,
+                   'reason', CASE WHEN installation = 'new' THEN NULL
+                                  WHEN NOT r.ready THEN concat_ws(': ', 'partitions are missing',
+                                      coalesce(r.trouble, 'call bs_create_partitions()'))
+                                  ELSE r.trouble END)
           FROM (SELECT @extschema@.bs_partitions_ready(
-                    (now() - interval '1 day')::date, (now() + interval '32 days')::date) AS ready) r));
+                           (now() - interval '1 day')::date, (now() + interval '32 days')::date) AS ready,
+                       (SELECT l.trouble FROM @extschema@.bs_upkeep_log l WHERE l.task = 'partitions') AS trouble) r));
+    parts := parts || jsonb_build_object('upkeep', @extschema@.bs_upkeep_health(installation));
 
     RETURN jsonb_build_object(
         'status', (SELECT CASE WHEN bool_or(p.value ->> 'status' = 'error') THEN 'error'

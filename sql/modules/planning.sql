@@ -73,7 +73,8 @@ COMMENT ON FUNCTION @extschema@.bs_plan_slices(timestamptz, timestamptz) IS
 
 -- The one place where messages come into being. The caller holds the users'
 -- locks. The ledger decides: of several planners one gets the row.
-CREATE FUNCTION @extschema@.bs_plan_users(user_ids uuid[], window_from timestamptz, window_until timestamptz)
+CREATE FUNCTION @extschema@.bs_plan_users(
+    user_ids uuid[], window_from timestamptz, window_until timestamptz, missing_months date[] DEFAULT '{}')
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -106,6 +107,9 @@ BEGIN
              WHERE @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence, e.feb29_policy)
                AND p.send_at >= e.since
                AND p.send_at BETWEEN window_from AND window_until
+               AND (missing_months = '{}'
+                    OR (@extschema@.bs_month(p.send_at) <> ALL (missing_months)
+                        AND date_trunc('month', s.local_date::timestamp)::date <> ALL (missing_months)))
              ORDER BY e.user_id, e.message_type, s.local_date, e.event_date) o;
     IF owed_users IS NULL THEN
         RETURN 0;
@@ -150,8 +154,8 @@ BEGIN
     RETURN planned;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz) IS
-'Makes the messages that these users are owed between two instants and that were never planned; gives their number. The caller holds the users'' row locks.';
+COMMENT ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, date[]) IS
+'Makes the messages that these users are owed between two instants and that were never planned, but for months that have no partition; gives their number. The caller holds the users'' row locks.';
 
 -- Brings messages that no sender has claimed to what users, dates and types say
 -- now; cancels what is owed no more, takes back a cancellation that is void.
@@ -299,19 +303,31 @@ DECLARE
     ids uuid[];
     times timestamptz[];
     locked uuid[];
+    missing date[] := ARRAY(SELECT m::date FROM jsonb_array_elements_text(state -> 'missing') AS m ORDER BY 1);
+    trouble text;
     planned bigint := 0;
     skipped bigint := 0;
 BEGIN
+    -- The pass is over; in transactions of their own the months are looked after.
+    IF state ? 'upkeep_left' THEN
+        PERFORM @extschema@.bs_upkeep(state -> 'upkeep_left' ->> 0, 'scheduler');
+        state := jsonb_set(state, '{upkeep_left}', (state -> 'upkeep_left') - 0);
+        RETURN state || jsonb_build_object('done', state -> 'upkeep_left' = '[]');
+    END IF;
+
     IF window_from IS NULL THEN
         -- The first step: what there is to do.
         window_from := least(as_of - @extschema@.bs_max_lateness(), (
             SELECT greatest(i.planned_until, as_of - interval '35 days')
               FROM @extschema@.bs_installation i));
-        PERFORM @extschema@.bs_create_partitions_between(
+        trouble := @extschema@.bs_try_partitions(
             @extschema@.bs_month(window_from - interval '2 days'),
             @extschema@.bs_month(window_until + interval '2 days'));
+        missing := CASE WHEN trouble IS NULL THEN '{}'
+                        ELSE @extschema@.bs_missing_months((window_from - interval '2 days')::date,
+                                                           (window_until + interval '2 days')::date) END;
         RETURN state || jsonb_build_object(
-            'from', window_from, 'planned', 0, 'changed', 0, 'skipped', 0, 'done', false,
+            'from', window_from, 'missing', missing, 'trouble', trouble, 'planned', 0, 'changed', 0, 'skipped', 0, 'done', false,
             'after', '00000000-0000-0000-0000-000000000000', 'refreshed', '-infinity',
             'slices', coalesce((
                 SELECT jsonb_agg(jsonb_build_array(s.message_type, s.date_source, s.local_date, s.month_day))
@@ -343,7 +359,7 @@ BEGIN
                       FROM unnest(ids) AS w (id)
                            JOIN @extschema@.users u ON u.id = w.id
                        FOR SHARE OF u SKIP LOCKED) l;
-            planned := @extschema@.bs_plan_users(locked, window_from, window_until);
+            planned := @extschema@.bs_plan_users(locked, window_from, window_until, missing);
             skipped := cardinality(ids) - cardinality(locked);
         END IF;
         IF coalesce(cardinality(ids), 0) < chunk THEN
@@ -372,15 +388,19 @@ BEGIN
             'changed', (state -> 'changed')::bigint + @extschema@.bs_refresh(ids, as_of));
     END IF;
 
-    UPDATE @extschema@.bs_installation i
-       SET planned_until = least(window_until, as_of + @extschema@.bs_horizon())
-     WHERE i.planned_until IS NULL
-        OR i.planned_until < least(window_until, as_of + @extschema@.bs_horizon());
+    -- What a missing month keeps from being planned is planned once it is there.
+    window_until := least(window_until, as_of + @extschema@.bs_horizon(),
+                          (missing[1] - 1)::timestamp AT TIME ZONE 'UTC');
+    UPDATE @extschema@.bs_installation i SET planned_until = window_until
+     WHERE i.planned_until IS NULL OR i.planned_until < window_until;
+    IF (state -> 'upkeep')::boolean THEN
+        RETURN state || '{"upkeep_left": ["partitions", "retention"]}';
+    END IF;
     RETURN state || '{"done": true}';
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_plan_step(jsonb, integer) IS
-'One step of a planning pass: begin with {"as_of": instant, "until": instant}, hand the answer to the next call, stop when done is true. planned and changed count messages, skipped counts users whom somebody else was changing.';
+'One step of a planning pass: begin with {"as_of": instant, "until": instant}, hand the answer to the next call, stop when done is true. With "upkeep": true the partitions are looked after at the end. planned and changed count messages, skipped counts users whom somebody else was changing.';
 
 CREATE FUNCTION @extschema@.bs_plan(until timestamptz DEFAULT NULL, as_of timestamptz DEFAULT pg_catalog.now())
 RETURNS bigint
@@ -408,6 +428,9 @@ BEGIN
         state := @extschema@.bs_plan_step(state);
         EXIT WHEN (state -> 'done')::boolean;
     END LOOP;
+    IF state ->> 'trouble' IS NOT NULL THEN
+        RAISE WARNING 'not all months were planned: %', state ->> 'trouble';
+    END IF;
     RETURN (state -> 'planned')::bigint;
 END
 $$;

@@ -41,7 +41,7 @@ BEGIN
             functions := '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_preview,bs_explain,bs_upcoming}';
         WHEN 'reader' THEN
             functions := '{bs_installation_state,bs_system_identifier,bs_explain,bs_upcoming,bs_preview,bs_health,bs_worker_stats,bs_horizon,bs_max_lateness}';
-            tables := '{users,user_dates,message_types,message_logs,message_ledger,bs_installation,bs_events,bs_status,bs_workers}';
+            tables := '{users,user_dates,message_types,message_logs,message_ledger,bs_installation,bs_upkeep_log,bs_events,bs_status,bs_workers}';
         ELSE
             RAISE EXCEPTION 'access "%" is not known', access
                 USING ERRCODE = 'invalid_parameter_value',
@@ -65,4 +65,4 @@ REVOKE ALL ON FUNCTION @extschema@.bs_grant(name, text) FROM PUBLIC;
 
 REVOKE ALL ON @extschema@.users, @extschema@.user_dates, @extschema@.message_types,
     @extschema@.message_logs, @extschema@.message_ledger, @extschema@.bs_installation,
-    @extschema@.bs_events, @extschema@.bs_status, @extschema@.bs_workers FROM PUBLIC;
+    @extschema@.bs_upkeep_log, @extschema@.bs_events, @extschema@.bs_status, @extschema@.bs_workers FROM PUBLIC;

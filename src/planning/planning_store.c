@@ -31,7 +31,7 @@ static BsStatement plan_begin = {
 	.sql = "SELECT p.state::pg_catalog.text, false, 0::int8, 0::int8, 0::int8"
 	"  FROM %s.bs_plan_step(pg_catalog.jsonb_build_object("
 	"       'as_of', pg_catalog.now(),"
-	"       'until', pg_catalog.now() + $1)) AS p (state)",
+	"       'until', pg_catalog.now() + $1, 'upkeep', true)) AS p (state)",
 	.nargs = 1,
 	.argtypes = {INTERVALOID}
 };
@@ -43,10 +43,6 @@ static BsStatement plan_step = {
 	"  FROM %s.bs_plan_step($1::pg_catalog.jsonb) AS p (state)",
 	.nargs = 1,
 	.argtypes = {TEXTOID}
-};
-
-static BsStatement create_partitions = {
-	.sql = "SELECT %s.bs_create_partitions()"
 };
 
 static BsStatement claim_holders = {
@@ -127,24 +123,6 @@ bs_planning_pass(BsPlanned *result)
 		}
 	}
 	return true;
-}
-
-static void
-upkeep_work(void *arg)
-{
-	bs_txn_execute(&create_partitions, NULL, NULL);
-}
-
-bool
-bs_planning_upkeep(void)
-{
-	char		error[256];
-
-	if (bs_txn_try("making partitions", upkeep_work, NULL,
-				   error, sizeof(error)))
-		return true;
-	bs_worker_report_error(error);
-	return false;
 }
 
 static bool

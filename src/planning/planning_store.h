@@ -20,11 +20,11 @@ typedef struct BsPlanned
 	int64		skipped;		/* users whom somebody else was changing */
 } BsPlanned;
 
-/* A whole pass, each step a transaction; false where it was not finished. */
+/*
+ * A whole pass, each step a transaction, with the upkeep of the partitions at
+ * its end; false where it was not finished.
+ */
 extern bool bs_planning_pass(BsPlanned *result);
-
-/* Makes the partitions ahead; false where that failed. */
-extern bool bs_planning_upkeep(void);
 
 /*
  * Puts back what is held by senders that are gone or whose lease ended, expires

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * planning_worker.c
- *	  The scheduler: plans ahead, makes partitions, puts back what is lost.
+ *	  The scheduler: plans ahead, looks after partitions, puts back what is
+ *	  lost.
  *
  * Its work is SQL alone, so SIGTERM ends it wherever it is; what it had not
  * committed is done by its successor.
@@ -62,7 +63,7 @@ plan(int64 *retry_ms)
 				(errmsg("birthday_scheduler planned %lld messages and brought %lld up to date",
 						(long long) result.planned,
 						(long long) result.changed)));
-	if (complete && bs_planning_upkeep() && result.skipped == 0)
+	if (complete && result.skipped == 0)
 		*retry_ms = FIRST_RETRY_MS;
 	else
 	{

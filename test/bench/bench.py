@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures what the project promises; what "make bench" runs.
 
-    bench.py --out DIR [--quick] [--runs N] [--seed N] [lateness|burst|planning]...
+    bench.py --out DIR [--quick] [--runs N] [--seed N] [lateness|burst|planning|months]...
 
 Each case has a fresh server on the disk of DIR, with fsync on and default
 settings but for those that are printed.  Every figure is the median of N runs
@@ -18,6 +18,7 @@ import subprocess
 import sys
 
 from cases import CASES
+from months import months
 from server import SETTINGS, BenchError
 
 SIZES = {           # full, quick
@@ -26,7 +27,11 @@ SIZES = {           # full, quick
     "lateness_seconds": (20, 5),
     "burst_mails": (20000, 3000),
     "planning_people": (20000, 4000),
+    "months_people": (10000, 1000),
+    "months_rows": (2000000, 20000),
 }
+
+CASES["months"] = months
 
 
 def arguments():

@@ -20,7 +20,8 @@ my $run = IPC::Run::run(
 	[
 		'/usr/bin/python3', '-B', "$top/test/bench/bench.py", '--out', $dir,
 		qw(--quick --lateness-mails 40 --lateness-seconds 1),
-		qw(--planning-people 200 lateness planning)
+		qw(--planning-people 200 --months-people 200 --months-rows 2000),
+		qw(lateness planning months)
 	],
 	'<', \undef, '>', \$said, '2>&1', IPC::Run::timeout(200));
 ok($run, 'bench.py succeeds') or diag $said;
@@ -29,8 +30,8 @@ my ($file) = glob("$dir/*.json");
 my $report = JSON::PP::decode_json(slurp_file($file));
 
 is_deeply([ sort keys %{ $report->{cases} } ],
-	[qw(lateness planning)], 'both cases are in the report');
-foreach my $name (qw(lateness planning))
+	[qw(lateness months planning)], 'all three cases are in the report');
+foreach my $name (qw(lateness planning months))
 {
 	my @figures = @{ $report->{cases}{$name}{figures} };
 

@@ -1,0 +1,168 @@
+-- partitions: their upkeep by pg_cron, wherever on the server that lives.
+
+CREATE FUNCTION @extschema@.bs_run_in_database(dbname text, query text)
+RETURNS jsonb
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'bs_run_in_database';
+COMMENT ON FUNCTION @extschema@.bs_run_in_database(text, text) IS
+'Runs a query that answers with one JSON value, at most 60 kB, in another database of this server: as the caller, in a background worker and a transaction of its own. Superusers only. Errors: those of the query; 42501; 53400 where there is no free worker slot; 57014 after 30 seconds; 55000 where the worker left without an answer.';
+
+-- Where pg_cron is, or why it cannot be used.
+CREATE FUNCTION @extschema@.bs_cron_database()
+RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found text := current_setting('cron.database_name', true);
+BEGIN
+    IF found IS NULL OR current_setting('shared_preload_libraries') !~ '\mpg_cron\M'
+       OR NOT EXISTS (SELECT FROM pg_database d WHERE d.datname = found) THEN
+        RETURN NULL;
+    END IF;
+    RETURN found;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_cron_database() IS
+'The database in which pg_cron keeps its jobs; NULL where it is not loaded.';
+
+CREATE FUNCTION @extschema@.bs_cron_query(query text)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found jsonb;
+BEGIN
+    IF @extschema@.bs_cron_database() <> current_database() THEN
+        RETURN @extschema@.bs_run_in_database(@extschema@.bs_cron_database(), query);
+    END IF;
+    EXECUTE query INTO found;
+    RETURN found;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_cron_query(text) IS
+'Runs a query that answers with one JSON value where pg_cron lives; in another database it is committed at once.';
+
+CREATE FUNCTION @extschema@.bs_is_cron_there()
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN @extschema@.bs_cron_database() IS NOT NULL
+       AND (@extschema@.bs_cron_query($query$
+                SELECT to_jsonb(to_regprocedure('cron.schedule_in_database(text, text, text, text, text, boolean)') IS NOT NULL)
+            $query$))::boolean;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_is_cron_there() IS
+'Is pg_cron, 1.4 or newer, loaded and created?';
+
+-- A job whose extension is gone does nothing, and takes itself out where it can.
+CREATE FUNCTION @extschema@.bs_cron_jobs(
+    OUT task text, OUT jobname text, OUT schedule text, OUT command text)
+RETURNS SETOF record
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT t.task, n.name, t.schedule,
+           pg_catalog.format('DO $bs$ BEGIN'
+                  ' IF to_regprocedure(%L) IS NOT NULL THEN PERFORM %s(%L, ''pg_cron'');'
+                  ' ELSIF to_regclass(''cron.job'') IS NOT NULL THEN'
+                  ' PERFORM cron.unschedule(j.jobid) FROM cron.job AS j WHERE j.jobname::text = %L;'
+                  ' END IF; END $bs$',
+                  '@extschema@.bs_upkeep(text, text)', '@extschema@.bs_upkeep', t.task, n.name)
+      FROM (VALUES ('partitions', '11 1 * * *'), ('retention', '41 1 * * *'), ('recovery', '*/10 * * * *'))
+           AS t (task, schedule)
+           CROSS JOIN LATERAL (SELECT pg_catalog.format('birthday_scheduler %s in %s', t.task, pg_catalog.current_database())) AS n (name);
+END;
+COMMENT ON FUNCTION @extschema@.bs_cron_jobs() IS
+'The jobs that bs_install_cron() registers, with their usual schedules (GMT).';
+
+CREATE FUNCTION @extschema@.bs_install_cron(
+    partitions text DEFAULT NULL, retention text DEFAULT NULL, recovery text DEFAULT NULL)
+RETURNS SETOF text
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    jobs text;
+    owner text;
+BEGIN
+    IF NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
+        RAISE EXCEPTION 'only superusers can register jobs with pg_cron'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF NOT @extschema@.bs_is_cron_there() THEN
+        RAISE EXCEPTION 'pg_cron 1.4 or newer is not there'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Add pg_cron to shared_preload_libraries, restart, and CREATE EXTENSION pg_cron in the database that cron.database_name names; or leave it: the scheduler does the upkeep by itself.';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('birthday_scheduler'), hashtext('@extschema@.bs_install_cron'));
+    SELECT r.rolname INTO owner
+      FROM pg_extension e JOIN pg_roles r ON r.oid = e.extowner
+     WHERE e.extname = 'birthday_scheduler';
+    SELECT string_agg(format('(%L, %L, %L, %L)', j.jobname, w.schedule, j.schedule, j.command), ', ') INTO jobs
+      FROM @extschema@.bs_cron_jobs() j
+           JOIN (VALUES ('partitions', partitions), ('retention', retention), ('recovery', recovery))
+                AS w (task, schedule) USING (task);
+    RETURN QUERY
+        SELECT a.name
+          FROM jsonb_array_elements_text(@extschema@.bs_cron_query(format($query$
+                SELECT coalesce(jsonb_agg(q.name), '[]') FROM (
+                SELECT w.name,
+                       CASE WHEN j.jobid IS NULL
+                            THEN cron.schedule_in_database(w.name, coalesce(w.schedule, w.usual), w.command, %1$L, %2$L, true)
+                            ELSE (SELECT j.jobid FROM cron.alter_job(j.jobid, w.schedule, w.command, %1$L, NULL, NULL))
+                       END AS job
+                  FROM (VALUES %3$s) AS w (name, schedule, usual, command)
+                       LEFT JOIN cron.job j ON j.jobname::text = w.name
+                 WHERE j.jobid IS NULL
+                    OR (coalesce(w.schedule, j.schedule), w.command, %1$L) IS DISTINCT FROM (j.schedule, j.command, j.database)
+                 ORDER BY w.name OFFSET 0) AS q WHERE q.job IS NOT NULL
+            $query$, current_database(), owner, jobs))) AS a (name);
+    INSERT INTO @extschema@.bs_upkeep_log AS l (task, cron_since)
+    SELECT j.task, now() FROM @extschema@.bs_cron_jobs() j
+        ON CONFLICT (task) DO UPDATE SET cron_since = excluded.cron_since
+     WHERE l.cron_since IS NULL;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_install_cron(text, text, text) IS
+'Registers the upkeep of partitions, retention and recovery with pg_cron and gives the names of the jobs it made or changed; nothing where all is there. NULL: the usual schedule (daily at 01:11 and 01:41, every ten minutes; GMT), or what the job has. Superusers only. Errors: 55000 where pg_cron is not there, 42501, and pg_cron''s own for a bad schedule.';
+
+CREATE FUNCTION @extschema@.bs_uninstall_cron()
+RETURNS SETOF text
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    names text;
+BEGIN
+    IF NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
+        RAISE EXCEPTION 'only superusers can take jobs out of pg_cron'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    UPDATE @extschema@.bs_upkeep_log SET cron_since = NULL, cron_at = NULL;
+    IF NOT @extschema@.bs_is_cron_there() THEN
+        RETURN;
+    END IF;
+    SELECT string_agg(quote_literal(j.jobname), ', ') INTO names FROM @extschema@.bs_cron_jobs() j;
+    PERFORM @extschema@.bs_cron_query(format($query$
+        WITH gone AS (
+            DELETE FROM cron.job_run_details d USING cron.job j
+             WHERE j.jobid = d.jobid AND j.jobname::text IN (%s) RETURNING 1)
+        SELECT to_jsonb(count(*)) FROM gone
+    $query$, names));
+    RETURN QUERY
+        SELECT a.name
+          FROM jsonb_array_elements_text(@extschema@.bs_cron_query(format($query$
+                SELECT coalesce(jsonb_agg(q.name), '[]')
+                  FROM (SELECT j.jobname::text AS name, cron.unschedule(j.jobid) AS gone
+                          FROM cron.job j WHERE j.jobname::text IN (%s) ORDER BY 1 OFFSET 0) AS q
+                 WHERE q.gone
+            $query$, names))) AS a (name);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_uninstall_cron() IS
+'Takes our jobs out of pg_cron, with the record of their runs, and gives their names; nothing where there are none. Superusers only.';

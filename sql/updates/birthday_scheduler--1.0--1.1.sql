@@ -1,0 +1,1042 @@
+-- birthday_scheduler 1.0 to 1.1: upkeep of partitions, retention, pg_cron.
+\echo Use "ALTER EXTENSION birthday_scheduler UPDATE" to load this file. \quit
+
+CREATE TABLE @extschema@.bs_upkeep_log (
+    task varchar(20) NOT NULL,
+    done_at timestamptz,
+    done_by varchar(20),
+    trouble text,
+    cron_since timestamptz,
+    cron_at timestamptz,
+    CONSTRAINT bs_upkeep_log_pkey PRIMARY KEY (task),
+    CONSTRAINT check_task CHECK (task::text = ANY ('{partitions,retention,recovery}'::text[]))
+);
+COMMENT ON TABLE @extschema@.bs_upkeep_log IS
+'A row per task of the upkeep that was ever done: when, by whom, and what was in the way.';
+COMMENT ON COLUMN @extschema@.bs_upkeep_log.task IS 'partitions: months are made ahead; retention: old ones are dropped; recovery: messages of lost senders are put back.';
+COMMENT ON COLUMN @extschema@.bs_upkeep_log.done_at IS 'When it was done last.';
+COMMENT ON COLUMN @extschema@.bs_upkeep_log.done_by IS 'By whom: scheduler, pg_cron or hand.';
+COMMENT ON COLUMN @extschema@.bs_upkeep_log.trouble IS 'What was in the way at that time; NULL: nothing.';
+COMMENT ON COLUMN @extschema@.bs_upkeep_log.cron_since IS 'Registered with pg_cron since then; NULL: not registered.';
+COMMENT ON COLUMN @extschema@.bs_upkeep_log.cron_at IS 'When pg_cron did it last.';
+
+REVOKE ALL ON @extschema@.bs_upkeep_log FROM PUBLIC;
+
+-- It takes the months that cannot be planned as well.
+DROP FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz);
+
+-- The months that are there get the storage parameters of new ones.
+DO $$
+DECLARE
+    part record;
+BEGIN
+    FOR part IN
+        SELECT i.inhparent, i.inhrelid::pg_catalog.regclass AS name
+          FROM pg_catalog.pg_inherits i
+         WHERE i.inhparent OPERATOR(pg_catalog.=) ANY (ARRAY['@extschema@.message_logs'::pg_catalog.regclass::pg_catalog.oid,
+                                                              '@extschema@.message_ledger'::pg_catalog.regclass])
+    LOOP
+        EXECUTE pg_catalog.format('ALTER TABLE %s SET (%s)', part.name, CASE
+            WHEN part.inhparent OPERATOR(pg_catalog.=) '@extschema@.message_logs'::pg_catalog.regclass THEN
+                'autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,'
+                ' autovacuum_analyze_scale_factor = 0.05, autovacuum_freeze_min_age = 0'
+            ELSE 'autovacuum_freeze_min_age = 0'
+        END);
+    END LOOP;
+END
+$$;
+
+-- Below this line: made by tools/gen_update.py.
+
+CREATE FUNCTION @extschema@.bs_retention()
+RETURNS interval
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'bs_retention';
+COMMENT ON FUNCTION @extschema@.bs_retention() IS
+'The setting birthday_scheduler.retention: months that ended longer ago are dropped. NULL: all are kept.';
+REVOKE ALL ON FUNCTION @extschema@.bs_retention() FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_partition_options(parent text)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN CASE parent
+           WHEN 'message_logs' THEN 'autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,'
+               ' autovacuum_analyze_scale_factor = 0.05, autovacuum_freeze_min_age = 0'
+           ELSE 'autovacuum_freeze_min_age = 0'
+       END;
+COMMENT ON FUNCTION @extschema@.bs_partition_options(text) IS
+'Storage parameters of a new partition of message_logs or message_ledger.';
+REVOKE ALL ON FUNCTION @extschema@.bs_partition_options(text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_create_partition(parent text, month date)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET datestyle = 'ISO, YMD'
+AS $$
+DECLARE
+    part text := @extschema@.bs_partition_name(parent, month);
+    next_month date := month + interval '1 month';
+    first text;
+    past text;
+BEGIN
+    IF @extschema@.bs_partition_attached(parent, month) THEN
+        RETURN false;
+    END IF;
+    -- Two sessions that both find the month missing: one makes it.
+    PERFORM pg_advisory_xact_lock(hashtext('birthday_scheduler'), hashtext('@extschema@.' || part));
+    IF @extschema@.bs_partition_attached(parent, month) THEN
+        RETURN false;
+    END IF;
+    IF to_regclass('@extschema@.' || quote_ident(part)) IS NOT NULL THEN
+        RAISE EXCEPTION 'relation "%" is in the way of the partition of that name', part
+            USING ERRCODE = 'duplicate_table',
+                  HINT = format('Rename or drop it, or attach it to "%s" by hand.', parent);
+    END IF;
+
+    IF parent = 'message_logs' THEN
+        first := quote_literal(month || ' 00:00:00+00');
+        past := quote_literal(next_month || ' 00:00:00+00');
+    ELSE
+        first := quote_literal(month);
+        past := quote_literal(next_month);
+    END IF;
+    EXECUTE format('CREATE TABLE @extschema@.%I (LIKE @extschema@.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS'
+                   ' INCLUDING STORAGE INCLUDING COMMENTS) WITH (%s)', part, parent,
+                   @extschema@.bs_partition_options(parent));
+
+    IF parent = 'message_logs' THEN
+        -- NOT VALID, which in an empty table says nothing, because pg_restore -j
+        -- may make the key before it has loaded the users.
+        EXECUTE format('ALTER TABLE @extschema@.%1$I'
+            ' ADD CONSTRAINT %2$I PRIMARY KEY (id),'
+            ' ADD CONSTRAINT %3$I FOREIGN KEY (user_id) REFERENCES @extschema@.users (id) ON DELETE CASCADE NOT VALID',
+            part, part || '_pkey', part || '_user_id_fkey');
+        EXECUTE format('CREATE INDEX %I ON @extschema@.%I (user_id)',
+            'idx_' || part || '_user_id', part);
+        EXECUTE format('CREATE INDEX %I ON @extschema@.%I (status)',
+            'idx_' || part || '_status', part);
+        EXECUTE format('CREATE INDEX %I ON @extschema@.%I (scheduled_send_time)',
+            'idx_' || part || '_scheduled_time', part);
+        EXECUTE format('CREATE INDEX %I ON @extschema@.%I (message_type, status, scheduled_send_time)',
+            'idx_' || part || '_scheduler', part);
+        EXECUTE format('CREATE INDEX %I ON @extschema@.%I (scheduled_send_time, status)'
+            ' WHERE status::text = ANY (''{SCHEDULED,RETRYING,FAILED}''::text[])',
+            'idx_' || part || '_recovery', part);
+        EXECUTE format('CREATE UNIQUE INDEX %I ON @extschema@.%I (idempotency_key)',
+            'idx_' || part || '_idempotency', part);
+        -- What the senders live by: the rows to which something has to happen.
+        EXECUTE format('CREATE INDEX %I ON @extschema@.%I (due_at, status) WHERE due_at IS NOT NULL',
+            'idx_' || part || '_due', part);
+    ELSE
+        EXECUTE format('ALTER TABLE @extschema@.%I'
+            ' ADD CONSTRAINT %I PRIMARY KEY (user_id, message_type, local_date)',
+            part, part || '_pkey');
+    END IF;
+
+    EXECUTE format('ALTER TABLE @extschema@.%I ATTACH PARTITION @extschema@.%I FOR VALUES FROM (%s) TO (%s)',
+                   parent, part, first, past);
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_create_partition(text, date) IS
+'Makes one month''s partition of message_logs or message_ledger with its keys and indexes; false where it is there. Error 42P07: the name is taken.';
+
+CREATE FUNCTION @extschema@.bs_missing_months(first_day date, last_day date)
+RETURNS date[]
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT coalesce(pg_catalog.array_agg(m.month::date ORDER BY m.month), '{}')
+      FROM pg_catalog.generate_series(pg_catalog.date_trunc('month', first_day::timestamp),
+                                      last_day::timestamp, '1 month') AS m (month)
+     WHERE NOT (@extschema@.bs_partition_attached('message_ledger', m.month::date)
+                AND @extschema@.bs_partition_attached('message_logs', m.month::date));
+END;
+COMMENT ON FUNCTION @extschema@.bs_missing_months(date, date) IS
+'First days of the months between two days that lack a partition.';
+REVOKE ALL ON FUNCTION @extschema@.bs_missing_months(date, date) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_try_partitions(first_month date, last_month date)
+RETURNS text
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    missing record;
+    trouble text;
+BEGIN
+    FOR missing IN
+        SELECT p.parent, m.month::date
+          FROM unnest(@extschema@.bs_missing_months(first_month, last_month)) AS m (month),
+               unnest(ARRAY['message_ledger', 'message_logs']) AS p (parent)
+         ORDER BY m.month, p.parent
+    LOOP
+        BEGIN
+            PERFORM @extschema@.bs_create_partition(missing.parent, missing.month);
+        EXCEPTION
+            WHEN duplicate_table OR duplicate_object OR invalid_object_definition OR check_violation
+                 OR insufficient_privilege THEN
+                trouble := concat_ws('; ', trouble, SQLERRM);
+        END;
+    END LOOP;
+    RETURN trouble;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_try_partitions(date, date) IS
+'Makes what can be made from one month to another; says what was in the way of the rest, NULL for nothing.';
+REVOKE ALL ON FUNCTION @extschema@.bs_try_partitions(date, date) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_partition_list(
+    OUT parent text, OUT part oid, OUT name text, OUT first timestamptz, OUT past timestamptz)
+RETURNS SETOF record
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET datestyle = 'ISO, YMD'
+BEGIN ATOMIC
+    SELECT p.relname::text, c.oid, c.relname::text, b.bound[1]::timestamptz, b.bound[2]::timestamptz
+      FROM pg_catalog.pg_inherits i
+           JOIN pg_catalog.pg_class p ON p.oid = i.inhparent
+           JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+           CROSS JOIN LATERAL pg_catalog.regexp_match(
+               pg_catalog.pg_get_expr(c.relpartbound, c.oid),
+               'FROM \(''([^'']+)''\) TO \(''([^'']+)''\)') AS b (bound)
+     WHERE i.inhparent IN (pg_catalog.to_regclass('@extschema@.message_logs'),
+                           pg_catalog.to_regclass('@extschema@.message_ledger'))
+       AND b.bound IS NOT NULL;
+END;
+COMMENT ON FUNCTION @extschema@.bs_partition_list() IS
+'The partitions of message_logs and message_ledger, from their first instant up to, not including, past.';
+REVOKE ALL ON FUNCTION @extschema@.bs_partition_list() FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_is_unfinished(parent text, part oid)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $$
+DECLARE
+    unfinished boolean := false;
+BEGIN
+    IF parent = 'message_logs' THEN
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s AS m WHERE m.status IN'
+                       ' (''SCHEDULED'', ''QUEUED'', ''SENDING'', ''RETRYING''))', part::regclass) INTO unfinished;
+    END IF;
+    RETURN unfinished;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_is_unfinished(text, oid) IS
+'Does the partition hold messages to which something is still to happen?';
+REVOKE ALL ON FUNCTION @extschema@.bs_is_unfinished(text, oid) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_drop_partitions(older_than interval, dry_run boolean DEFAULT true)
+RETURNS TABLE (partition text, action text, reason text)
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET lock_timeout = '50ms'
+AS $$
+DECLARE
+    cutoff timestamptz;
+    found record;
+    doomed oid[] := '{}';
+    locks text;
+    locked_until timestamptz;
+BEGIN
+    IF older_than IS NULL OR dry_run IS NULL THEN
+        RAISE EXCEPTION 'older_than and dry_run must not be NULL'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    BEGIN
+        cutoff := now() - older_than;
+    EXCEPTION WHEN datetime_field_overflow THEN
+        cutoff := CASE WHEN older_than > interval '0' THEN timestamptz '-infinity' ELSE 'infinity' END;
+    END;
+    IF cutoff > now() - interval '2 months' THEN
+        RAISE EXCEPTION 'older_than must be at least two months, not %', older_than
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Planning still looks at the last two months.';
+    END IF;
+
+    FOR found IN SELECT l.* FROM @extschema@.bs_partition_list() l WHERE l.past <= cutoff ORDER BY l.past, l.parent LOOP
+        partition := found.name;
+        action := 'kept';
+        BEGIN
+            reason := CASE WHEN @extschema@.bs_is_unfinished(found.parent, found.part)
+                           THEN 'unfinished messages are in it' END;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            reason := 'in use by another session';
+        END;
+        IF reason IS NOT NULL THEN
+            NULL;
+        ELSIF found.parent = 'message_ledger' AND found.past > now() - interval '13 months' THEN
+            reason := 'the ledger is kept for thirteen months';
+        ELSE
+            doomed := doomed || found.part;
+            CONTINUE WHEN NOT dry_run;
+            action := 'would be dropped';
+            reason := NULL;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+    IF dry_run OR doomed = '{}' THEN
+        RETURN;
+    END IF;
+
+    -- ONLY: the other partitions are none of our business.
+    SELECT 'LOCK TABLE ONLY ' || string_agg(w.name, ', ONLY ' ORDER BY w.n) || ' IN ACCESS EXCLUSIVE MODE' INTO locks
+      FROM (SELECT 1 AS n, '@extschema@.users' AS name
+             WHERE EXISTS (SELECT FROM @extschema@.bs_partition_list() l WHERE l.part = ANY (doomed) AND l.parent = 'message_logs')
+            UNION ALL
+            SELECT 2, i.inhparent::regclass::text FROM pg_inherits i WHERE i.inhrelid = ANY (doomed) GROUP BY i.inhparent) w;
+    FOR try IN 1..5 LOOP
+        BEGIN
+            EXECUTE locks;
+            locked_until := clock_timestamp() + interval '0.2 seconds';
+            EXIT;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            PERFORM pg_sleep(0.1);
+        END;
+    END LOOP;
+
+    FOR found IN SELECT l.* FROM @extschema@.bs_partition_list() l WHERE l.part = ANY (doomed) ORDER BY l.past, l.parent LOOP
+        partition := found.name;
+        action := 'kept';
+        reason := 'in use by another session';
+        IF clock_timestamp() > locked_until THEN
+            reason := 'left for the next call: others are waiting';
+        ELSIF locked_until IS NOT NULL THEN
+            BEGIN
+                EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE NOWAIT', found.part::regclass);
+                IF @extschema@.bs_is_unfinished(found.parent, found.part) THEN
+                    reason := 'unfinished messages are in it';
+                ELSE
+                    EXECUTE format('DROP TABLE %s', found.part::regclass);
+                    action := 'dropped';
+                    reason := NULL;
+                END IF;
+            EXCEPTION
+                WHEN lock_not_available OR deadlock_detected OR object_in_use THEN
+                    reason := 'in use by another session';
+                WHEN dependent_objects_still_exist THEN
+                    reason := 'other objects depend on it';
+            END;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_drop_partitions(interval, boolean) IS
+'Drops the months that ended longer ago than that, at least two months, and says for each what it did (dropped, kept), or with dry_run what it would do, and why one is kept: unfinished messages, in use, a ledger younger than thirteen months, or left for the next call, because nobody shall wait for longer than a fifth of a second. Call it in a transaction of its own, which holds locks until its end. Error 22023: a shorter interval.';
+REVOKE ALL ON FUNCTION @extschema@.bs_drop_partitions(interval, boolean) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_adopt(even_a_copy boolean)
+RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    state text := @extschema@.bs_installation_state();
+    trouble text;
+BEGIN
+    IF state = 'new' OR (state = 'copy' AND even_a_copy) THEN
+        INSERT INTO @extschema@.bs_installation AS i (system_identifier, database_oid)
+        SELECT @extschema@.bs_system_identifier(), d.oid
+          FROM pg_database d
+         WHERE d.datname = current_database()
+            ON CONFLICT (singleton) DO UPDATE
+               SET system_identifier = excluded.system_identifier,
+                   database_oid = excluded.database_oid,
+                   adopted_at = excluded.adopted_at
+             WHERE even_a_copy;
+        -- Users may have changed while nothing was planned: what is pending is
+        -- made afresh by the planning pass or, at the latest, when it is claimed.
+        UPDATE @extschema@.message_logs m SET type_version = 0
+         WHERE m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING');
+        trouble := @extschema@.bs_upkeep('partitions');
+        IF trouble IS NOT NULL THEN
+            RAISE WARNING 'not all partitions could be made: %', trouble;
+        END IF;
+        PERFORM @extschema@.bs_wake();
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_adopt(boolean) IS
+'Makes this database the one in which messages are planned and sent, with its partitions; a copy only where asked.';
+
+CREATE FUNCTION @extschema@.bs_plan_users(
+    user_ids uuid[], window_from timestamptz, window_until timestamptz, missing_months date[] DEFAULT '{}')
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET plan_cache_mode = force_custom_plan
+AS $$
+DECLARE
+    owed_users uuid[];
+    owed_types varchar[];
+    owed_dates date[];
+    owed_events date[];
+    owed_times timestamptz[];
+    planned bigint;
+    first_due timestamptz;
+BEGIN
+    WITH slices AS MATERIALIZED (
+        SELECT s.message_type, s.month_day, s.local_date
+          FROM @extschema@.bs_plan_slices(window_from, window_until) s
+    )
+    SELECT array_agg(o.user_id), array_agg(o.message_type), array_agg(o.local_date),
+           array_agg(o.event_date), array_agg(o.send_at)
+      INTO owed_users, owed_types, owed_dates, owed_events, owed_times
+      FROM (SELECT DISTINCT ON (e.user_id, e.message_type, s.local_date)
+                   e.user_id, e.message_type, s.local_date, e.event_date, p.send_at
+              FROM unnest(user_ids) AS w (user_id)
+                   JOIN @extschema@.bs_events e ON e.user_id = w.user_id
+                   JOIN slices s ON s.message_type = e.message_type AND s.month_day = e.month_day
+                   CROSS JOIN LATERAL (
+                       SELECT @extschema@.bs_send_time_or_null(e.timezone, s.local_date, e.send_time) AS send_at) p
+             WHERE @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence, e.feb29_policy)
+               AND p.send_at >= e.since
+               AND p.send_at BETWEEN window_from AND window_until
+               AND (missing_months = '{}'
+                    OR (@extschema@.bs_month(p.send_at) <> ALL (missing_months)
+                        AND date_trunc('month', s.local_date::timestamp)::date <> ALL (missing_months)))
+             ORDER BY e.user_id, e.message_type, s.local_date, e.event_date) o;
+    IF owed_users IS NULL THEN
+        RETURN 0;
+    END IF;
+
+    -- Arrays, because the planner knows their length: between two statements
+    -- in WITH it would expect one row and join in a square.
+    WITH won AS (
+        INSERT INTO @extschema@.message_ledger (user_id, message_type, local_date)
+        SELECT o.user_id, o.message_type, o.local_date
+          FROM unnest(owed_users, owed_types, owed_dates) AS o (user_id, message_type, local_date)
+         ORDER BY o.user_id, o.message_type, o.local_date
+            ON CONFLICT DO NOTHING
+        RETURNING user_id, message_type, local_date
+    ), made AS (
+        INSERT INTO @extschema@.message_logs
+               (user_id, message_type, local_date, scheduled_send_time, due_at, idempotency_key,
+                recipient_email, recipient_name, subject, message_content, html_content, type_version)
+        SELECT u.id, t.name, o.local_date, o.send_at, o.send_at,
+               format('%s:%s:%s', u.id, t.name, to_char(o.local_date, 'YYYY-MM-DD')),
+               u.email, u.first_name || ' ' || u.last_name,
+               @extschema@.bs_render(t.subject_template, 'header', u.first_name, u.last_name,
+                                     o.event_date, o.local_date, u.location_city, u.location_country),
+               @extschema@.bs_render(t.text_template, 'plain', u.first_name, u.last_name,
+                                     o.event_date, o.local_date, u.location_city, u.location_country),
+               @extschema@.bs_render(t.html_template, 'html', u.first_name, u.last_name,
+                                     o.event_date, o.local_date, u.location_city, u.location_country),
+               t.version
+          FROM unnest(owed_users, owed_types, owed_dates, owed_events, owed_times)
+               AS o (user_id, message_type, local_date, event_date, send_at)
+               JOIN won w USING (user_id, message_type, local_date)
+               JOIN @extschema@.users u ON u.id = o.user_id
+               JOIN @extschema@.message_types t ON t.name = o.message_type
+         ORDER BY o.send_at
+        RETURNING scheduled_send_time
+    )
+    SELECT count(*), min(m.scheduled_send_time) INTO planned, first_due FROM made m;
+
+    IF planned > 0 THEN
+        PERFORM @extschema@.bs_wake_senders(first_due);
+    END IF;
+    RETURN planned;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, date[]) IS
+'Makes the messages that these users are owed between two instants and that were never planned, but for months that have no partition; gives their number. The caller holds the users'' row locks.';
+REVOKE ALL ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, date[]) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_plan_step(state jsonb, chunk integer DEFAULT 5000)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE STRICT
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET timezone = 'UTC'
+SET datestyle = 'ISO, YMD'
+SET plan_cache_mode = force_custom_plan
+AS $$
+DECLARE
+    window_from timestamptz := state ->> 'from';
+    window_until timestamptz := state ->> 'until';
+    as_of timestamptz := state ->> 'as_of';
+    slice jsonb := state -> 'slices' -> 0;
+    -- In variables, because casts from text are not done before planning, and
+    -- then no partition is pruned.
+    slice_type varchar := slice ->> 0;
+    slice_source varchar := slice ->> 1;
+    slice_date date := slice ->> 2;
+    slice_key integer := slice ->> 3;
+    after uuid := state ->> 'after';
+    refreshed timestamptz := greatest((state ->> 'refreshed')::timestamptz,
+                                      as_of - @extschema@.bs_max_lateness() - interval '2 days');
+    ids uuid[];
+    times timestamptz[];
+    locked uuid[];
+    missing date[] := ARRAY(SELECT m::date FROM jsonb_array_elements_text(state -> 'missing') AS m ORDER BY 1);
+    trouble text;
+    planned bigint := 0;
+    skipped bigint := 0;
+BEGIN
+    -- The pass is over; in transactions of their own the months are looked after.
+    IF state ? 'upkeep_left' THEN
+        PERFORM @extschema@.bs_upkeep(state -> 'upkeep_left' ->> 0, 'scheduler');
+        state := jsonb_set(state, '{upkeep_left}', (state -> 'upkeep_left') - 0);
+        RETURN state || jsonb_build_object('done', state -> 'upkeep_left' = '[]');
+    END IF;
+
+    IF window_from IS NULL THEN
+        -- The first step: what there is to do.
+        window_from := least(as_of - @extschema@.bs_max_lateness(), (
+            SELECT greatest(i.planned_until, as_of - interval '35 days')
+              FROM @extschema@.bs_installation i));
+        trouble := @extschema@.bs_try_partitions(
+            @extschema@.bs_month(window_from - interval '2 days'),
+            @extschema@.bs_month(window_until + interval '2 days'));
+        missing := CASE WHEN trouble IS NULL THEN '{}'
+                        ELSE @extschema@.bs_missing_months((window_from - interval '2 days')::date,
+                                                           (window_until + interval '2 days')::date) END;
+        RETURN state || jsonb_build_object(
+            'from', window_from, 'missing', missing, 'trouble', trouble, 'planned', 0, 'changed', 0, 'skipped', 0, 'done', false,
+            'after', '00000000-0000-0000-0000-000000000000', 'refreshed', '-infinity',
+            'slices', coalesce((
+                SELECT jsonb_agg(jsonb_build_array(s.message_type, s.date_source, s.local_date, s.month_day))
+                  FROM @extschema@.bs_plan_slices(window_from, window_until) s), '[]'));
+    END IF;
+
+    IF slice IS NOT NULL THEN
+        SELECT array_agg(c.user_id ORDER BY c.user_id) INTO ids
+          FROM (SELECT e.user_id
+                  FROM @extschema@.bs_events e
+                 WHERE e.message_type = slice_type
+                   AND e.date_source = slice_source
+                   AND e.month_day = slice_key
+                   AND e.user_id > after
+                   AND @extschema@.bs_is_owed(e.event_date, slice_date, e.cadence, e.feb29_policy)
+                   AND @extschema@.bs_send_time_or_null(e.timezone, slice_date, e.send_time)
+                       BETWEEN greatest(window_from, e.since) AND window_until
+                   AND NOT EXISTS (
+                        SELECT
+                          FROM @extschema@.message_ledger k
+                         WHERE k.user_id = e.user_id
+                           AND k.message_type = slice_type
+                           AND k.local_date = slice_date)
+                 ORDER BY e.user_id
+                 LIMIT chunk) c;
+        IF ids IS NOT NULL THEN
+            SELECT coalesce(array_agg(l.id), '{}') INTO locked
+              FROM (SELECT u.id
+                      FROM unnest(ids) AS w (id)
+                           JOIN @extschema@.users u ON u.id = w.id
+                       FOR SHARE OF u SKIP LOCKED) l;
+            planned := @extschema@.bs_plan_users(locked, window_from, window_until, missing);
+            skipped := cardinality(ids) - cardinality(locked);
+        END IF;
+        IF coalesce(cardinality(ids), 0) < chunk THEN
+            state := state || jsonb_build_object('slices', (state -> 'slices') - 0,
+                                                 'after', '00000000-0000-0000-0000-000000000000');
+        ELSE
+            state := state || jsonb_build_object('after', ids[cardinality(ids)]);
+        END IF;
+        RETURN state || jsonb_build_object(
+            'planned', (state -> 'planned')::bigint + planned,
+            'skipped', (state -> 'skipped')::bigint + skipped);
+    END IF;
+
+    -- All is planned; now what was planned before is held against the present.
+    SELECT array_agg(c.id), array_agg(c.scheduled_send_time) INTO ids, times
+      FROM (SELECT m.id, m.scheduled_send_time
+              FROM @extschema@.message_logs m
+             WHERE m.scheduled_send_time >= refreshed
+               AND (m.scheduled_send_time, m.id) > (refreshed, after)
+               AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+             ORDER BY m.scheduled_send_time, m.id
+             LIMIT chunk) c;
+    IF ids IS NOT NULL THEN
+        RETURN state || jsonb_build_object(
+            'refreshed', times[cardinality(times)], 'after', ids[cardinality(ids)],
+            'changed', (state -> 'changed')::bigint + @extschema@.bs_refresh(ids, as_of));
+    END IF;
+
+    -- What a missing month keeps from being planned is planned once it is there.
+    window_until := least(window_until, as_of + @extschema@.bs_horizon(),
+                          (missing[1] - 1)::timestamp AT TIME ZONE 'UTC');
+    UPDATE @extschema@.bs_installation i SET planned_until = window_until
+     WHERE i.planned_until IS NULL OR i.planned_until < window_until;
+    IF (state -> 'upkeep')::boolean THEN
+        RETURN state || '{"upkeep_left": ["partitions", "retention"]}';
+    END IF;
+    RETURN state || '{"done": true}';
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_plan_step(jsonb, integer) IS
+'One step of a planning pass: begin with {"as_of": instant, "until": instant}, hand the answer to the next call, stop when done is true. With "upkeep": true the partitions are looked after at the end. planned and changed count messages, skipped counts users whom somebody else was changing.';
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_plan(until timestamptz DEFAULT NULL, as_of timestamptz DEFAULT pg_catalog.now())
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+DECLARE
+    state jsonb;
+BEGIN
+    IF as_of IS NULL OR NOT isfinite(as_of) THEN
+        RAISE EXCEPTION 'as_of must be a finite instant' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    until := coalesce(until, as_of + @extschema@.bs_horizon());
+    IF NOT until BETWEEN as_of AND as_of + interval '400 days' THEN
+        RAISE EXCEPTION 'until must lie between as_of and 400 days later, not at %', until
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF NOT @extschema@.bs_is_planning() THEN
+        RETURN 0;
+    END IF;
+    state := jsonb_build_object('as_of', as_of, 'until', until);
+    LOOP
+        state := @extschema@.bs_plan_step(state);
+        EXIT WHEN (state -> 'done')::boolean;
+    END LOOP;
+    IF state ->> 'trouble' IS NOT NULL THEN
+        RAISE WARNING 'not all months were planned: %', state ->> 'trouble';
+    END IF;
+    RETURN (state -> 'planned')::bigint;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_plan(timestamptz, timestamptz) IS
+'A whole planning pass now: makes all messages that are due up to until (default: as_of + horizon) and were not planned yet, and brings the pending ones up to date. Gives the number made; 0 in a database that is a copy or was never adopted. Error 22023: instants out of range.';
+
+CREATE FUNCTION @extschema@.bs_cron_state(task text)
+RETURNS text
+LANGUAGE sql STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT coalesce(
+        (SELECT CASE
+                    WHEN l.cron_since IS NULL THEN 'absent'
+                    WHEN greatest(l.cron_since, l.cron_at) < pg_catalog.clock_timestamp() - interval '25 hours' THEN 'stale'
+                    ELSE 'alive'
+                END
+           FROM @extschema@.bs_upkeep_log l
+          WHERE l.task = bs_cron_state.task),
+        'absent');
+END;
+COMMENT ON FUNCTION @extschema@.bs_cron_state(text) IS
+'Does pg_cron do this task? absent: not registered; alive; stale: registered, and it has not run for 25 hours.';
+REVOKE ALL ON FUNCTION @extschema@.bs_cron_state(text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_upkeep(task text, done_by text DEFAULT 'hand')
+RETURNS text
+LANGUAGE plpgsql VOLATILE STRICT
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+#variable_conflict use_column
+DECLARE
+    last_done timestamptz;
+    patience interval;
+    words text;
+    dropped text;
+    more boolean := false;         -- the next planning pass goes on
+BEGIN
+    IF task NOT IN ('partitions', 'retention', 'recovery') OR done_by NOT IN ('scheduler', 'pg_cron', 'hand') THEN
+        RAISE EXCEPTION 'there is no upkeep "%" by "%"', task, done_by
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    -- A copy has the jobs of its original.
+    IF @extschema@.bs_installation_state() NOT IN ('adopted', 'paused') THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO @extschema@.bs_upkeep_log AS l (task) VALUES (bs_upkeep.task) ON CONFLICT (task) DO NOTHING;
+    SELECT l.done_at INTO last_done
+      FROM @extschema@.bs_upkeep_log l
+     WHERE l.task = bs_upkeep.task
+       FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN NULL;                    -- somebody is at it
+    END IF;
+    -- The scheduler leaves it to pg_cron as long as that is alive.
+    patience := CASE @extschema@.bs_cron_state(task) WHEN 'alive' THEN interval '25 hours' ELSE interval '1 hour' END;
+    IF done_by = 'scheduler' AND last_done > clock_timestamp() - patience
+       AND (task <> 'partitions' OR @extschema@.bs_missing_months(
+                (now() - interval '1 day')::date, (now() + interval '62 days')::date) = '{}') THEN
+        RETURN NULL;
+    END IF;
+
+    IF task = 'partitions' THEN
+        words := @extschema@.bs_try_partitions(
+            (@extschema@.bs_month(now()) - interval '1 month')::date,
+            (@extschema@.bs_month(now()) + interval '12 months')::date);
+    ELSIF task = 'recovery' THEN
+        PERFORM @extschema@.bs_recover('{}', current_setting('birthday_scheduler.delivery_guarantee') = 'at_most_once');
+    ELSIF @extschema@.bs_retention() IS NOT NULL THEN
+        SELECT string_agg(d.partition, ', ' ORDER BY d.partition) FILTER (WHERE d.action = 'dropped'),
+               string_agg(format('%s is kept: %s', d.partition, d.reason), '; ' ORDER BY d.partition)
+                   FILTER (WHERE d.action = 'kept' AND d.reason !~ '^(the ledger|left)'),
+               bool_or(d.reason LIKE 'left%')
+          INTO dropped, words, more
+          FROM @extschema@.bs_drop_partitions(@extschema@.bs_retention(), false) d;
+        IF dropped IS NOT NULL THEN
+            RAISE LOG 'birthday_scheduler dropped what is older than "birthday_scheduler.retention": %', dropped;
+        END IF;
+    END IF;
+
+    UPDATE @extschema@.bs_upkeep_log l
+       SET done_at = CASE WHEN more THEN NULL ELSE clock_timestamp() END,
+           done_by = bs_upkeep.done_by,
+           trouble = words,
+           cron_at = CASE bs_upkeep.done_by WHEN 'pg_cron' THEN clock_timestamp() ELSE l.cron_at END
+     WHERE l.task = bs_upkeep.task;
+    RETURN words;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_upkeep(text, text) IS
+'Does one task of the upkeep: partitions (the last month to twelve ahead), retention (drops what birthday_scheduler.retention says) or recovery. Says what was in the way, NULL for nothing; by the scheduler only where it is due, and nothing in a database that is not adopted. Error 22023 for another task.';
+REVOKE ALL ON FUNCTION @extschema@.bs_upkeep(text, text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_run_in_database(dbname text, query text)
+RETURNS jsonb
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'bs_run_in_database';
+COMMENT ON FUNCTION @extschema@.bs_run_in_database(text, text) IS
+'Runs a query that answers with one JSON value, at most 60 kB, in another database of this server: as the caller, in a background worker and a transaction of its own. Superusers only. Errors: those of the query; 42501; 53400 where there is no free worker slot; 57014 after 30 seconds; 55000 where the worker left without an answer.';
+REVOKE ALL ON FUNCTION @extschema@.bs_run_in_database(text, text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_cron_database()
+RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found text := current_setting('cron.database_name', true);
+BEGIN
+    IF found IS NULL OR current_setting('shared_preload_libraries') !~ '\mpg_cron\M'
+       OR NOT EXISTS (SELECT FROM pg_database d WHERE d.datname = found) THEN
+        RETURN NULL;
+    END IF;
+    RETURN found;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_cron_database() IS
+'The database in which pg_cron keeps its jobs; NULL where it is not loaded.';
+REVOKE ALL ON FUNCTION @extschema@.bs_cron_database() FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_cron_query(query text)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found jsonb;
+BEGIN
+    IF @extschema@.bs_cron_database() <> current_database() THEN
+        RETURN @extschema@.bs_run_in_database(@extschema@.bs_cron_database(), query);
+    END IF;
+    EXECUTE query INTO found;
+    RETURN found;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_cron_query(text) IS
+'Runs a query that answers with one JSON value where pg_cron lives; in another database it is committed at once.';
+REVOKE ALL ON FUNCTION @extschema@.bs_cron_query(text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_is_cron_there()
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN @extschema@.bs_cron_database() IS NOT NULL
+       AND (@extschema@.bs_cron_query($query$
+                SELECT to_jsonb(to_regprocedure('cron.schedule_in_database(text, text, text, text, text, boolean)') IS NOT NULL)
+            $query$))::boolean;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_is_cron_there() IS
+'Is pg_cron, 1.4 or newer, loaded and created?';
+REVOKE ALL ON FUNCTION @extschema@.bs_is_cron_there() FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_cron_jobs(
+    OUT task text, OUT jobname text, OUT schedule text, OUT command text)
+RETURNS SETOF record
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT t.task, n.name, t.schedule,
+           pg_catalog.format('DO $bs$ BEGIN'
+                  ' IF to_regprocedure(%L) IS NOT NULL THEN PERFORM %s(%L, ''pg_cron'');'
+                  ' ELSIF to_regclass(''cron.job'') IS NOT NULL THEN'
+                  ' PERFORM cron.unschedule(j.jobid) FROM cron.job AS j WHERE j.jobname::text = %L;'
+                  ' END IF; END $bs$',
+                  '@extschema@.bs_upkeep(text, text)', '@extschema@.bs_upkeep', t.task, n.name)
+      FROM (VALUES ('partitions', '11 1 * * *'), ('retention', '41 1 * * *'), ('recovery', '*/10 * * * *'))
+           AS t (task, schedule)
+           CROSS JOIN LATERAL (SELECT pg_catalog.format('birthday_scheduler %s in %s', t.task, pg_catalog.current_database())) AS n (name);
+END;
+COMMENT ON FUNCTION @extschema@.bs_cron_jobs() IS
+'The jobs that bs_install_cron() registers, with their usual schedules (GMT).';
+REVOKE ALL ON FUNCTION @extschema@.bs_cron_jobs() FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_install_cron(
+    partitions text DEFAULT NULL, retention text DEFAULT NULL, recovery text DEFAULT NULL)
+RETURNS SETOF text
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    jobs text;
+    owner text;
+BEGIN
+    IF NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
+        RAISE EXCEPTION 'only superusers can register jobs with pg_cron'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF NOT @extschema@.bs_is_cron_there() THEN
+        RAISE EXCEPTION 'pg_cron 1.4 or newer is not there'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Add pg_cron to shared_preload_libraries, restart, and CREATE EXTENSION pg_cron in the database that cron.database_name names; or leave it: the scheduler does the upkeep by itself.';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('birthday_scheduler'), hashtext('@extschema@.bs_install_cron'));
+    SELECT r.rolname INTO owner
+      FROM pg_extension e JOIN pg_roles r ON r.oid = e.extowner
+     WHERE e.extname = 'birthday_scheduler';
+    SELECT string_agg(format('(%L, %L, %L, %L)', j.jobname, w.schedule, j.schedule, j.command), ', ') INTO jobs
+      FROM @extschema@.bs_cron_jobs() j
+           JOIN (VALUES ('partitions', partitions), ('retention', retention), ('recovery', recovery))
+                AS w (task, schedule) USING (task);
+    RETURN QUERY
+        SELECT a.name
+          FROM jsonb_array_elements_text(@extschema@.bs_cron_query(format($query$
+                SELECT coalesce(jsonb_agg(q.name), '[]') FROM (
+                SELECT w.name,
+                       CASE WHEN j.jobid IS NULL
+                            THEN cron.schedule_in_database(w.name, coalesce(w.schedule, w.usual), w.command, %1$L, %2$L, true)
+                            ELSE (SELECT j.jobid FROM cron.alter_job(j.jobid, w.schedule, w.command, %1$L, NULL, NULL))
+                       END AS job
+                  FROM (VALUES %3$s) AS w (name, schedule, usual, command)
+                       LEFT JOIN cron.job j ON j.jobname::text = w.name
+                 WHERE j.jobid IS NULL
+                    OR (coalesce(w.schedule, j.schedule), w.command, %1$L) IS DISTINCT FROM (j.schedule, j.command, j.database)
+                 ORDER BY w.name OFFSET 0) AS q WHERE q.job IS NOT NULL
+            $query$, current_database(), owner, jobs))) AS a (name);
+    INSERT INTO @extschema@.bs_upkeep_log AS l (task, cron_since)
+    SELECT j.task, now() FROM @extschema@.bs_cron_jobs() j
+        ON CONFLICT (task) DO UPDATE SET cron_since = excluded.cron_since
+     WHERE l.cron_since IS NULL;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_install_cron(text, text, text) IS
+'Registers the upkeep of partitions, retention and recovery with pg_cron and gives the names of the jobs it made or changed; nothing where all is there. NULL: the usual schedule (daily at 01:11 and 01:41, every ten minutes; GMT), or what the job has. Superusers only. Errors: 55000 where pg_cron is not there, 42501, and pg_cron''s own for a bad schedule.';
+REVOKE ALL ON FUNCTION @extschema@.bs_install_cron(text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_uninstall_cron()
+RETURNS SETOF text
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    names text;
+BEGIN
+    IF NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
+        RAISE EXCEPTION 'only superusers can take jobs out of pg_cron'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    UPDATE @extschema@.bs_upkeep_log SET cron_since = NULL, cron_at = NULL;
+    IF NOT @extschema@.bs_is_cron_there() THEN
+        RETURN;
+    END IF;
+    SELECT string_agg(quote_literal(j.jobname), ', ') INTO names FROM @extschema@.bs_cron_jobs() j;
+    PERFORM @extschema@.bs_cron_query(format($query$
+        WITH gone AS (
+            DELETE FROM cron.job_run_details d USING cron.job j
+             WHERE j.jobid = d.jobid AND j.jobname::text IN (%s) RETURNING 1)
+        SELECT to_jsonb(count(*)) FROM gone
+    $query$, names));
+    RETURN QUERY
+        SELECT a.name
+          FROM jsonb_array_elements_text(@extschema@.bs_cron_query(format($query$
+                SELECT coalesce(jsonb_agg(q.name), '[]')
+                  FROM (SELECT j.jobname::text AS name, cron.unschedule(j.jobid) AS gone
+                          FROM cron.job j WHERE j.jobname::text IN (%s) ORDER BY 1 OFFSET 0) AS q
+                 WHERE q.gone
+            $query$, names))) AS a (name);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_uninstall_cron() IS
+'Takes our jobs out of pg_cron, with the record of their runs, and gives their names; nothing where there are none. Superusers only.';
+REVOKE ALL ON FUNCTION @extschema@.bs_uninstall_cron() FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_upkeep_health(installation text)
+RETURNS jsonb
+LANGUAGE sql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_catalog.jsonb_build_object(
+               'status', CASE WHEN f.reason IS NULL THEN 'ok' ELSE 'warning' END,
+               'reason', f.reason,
+               'done_at', f.done_at,
+               'done_by', f.done_by,
+               'pg_cron', f.cron)
+      FROM (SELECT w.done_at, w.done_by, w.cron,
+                   CASE
+                       WHEN installation IN ('new', 'copy') THEN NULL
+                       WHEN w.cron = 'stale' THEN pg_catalog.format(
+                           'pg_cron has not run its jobs since %s: the scheduler does the upkeep', w.cron_at)
+                       WHEN w.done_at IS NULL OR w.done_at < pg_catalog.now() - interval '26 hours' THEN
+                           'partitions were not looked after for a day'
+                       ELSE w.trouble
+                   END AS reason
+              FROM (SELECT pg_catalog.max(l.done_at) FILTER (WHERE l.task = 'partitions') AS done_at,
+                           pg_catalog.max(l.done_by) FILTER (WHERE l.task = 'partitions') AS done_by,
+                           pg_catalog.max(l.trouble) FILTER (WHERE l.task = 'retention') AS trouble,
+                           pg_catalog.max(greatest(l.cron_since, l.cron_at)) AS cron_at,
+                           CASE
+                               WHEN pg_catalog.bool_or(s.state = 'stale') THEN 'stale'
+                               WHEN pg_catalog.bool_or(s.state = 'alive') THEN 'alive'
+                               ELSE 'absent'
+                           END AS cron
+                      FROM @extschema@.bs_upkeep_log l
+                           CROSS JOIN LATERAL (SELECT @extschema@.bs_cron_state(l.task) AS state) s) w) f;
+END;
+COMMENT ON FUNCTION @extschema@.bs_upkeep_health(text) IS
+'The part of bs_health() about the upkeep of partitions: who did it last and when, and whether pg_cron is absent, alive or stale.';
+REVOKE ALL ON FUNCTION @extschema@.bs_upkeep_health(text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_health()
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    installation text := @extschema@.bs_installation_state();
+    parts jsonb := '{}';
+    overdue bigint;
+    expired bigint;
+    failed bigint;
+    expected bigint := 0;
+    running bigint := 0;
+    trouble text;
+    planned_until timestamptz;
+    lost_zones bigint;
+BEGIN
+    parts := parts || jsonb_build_object('installation', jsonb_build_object(
+        'status', CASE installation WHEN 'adopted' THEN 'ok' ELSE 'warning' END,
+        'reason', CASE installation
+            WHEN 'new' THEN 'no user was added yet; bs_add_user() or bs_resume() begins'
+            WHEN 'copy' THEN 'this database is a copy: nothing is planned or sent until bs_resume()'
+            WHEN 'paused' THEN 'paused by bs_pause(): nothing is sent until bs_resume()' END));
+
+    IF @extschema@.bs_is_preloaded() THEN
+        SELECT count(*), count(w.pid),
+               string_agg(w.worker || ': ' || w.last_error, '; ' ORDER BY w.worker)
+                   FILTER (WHERE w.last_error_at > now() - interval '5 minutes' AND w.state <> 'idle')
+          INTO expected, running, trouble
+          FROM @extschema@.bs_worker_stats() w;
+        parts := parts || jsonb_build_object('workers', jsonb_build_object(
+            'status', CASE WHEN running < expected THEN 'error' WHEN trouble IS NOT NULL THEN 'warning' ELSE 'ok' END,
+            'reason', CASE WHEN running < expected THEN format('%s of %s workers are running; look at max_worker_processes and the server log', running, expected)
+                           ELSE trouble END));
+    ELSE
+        parts := parts || jsonb_build_object('workers', jsonb_build_object(
+            'status', 'error',
+            'reason', 'birthday_scheduler is not in shared_preload_libraries: nothing is sent'));
+    END IF;
+
+    SELECT count(*) FILTER (WHERE m.due_at < clock_timestamp() - interval '1 minute'
+                              AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')),
+           count(*) FILTER (WHERE m.status = 'EXPIRED'),
+           count(*) FILTER (WHERE m.status = 'FAILED')
+      INTO overdue, expired, failed
+      FROM @extschema@.message_logs m
+     WHERE m.scheduled_send_time >= now() - @extschema@.bs_max_lateness() - interval '48 hours';
+    parts := parts || jsonb_build_object('backlog', jsonb_build_object(
+        'status', CASE WHEN overdue > 0 THEN 'warning' ELSE 'ok' END,
+        'reason', CASE WHEN overdue > 0 THEN format('%s messages are more than a minute overdue', overdue) END,
+        'overdue', overdue));
+    parts := parts || jsonb_build_object('results', jsonb_build_object(
+        'status', CASE WHEN expired + failed > 0 THEN 'warning' ELSE 'ok' END,
+        'reason', CASE WHEN expired + failed > 0 THEN format('in the last days %s messages failed and %s expired', failed, expired) END,
+        'failed', failed, 'expired', expired));
+
+    SELECT i.planned_until INTO planned_until FROM @extschema@.bs_installation i;
+    SELECT count(*) INTO lost_zones
+      FROM (SELECT DISTINCT u.timezone FROM @extschema@.users u WHERE u.deleted_at IS NULL) z
+     WHERE NOT @extschema@.bs_is_timezone(z.timezone);
+    parts := parts || jsonb_build_object('planning', jsonb_build_object(
+        'status', CASE WHEN installation IN ('new', 'copy') OR planned_until IS NULL THEN 'warning'
+                       WHEN planned_until < now() + @extschema@.bs_horizon() / 2 THEN 'error'
+                       WHEN lost_zones > 0 THEN 'warning' ELSE 'ok' END,
+        'reason', CASE WHEN installation IN ('new', 'copy') OR planned_until IS NULL THEN 'nothing was planned yet'
+                       WHEN planned_until < now() + @extschema@.bs_horizon() / 2 THEN 'planning has fallen behind'
+                       WHEN lost_zones > 0 THEN format('%s time zones of users are not in the server''s database', lost_zones) END,
+        'planned_until', planned_until));
+    parts := parts || jsonb_build_object('partitions', (
+        SELECT jsonb_build_object(
+                   'status', CASE WHEN installation = 'new' THEN 'ok' WHEN NOT r.ready THEN 'error'
+                                  WHEN r.trouble IS NOT NULL THEN 'warning' ELSE 'ok' END,
+                   'reason', CASE WHEN installation = 'new' THEN NULL
+                                  WHEN NOT r.ready THEN concat_ws(': ', 'partitions are missing',
+                                      coalesce(r.trouble, 'call bs_create_partitions()'))
+                                  ELSE r.trouble END)
+          FROM (SELECT @extschema@.bs_partitions_ready(
+                           (now() - interval '1 day')::date, (now() + interval '32 days')::date) AS ready,
+                       (SELECT l.trouble FROM @extschema@.bs_upkeep_log l WHERE l.task = 'partitions') AS trouble) r));
+    parts := parts || jsonb_build_object('upkeep', @extschema@.bs_upkeep_health(installation));
+
+    RETURN jsonb_build_object(
+        'status', (SELECT CASE WHEN bool_or(p.value ->> 'status' = 'error') THEN 'error'
+                               WHEN bool_or(p.value ->> 'status' = 'warning') THEN 'warning'
+                               ELSE 'ok' END
+                     FROM jsonb_each(parts) AS p),
+        'parts', parts);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_health() IS
+'How things are: {"status": ok, warning or error, "parts": {part: {"status", "reason", ...}}}; the reason is null where a part is ok.';
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_grant(role name, access text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    functions text[];
+    tables text[] := '{}';
+    member regprocedure;
+    relation text;
+BEGIN
+    CASE access
+        WHEN 'worker' THEN
+            functions := '{bs_installation_state,bs_plan_step,bs_claim,bs_claim_holders,bs_next_due,bs_recover,bs_record,bs_create_partitions}';
+        WHEN 'application' THEN
+            functions := '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_preview,bs_explain,bs_upcoming}';
+        WHEN 'reader' THEN
+            functions := '{bs_installation_state,bs_system_identifier,bs_explain,bs_upcoming,bs_preview,bs_health,bs_worker_stats,bs_horizon,bs_max_lateness}';
+            tables := '{users,user_dates,message_types,message_logs,message_ledger,bs_installation,bs_upkeep_log,bs_events,bs_status,bs_workers}';
+        ELSE
+            RAISE EXCEPTION 'access "%" is not known', access
+                USING ERRCODE = 'invalid_parameter_value',
+                      HINT = 'Write worker, application or reader.';
+    END CASE;
+    EXECUTE format('GRANT USAGE ON SCHEMA @extschema@ TO %I', role);
+    FOR member IN
+        SELECT p.oid FROM pg_proc p
+         WHERE p.pronamespace = to_regnamespace('@extschema@') AND p.proname = ANY (functions)
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', member, role);
+    END LOOP;
+    FOREACH relation IN ARRAY tables LOOP
+        EXECUTE format('GRANT SELECT ON @extschema@.%I TO %I', relation, role);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_grant(name, text) IS
+'Grants a role what it needs: worker (birthday_scheduler.role), application (the user functions), reader (SELECT and the monitoring functions). Error 22023 for another word.';
