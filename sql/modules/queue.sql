@@ -5,6 +5,20 @@
 -- their key. Statistics of a table that changes this fast mislead the planner, and
 -- the cost of a message must not grow with the log.
 
+CREATE FUNCTION @extschema@.bs_months_with_messages(first_time timestamptz, last_time timestamptz)
+RETURNS SETOF date
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT m.month::date
+      FROM pg_catalog.generate_series(@extschema@.bs_month(first_time)::timestamp,
+                                      @extschema@.bs_month(last_time)::timestamp, '1 month') AS m (month)
+     WHERE @extschema@.bs_partition_attached('message_logs', m.month::date)
+     ORDER BY m.month;
+END;
+COMMENT ON FUNCTION @extschema@.bs_months_with_messages(timestamptz, timestamptz) IS
+'The months between two instants that have a partition of message_logs: what senders look at, however many others there are.';
+
 CREATE FUNCTION @extschema@.bs_claim(
     claimed_by text, max_messages integer, lease interval,
     as_of timestamptz DEFAULT pg_catalog.clock_timestamp(),
@@ -16,7 +30,6 @@ LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET jit = off
-SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
@@ -24,33 +37,40 @@ AS $$
 DECLARE
     oldest timestamptz := as_of - @extschema@.bs_max_lateness();
     token uuid := gen_random_uuid();
+    left_to_claim integer := max_messages;
+    month date;
+    part regclass;
     ids uuid[];
     stale uuid[];
-    partitions regclass[];
-    part regclass;
 BEGIN
     IF @extschema@.bs_installation_state() <> 'adopted' THEN
         RETURN;
     END IF;
-    SELECT array_agg(c.id), array_agg(c.id) FILTER (WHERE c.stale), array_agg(DISTINCT c.part)
-      INTO ids, stale, partitions
-      FROM (SELECT m.id, m.tableoid::regclass AS part,
-                   m.status = 'RETRYING' OR m.type_version IS DISTINCT FROM (
-                       SELECT t.version FROM @extschema@.message_types t
-                        WHERE t.name = m.message_type) AS stale
-              FROM @extschema@.message_logs m
-             WHERE m.due_at <= as_of
-               AND m.status IN ('SCHEDULED', 'RETRYING')
-               AND m.scheduled_send_time BETWEEN oldest AND as_of
-             ORDER BY m.due_at
-             LIMIT max_messages
-               FOR NO KEY UPDATE OF m SKIP LOCKED) c;
-    IF stale IS NOT NULL THEN
-        -- Made from an older version of the type, or perhaps from a user who
-        -- changed while it was under way.
-        PERFORM @extschema@.bs_refresh(stale, as_of);
-    END IF;
-    FOREACH part IN ARRAY coalesce(partitions, '{}') LOOP
+    FOR month IN SELECT @extschema@.bs_months_with_messages(oldest, as_of) LOOP
+        EXIT WHEN left_to_claim = 0;
+        part := '@extschema@.' || @extschema@.bs_partition_name('message_logs', month);
+        EXECUTE format(
+            'SELECT array_agg(c.id), array_agg(c.id) FILTER (WHERE c.stale)'
+            '  FROM (SELECT m.id,'
+            '               m.status = ''RETRYING'' OR m.type_version IS DISTINCT FROM ('
+            '                   SELECT t.version FROM @extschema@.message_types t'
+            '                    WHERE t.name = m.message_type) AS stale'
+            '          FROM %s AS m'
+            '         WHERE m.due_at <= $1'
+            '           AND m.status IN (''SCHEDULED'', ''RETRYING'')'
+            '           AND (m.scheduled_send_time BETWEEN $2 AND $1) IS TRUE'
+            '         ORDER BY m.due_at'
+            '         LIMIT $3'
+            '           FOR NO KEY UPDATE OF m SKIP LOCKED) c', part)
+           INTO ids, stale
+          USING as_of, oldest, left_to_claim;
+        CONTINUE WHEN ids IS NULL;
+        left_to_claim := left_to_claim - cardinality(ids);
+        IF stale IS NOT NULL THEN
+            -- Made from an older version of the type, or perhaps from a user who
+            -- changed while it was under way.
+            PERFORM @extschema@.bs_refresh(stale, as_of);
+        END IF;
         RETURN QUERY EXECUTE format(
             'UPDATE %s AS m'
             '   SET status = ''SENDING'','
@@ -81,23 +101,32 @@ LANGUAGE plpgsql STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET jit = off
-SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
+DECLARE
+    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    month date;
+    due_here timestamptz;
+    due timestamptz;
 BEGIN
-    RETURN (
-        SELECT m.due_at
-          FROM @extschema@.message_logs m
-         WHERE m.due_at IS NOT NULL
-           AND m.status IN ('SCHEDULED', 'RETRYING')
-           AND m.scheduled_send_time >= as_of - @extschema@.bs_max_lateness()
-         ORDER BY m.due_at
-         LIMIT 1);
+    FOR month IN SELECT @extschema@.bs_months_with_messages(oldest, as_of + @extschema@.bs_horizon()) LOOP
+        EXECUTE format(
+            'SELECT m.due_at FROM @extschema@.%I AS m'
+            ' WHERE m.due_at IS NOT NULL'
+            '   AND m.status IN (''SCHEDULED'', ''RETRYING'')'
+            '   AND (m.scheduled_send_time >= $1) IS TRUE'
+            ' ORDER BY m.due_at'
+            ' LIMIT 1', @extschema@.bs_partition_name('message_logs', month))
+           INTO due_here
+          USING oldest;
+        due := least(due, due_here);
+    END LOOP;
+    RETURN due;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_next_due(timestamptz) IS
-'The next instant at which a message is to be sent; NULL where none is planned.';
+'The next instant, within birthday_scheduler.horizon, at which a message is to be sent; NULL where none is planned.';
 
 CREATE FUNCTION @extschema@.bs_claim_holders()
 RETURNS SETOF varchar

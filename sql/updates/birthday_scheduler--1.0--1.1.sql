@@ -612,6 +612,130 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_plan(timestamptz, timestamptz) IS
 'A whole planning pass now: makes all messages that are due up to until (default: as_of + horizon) and were not planned yet, and brings the pending ones up to date. Gives the number made; 0 in a database that is a copy or was never adopted. Error 22023: instants out of range.';
 
+CREATE FUNCTION @extschema@.bs_months_with_messages(first_time timestamptz, last_time timestamptz)
+RETURNS SETOF date
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT m.month::date
+      FROM pg_catalog.generate_series(@extschema@.bs_month(first_time)::timestamp,
+                                      @extschema@.bs_month(last_time)::timestamp, '1 month') AS m (month)
+     WHERE @extschema@.bs_partition_attached('message_logs', m.month::date)
+     ORDER BY m.month;
+END;
+COMMENT ON FUNCTION @extschema@.bs_months_with_messages(timestamptz, timestamptz) IS
+'The months between two instants that have a partition of message_logs: what senders look at, however many others there are.';
+REVOKE ALL ON FUNCTION @extschema@.bs_months_with_messages(timestamptz, timestamptz) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_claim(
+    claimed_by text, max_messages integer, lease interval,
+    as_of timestamptz DEFAULT pg_catalog.clock_timestamp(),
+    OUT id uuid, OUT scheduled_send_time timestamptz, OUT claim_token uuid, OUT attempts integer,
+    OUT recipient_email varchar, OUT recipient_name varchar, OUT subject text,
+    OUT message_content text, OUT html_content text, OUT idempotency_key varchar)
+RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    token uuid := gen_random_uuid();
+    left_to_claim integer := max_messages;
+    month date;
+    part regclass;
+    ids uuid[];
+    stale uuid[];
+BEGIN
+    IF @extschema@.bs_installation_state() <> 'adopted' THEN
+        RETURN;
+    END IF;
+    FOR month IN SELECT @extschema@.bs_months_with_messages(oldest, as_of) LOOP
+        EXIT WHEN left_to_claim = 0;
+        part := '@extschema@.' || @extschema@.bs_partition_name('message_logs', month);
+        EXECUTE format(
+            'SELECT array_agg(c.id), array_agg(c.id) FILTER (WHERE c.stale)'
+            '  FROM (SELECT m.id,'
+            '               m.status = ''RETRYING'' OR m.type_version IS DISTINCT FROM ('
+            '                   SELECT t.version FROM @extschema@.message_types t'
+            '                    WHERE t.name = m.message_type) AS stale'
+            '          FROM %s AS m'
+            '         WHERE m.due_at <= $1'
+            '           AND m.status IN (''SCHEDULED'', ''RETRYING'')'
+            '           AND (m.scheduled_send_time BETWEEN $2 AND $1) IS TRUE'
+            '         ORDER BY m.due_at'
+            '         LIMIT $3'
+            '           FOR NO KEY UPDATE OF m SKIP LOCKED) c', part)
+           INTO ids, stale
+          USING as_of, oldest, left_to_claim;
+        CONTINUE WHEN ids IS NULL;
+        left_to_claim := left_to_claim - cardinality(ids);
+        IF stale IS NOT NULL THEN
+            -- Made from an older version of the type, or perhaps from a user who
+            -- changed while it was under way.
+            PERFORM @extschema@.bs_refresh(stale, as_of);
+        END IF;
+        RETURN QUERY EXECUTE format(
+            'UPDATE %s AS m'
+            '   SET status = ''SENDING'','
+            '       status_reason = NULL,'
+            '       due_at = $2 + $3,'
+            '       claimed_by = $4,'
+            '       claim_token = $5,'
+            '       attempts = m.attempts + 1,'
+            '       retry_count = m.attempts,'
+            '       last_retry_at = $2,'
+            '       updated_at = $2'
+            ' WHERE m.id = ANY ($1)'
+            '   AND (m.scheduled_send_time <= $2 AND m.due_at <= $2'
+            '        AND m.status IN (''SCHEDULED'', ''RETRYING'')) IS TRUE'
+            ' RETURNING m.id, m.scheduled_send_time, m.claim_token, m.attempts,'
+            '           m.recipient_email, m.recipient_name, m.subject,'
+            '           m.message_content, m.html_content, m.idempotency_key', part)
+        USING ids, as_of, lease, claimed_by, token;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_claim(text, integer, interval, timestamptz) IS
+'Leases up to max_messages due messages to a sender and counts the attempt; commit before sending. Nothing where this database is not adopted or is paused.';
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_next_due(as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
+RETURNS timestamptz
+LANGUAGE plpgsql STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+DECLARE
+    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    month date;
+    due_here timestamptz;
+    due timestamptz;
+BEGIN
+    FOR month IN SELECT @extschema@.bs_months_with_messages(oldest, as_of + @extschema@.bs_horizon()) LOOP
+        EXECUTE format(
+            'SELECT m.due_at FROM @extschema@.%I AS m'
+            ' WHERE m.due_at IS NOT NULL'
+            '   AND m.status IN (''SCHEDULED'', ''RETRYING'')'
+            '   AND (m.scheduled_send_time >= $1) IS TRUE'
+            ' ORDER BY m.due_at'
+            ' LIMIT 1', @extschema@.bs_partition_name('message_logs', month))
+           INTO due_here
+          USING oldest;
+        due := least(due, due_here);
+    END LOOP;
+    RETURN due;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_next_due(timestamptz) IS
+'The next instant, within birthday_scheduler.horizon, at which a message is to be sent; NULL where none is planned.';
+
 CREATE FUNCTION @extschema@.bs_cron_state(task text)
 RETURNS text
 LANGUAGE sql STABLE STRICT
