@@ -28,7 +28,7 @@ SIZES = {           # full, quick
     "burst_mails": (20000, 3000),
     "planning_people": (20000, 4000),
     "months_people": (10000, 1000),
-    "months_rows": (2000000, 20000),
+    "months_rows": (10000000, 20000),
 }
 
 CASES["months"] = months
