@@ -61,7 +61,7 @@ test: setup
 #: seed           a hundred sample people with a past, into the demo
 #: demo-stop      end the demo and remove what it left
 #: test           install what is missing and run every kind of test
-#: bench          measure lateness and speed, some twenty minutes; build/bench keeps it
+#: bench          measure lateness and speed, half an hour; build/bench keeps it
 #: bench-quick    the same once and small: does it work at all?
 #: format         format all C
 #: lint           look for trouble without running anything

@@ -9,6 +9,7 @@ from server import BenchError, Server
 OLD_SQL = """
 SELECT count(*) FROM bs_create_partitions_between(
     (bs_month(now()) - interval '119 months')::date, bs_month(now())) \\g /dev/null
+SET session_replication_role = replica;    -- no look at users for each row
 INSERT INTO message_logs (user_id, message_type, message_content, subject,
     recipient_email, recipient_name, local_date, scheduled_send_time, status,
     status_reason, attempts, actual_send_time, api_response_code,
@@ -23,6 +24,7 @@ SELECT u.ids[1 + n %% cardinality(u.ids)], 'BIRTHDAY',
        CROSS JOIN LATERAL (
            SELECT date_trunc('month', now(), 'UTC') - interval '1 day'
                   - (n %% 3600) * interval '1 day' AS at) AS s;
+RESET session_replication_role;
 VACUUM ANALYZE message_logs;
 CHECKPOINT;
 """
