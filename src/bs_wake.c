@@ -44,14 +44,13 @@ bs_wake_scheduler(void)
 }
 
 /*
- * bs_wake_senders
- *		Wake those who would sleep past "due".
+ * Wakes the senders that would sleep past "due", the instant of a message.
  *
  * The sleep is lowered here, so that of many commits with messages for the same
  * instant one sets the latch.
  */
-void
-bs_wake_senders(TimestampTz due)
+static void
+wake_senders(TimestampTz due)
 {
 	int			i;
 
@@ -112,7 +111,7 @@ at_transaction_end(XactEvent event, void *arg)
 		if (plan_wish)
 			bs_wake_scheduler();
 		if (due_wish != DT_NOEND)
-			bs_wake_senders(due_wish);
+			wake_senders(due_wish);
 	}
 	else if (event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;

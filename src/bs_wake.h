@@ -15,9 +15,6 @@
 /* Wakes the scheduler for a planning pass, now. */
 extern void bs_wake_scheduler(void);
 
-/* A message is due at that instant: wakes the senders that sleep longer, now. */
-extern void bs_wake_senders(TimestampTz due);
-
 /* A sender is about to ask when the next message is due. */
 extern void bs_wake_announce_sleep(int worker);
 
