@@ -221,6 +221,8 @@ def one_burst(options, server, session, sink, runs):
 
 PEOPLE_SQL = """
 CREATE EXTENSION birthday_scheduler;
+-- Tomorrow's nine o'clock in Kiritimati is today's 19:00 UTC.
+UPDATE message_types SET active_since = now() - interval '10 days';
 SELECT setseed(%(seed)f) \\g /dev/null
 INSERT INTO users (first_name, last_name, email, timezone, birthday_date, created_at)
 SELECT 'First' || n, 'Last' || n, 'plan' || n || '@example.com',
