@@ -23,7 +23,7 @@ PG_CPPFLAGS = -Isrc -DBS_VERSION='"$(EXTVERSION)"' \
 	-DBS_SYSTEM_TZDIR='"$(SYSTEM_TZDIR)"'
 PG_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers
-SHLIB_LINK = -lcurl
+SHLIB_LINK = -lcurl -lrabbitmq -lcjson
 EXTRA_CLEAN = $(INSTALL_SQL) build
 
 PG_CONFIG ?= pg_config

@@ -18,6 +18,7 @@
 
 #include "bs_guc.h"
 #include "net/net_address.h"
+#include "net/net_amqp.h"
 #include "net/net_mail.h"
 #include "net/net_mime.h"
 
@@ -25,6 +26,14 @@ char	   *bs_database = NULL;
 char	   *bs_role = NULL;
 int			bs_senders = 2;
 int			bs_queue = BS_QUEUE_POSTGRES;
+char	   *bs_amqp_url = NULL;
+char	   *bs_amqp_password_file = NULL;
+char	   *bs_amqp_ca_file = NULL;
+char	   *bs_amqp_exchange = NULL;
+char	   *bs_amqp_queue = NULL;
+char	   *bs_amqp_dead_letter_exchange = NULL;
+char	   *bs_amqp_dead_letter_queue = NULL;
+int			bs_amqp_prefetch = 256;
 int			bs_horizon_s = 48 * 3600;
 int			bs_plan_interval_s = 600;
 int			bs_max_lateness_s = 24 * 3600;
@@ -50,6 +59,7 @@ int			bs_retention_s = 0;
 
 static const struct config_enum_entry queue_options[] = {
 	{"postgres", BS_QUEUE_POSTGRES, false},
+	{"rabbitmq", BS_QUEUE_RABBITMQ, false},
 	{NULL, 0, false}
 };
 
@@ -74,6 +84,39 @@ check_mail_url(char **newval, void **extra, GucSource source)
 	if (**newval != '\0' && !bs_mailer_check_url(*newval, &reason))
 	{
 		GUC_check_errdetail("%s", reason);
+		return false;
+	}
+	return true;
+}
+
+static bool
+check_amqp_url(char **newval, void **extra, GucSource source)
+{
+	const char *reason;
+
+	if (**newval != '\0' && !bs_amqp_check_urls(*newval, &reason))
+	{
+		GUC_check_errdetail("%s", reason);
+		return false;
+	}
+	return true;
+}
+
+/*
+ * Names of exchanges and queues are short strings (AMQP 0-9-1, section 4.2.5.3),
+ * and "amq." is the broker's own.
+ */
+static bool
+check_amqp_name(char **newval, void **extra, GucSource source)
+{
+	if (**newval == '\0' || strlen(*newval) > 255)
+	{
+		GUC_check_errdetail("It must have between 1 and 255 bytes.");
+		return false;
+	}
+	if (strncmp(*newval, "amq.", 4) == 0)
+	{
+		GUC_check_errdetail("Names that begin with \"amq.\" are the broker's own.");
 		return false;
 	}
 	return true;
@@ -159,7 +202,7 @@ define_workers(void)
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable("birthday_scheduler.senders",
 								"Number of sender workers.",
-								"Each takes one slot of max_worker_processes, beside one for the scheduler.",
+								"Each takes one slot of max_worker_processes, beside one for the scheduler and one for the publisher.",
 								&bs_senders, bs_senders, 1, 64,
 								PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	define_string("birthday_scheduler.database",
@@ -173,6 +216,43 @@ define_workers(void)
 							 "How due messages reach the senders.",
 							 NULL, &bs_queue, bs_queue, queue_options,
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
+static void
+define_amqp(void)
+{
+	define_string("birthday_scheduler.amqp_url",
+				  "RabbitMQ brokers, amqp://user@host:port/vhost or amqps://, tried in turn.",
+				  "Comma-separated. A password is better kept in amqp_password_file than here.",
+				  &bs_amqp_url, "", GUC_SUPERUSER_ONLY, check_amqp_url);
+	define_string("birthday_scheduler.amqp_password_file",
+				  "File whose first line is the password at the broker.",
+				  "For addresses without one. It must belong to the server's user and be closed to others.",
+				  &bs_amqp_password_file, "", GUC_SUPERUSER_ONLY, NULL);
+	define_string("birthday_scheduler.amqp_ca_file",
+				  "Certificates of the authorities that the broker's is checked against.",
+				  "Empty: those of the system.",
+				  &bs_amqp_ca_file, "", 0, NULL);
+	define_string("birthday_scheduler.amqp_exchange",
+				  "Topic exchange that due messages are published to.",
+				  NULL, &bs_amqp_exchange, "birthday.messages", 0,
+				  check_amqp_name);
+	define_string("birthday_scheduler.amqp_queue",
+				  "Quorum queue that senders consume.",
+				  NULL, &bs_amqp_queue, "birthday.messages.queue", 0,
+				  check_amqp_name);
+	define_string("birthday_scheduler.amqp_dead_letter_exchange",
+				  "Direct exchange for what cannot be sent.",
+				  NULL, &bs_amqp_dead_letter_exchange,
+				  "birthday.messages.dlx", 0, check_amqp_name);
+	define_string("birthday_scheduler.amqp_dead_letter_queue",
+				  "Quorum queue in which it ends.",
+				  NULL, &bs_amqp_dead_letter_queue,
+				  "birthday.messages.dlq", 0, check_amqp_name);
+	define_int("birthday_scheduler.amqp_prefetch",
+			   "Unacknowledged messages that the broker hands to each sender.",
+			   NULL, &bs_amqp_prefetch, bs_amqp_prefetch,
+			   1, BS_AMQP_WINDOW_MAX, 0);
 }
 
 static void
@@ -288,6 +368,7 @@ void
 bs_guc_define(void)
 {
 	define_workers();
+	define_amqp();
 	define_planning();
 	define_partitions();
 	define_mail();

@@ -12,7 +12,8 @@
 
 typedef enum BsQueueKind
 {
-	BS_QUEUE_POSTGRES			/* senders claim due rows themselves */
+	BS_QUEUE_POSTGRES,			/* senders claim due rows themselves */
+	BS_QUEUE_RABBITMQ			/* they are published, senders consume */
 } BsQueueKind;
 
 typedef enum BsDeliveryGuarantee
@@ -25,6 +26,14 @@ extern char *bs_database;
 extern char *bs_role;
 extern int	bs_senders;
 extern int	bs_queue;			/* BsQueueKind */
+extern char *bs_amqp_url;
+extern char *bs_amqp_password_file;
+extern char *bs_amqp_ca_file;
+extern char *bs_amqp_exchange;
+extern char *bs_amqp_queue;
+extern char *bs_amqp_dead_letter_exchange;
+extern char *bs_amqp_dead_letter_queue;
+extern int	bs_amqp_prefetch;
 extern int	bs_horizon_s;
 extern int	bs_plan_interval_s;
 extern int	bs_max_lateness_s;

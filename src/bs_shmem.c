@@ -28,7 +28,7 @@ static Size
 shared_size(void)
 {
 	return add_size(offsetof(BsShared, workers),
-					mul_size(sizeof(BsWorkerSlot), 1 + bs_senders));
+					mul_size(sizeof(BsWorkerSlot), bs_senders + 2));
 }
 
 static void
@@ -54,7 +54,8 @@ startup_shmem(void)
 	{
 		memset(bs_shared, 0, shared_size());
 		bs_shared->lock = &GetNamedLWLockTranche("birthday_scheduler")->lock;
-		bs_shared->worker_count = 1 + bs_senders;
+		bs_shared->worker_count = bs_senders + 2;
+		bs_shared->broker.ready = bs_shared->broker.dead = -1;
 	}
 	LWLockRelease(AddinShmemInitLock);
 }

@@ -16,10 +16,14 @@
 #include "storage/lwlock.h"
 
 #include "net/net_limit.h"
+#include "net/net_payload.h"
 
 #define BS_SENDER_NAME_SIZE 64
 
-/* One per static worker; slot 0 is the scheduler, the others are senders. */
+/*
+ * One per static worker: slot 0 is the scheduler's, the last one the
+ * publisher's, those between are the senders'.
+ */
 typedef struct BsWorkerSlot
 {
 	pid_t		pid;			/* 0: not running */
@@ -38,6 +42,24 @@ typedef struct BsWorkerSlot
 	char		last_error[256];	/* without addresses, names or secrets */
 } BsWorkerSlot;
 
+/* The broker as publisher and senders saw it; counts are since server start. */
+typedef struct BsBrokerStats
+{
+	bool		up;				/* the publisher's connection */
+	bool		blocked;		/* the broker takes nothing: short of memory
+								 * or disk */
+	TimestampTz since;			/* when one of them changed */
+	int64		ready;			/* messages waiting in the queue, -1: unknown */
+	int64		dead;			/* in the dead letters, -1: unknown */
+	TimestampTz counted_at;		/* those two */
+	uint64		published;		/* confirmed by the broker */
+	uint64		refused;		/* nacked or unroutable */
+	uint64		consumed;		/* copies that senders received */
+	uint64		dropped;		/* of these: stale, early, or finished */
+	uint64		failed;			/* of these: of messages that FAILED, rejected */
+	uint64		faults[BS_PAYLOAD_FAULTS];	/* of these: unreadable, rejected */
+} BsBrokerStats;
+
 typedef struct BsShared
 {
 	LWLock	   *lock;			/* of everything below */
@@ -45,6 +67,7 @@ typedef struct BsShared
 	uint64		zone_stamp;		/* of the zone database that the scheduler saw */
 	BsBucket	bucket;
 	BsBreaker	breaker;
+	BsBrokerStats broker;
 	int			worker_count;
 	BsWorkerSlot workers[FLEXIBLE_ARRAY_MEMBER];
 } BsShared;

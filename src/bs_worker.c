@@ -21,6 +21,7 @@
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "bs_compat.h"
@@ -41,14 +42,33 @@ static BsStatement installation_state = {
 	.sql = "SELECT %s.bs_installation_state()"
 };
 
+const char *
+bs_worker_label(int number)
+{
+	static char label[32];
+
+	if (number == 0)
+		return "scheduler";
+	if (number == bs_senders + 1)
+		return "publisher";
+	snprintf(label, sizeof(label), "sender %d", number);
+	return label;
+}
+
 void
 bs_worker_register_all(void)
 {
 	BackgroundWorker worker;
 	int			i;
 
-	for (i = 0; i <= bs_senders; i++)
+	for (i = 0; i < bs_senders + 2; i++)
 	{
+		const char *function = "bs_delivery_worker_main";
+
+		if (i == 0)
+			function = "bs_planning_worker_main";
+		else if (i == bs_senders + 1)
+			function = "bs_queue_worker_main";
 		memset(&worker, 0, sizeof(worker));
 		worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
 			BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -58,14 +78,9 @@ bs_worker_register_all(void)
 		snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name),
 				 "birthday_scheduler");
 		snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name),
-				 i == 0 ? "bs_planning_worker_main" :
-				 "bs_delivery_worker_main");
-		if (i == 0)
-			snprintf(worker.bgw_name, sizeof(worker.bgw_name),
-					 "birthday_scheduler scheduler");
-		else
-			snprintf(worker.bgw_name, sizeof(worker.bgw_name),
-					 "birthday_scheduler sender %d", i);
+				 "%s", function);
+		snprintf(worker.bgw_name, sizeof(worker.bgw_name),
+				 "birthday_scheduler %s", bs_worker_label(i));
 		snprintf(worker.bgw_type, sizeof(worker.bgw_type), "%s",
 				 worker.bgw_name);
 		RegisterBackgroundWorker(&worker);
@@ -160,11 +175,14 @@ bs_worker_fix_session(void)
 }
 
 void
-bs_worker_start(int number, const char *name)
+bs_worker_start(int number)
 {
+	char		name[BGW_MAXLEN];
 	int			failed_starts;
 
 	worker_number = number;
+	snprintf(name, sizeof(name), "birthday_scheduler %s",
+			 bs_worker_label(number));
 	failed_starts = take_slot();
 	BackgroundWorkerUnblockSignals();
 
@@ -234,6 +252,17 @@ check_zone_rules(void)
 		ereport(LOG,
 				(errmsg("the time zone database has changed, starting afresh")));
 		ShutdownRequestPending = true;
+	}
+}
+
+void
+bs_worker_cancel_on_timeout(BS_SIGNAL_ARGS)
+{
+	if (get_timeout_indicator(LOCK_TIMEOUT, false))
+	{
+		InterruptPending = true;
+		QueryCancelPending = true;
+		SetLatch(MyLatch);
 	}
 }
 

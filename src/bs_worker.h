@@ -11,16 +11,20 @@
 #ifndef BS_WORKER_H
 #define BS_WORKER_H
 
+#include "bs_compat.h"
 #include "bs_shmem.h"
 
-/* While preloading: one scheduler, birthday_scheduler.senders senders. */
+/* "scheduler", "sender 1" and so on, "publisher"; static. */
+extern const char *bs_worker_label(int number);
+
+/* While preloading: one scheduler, birthday_scheduler.senders senders, one publisher. */
 extern void bs_worker_register_all(void);
 
 /*
  * Takes the slot, waits where the last starts failed, connects to the database
  * and fixes what the settings of role and database could change.
  */
-extern void bs_worker_start(int number, const char *name);
+extern void bs_worker_start(int number);
 
 /* The part of that which any process of ours with a database connection needs. */
 extern void bs_worker_fix_session(void);
@@ -40,6 +44,13 @@ extern bool bs_worker_is_extension_gone(void);
 
 /* Between transactions: interrupts, reload; leaves where a reload asks for it. */
 extern void bs_worker_check_signals(void);
+
+/*
+ * The handler of SIGINT in a worker that talks to the network: the server's
+ * lock_timeout comes as a SIGINT of our own, and a lock must not hold us up.
+ * Anybody else's means to cancel a statement; ours take milliseconds.
+ */
+extern void bs_worker_cancel_on_timeout(BS_SIGNAL_ARGS);
 
 /* Waits for the latch, at most until then; resets the latch. */
 extern void bs_worker_sleep_until(TimestampTz until);

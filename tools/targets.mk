@@ -16,7 +16,7 @@ $(UNIT_DIR)/net_%.o: src/net/net_%.c $(NET_HDRS)
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(UNIT_FLAGS) -c -o $@ $<
 
-UNIT_LINK = $(UNIT_CC) $(UNIT_FLAGS) -o $@ $< $(UNIT_OBJS) -lcurl -lpthread
+UNIT_LINK = $(UNIT_CC) $(UNIT_FLAGS) -o $@ $< $(UNIT_OBJS) -lcurl -lrabbitmq -lcjson -lpthread
 
 $(UNIT_DIR)/test_%: test/unit/test_%.c $(UNIT_HDRS) $(UNIT_OBJS)
 	$(UNIT_LINK)
@@ -35,7 +35,7 @@ FUZZERS = $(patsubst test/fuzz/%.c,build/fuzz/%,$(sort $(wildcard test/fuzz/fuzz
 
 build/fuzz/fuzz_%: test/fuzz/fuzz_%.c $(UNIT_HDRS) $(NET_SRCS) $(NET_HDRS)
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(FUZZ_FLAGS) -o $@ $< $(NET_SRCS) -lcurl -lpthread
+	$(FUZZ_CC) $(FUZZ_FLAGS) -o $@ $< $(NET_SRCS) -lcurl -lrabbitmq -lcjson -lpthread
 
 fuzzers: $(FUZZERS)
 

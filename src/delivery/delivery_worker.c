@@ -18,7 +18,6 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "bs_compat.h"
@@ -189,36 +188,17 @@ stop(BsSender *sender)
 	proc_exit(1);
 }
 
-/*
- * The server's lock_timeout comes as a SIGINT of our own, and a lock must not
- * hold us up.  Anybody else's means to cancel a statement; ours take
- * milliseconds.
- */
-static void
-cancel_on_timeout(BS_SIGNAL_ARGS)
-{
-	if (get_timeout_indicator(LOCK_TIMEOUT, false))
-	{
-		InterruptPending = true;
-		QueryCancelPending = true;
-		SetLatch(MyLatch);
-	}
-}
-
 void
 bs_delivery_worker_main(Datum main_arg)
 {
 	static BsSender sender;
-	char		name[64];
 	MemoryContext turn_context;
 	TimestampTz config_loaded;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
-	pqsignal(SIGINT, cancel_on_timeout);
-	snprintf(name, sizeof(name), "birthday_scheduler sender %d",
-			 DatumGetInt32(main_arg));
-	bs_worker_start(DatumGetInt32(main_arg), name);
+	pqsignal(SIGINT, bs_worker_cancel_on_timeout);
+	bs_worker_start(DatumGetInt32(main_arg));
 	if (!bs_mailer_global_init())
 		ereport(FATAL,
 				(errcode(ERRCODE_OUT_OF_MEMORY),

@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 
 #include "bs_shmem.h"
+#include "bs_worker.h"
 
 PG_FUNCTION_INFO_V1(bs_worker_stats);
 
@@ -42,8 +43,7 @@ bs_worker_stats(PG_FUNCTION_ARGS)
 		slot = bs_shared->workers[i];
 		LWLockRelease(bs_shared->lock);
 
-		values[0] = CStringGetTextDatum(i == 0 ? "scheduler" :
-										psprintf("sender %d", i));
+		values[0] = CStringGetTextDatum(bs_worker_label(i));
 		values[1] = Int32GetDatum((int32) slot.pid);
 		nulls[1] = slot.pid == 0;
 		values[2] = CStringGetTextDatum(slot.pid == 0 ? "stopped" : slot.state);

@@ -107,7 +107,7 @@ bs_planning_worker_main(Datum main_arg)
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
-	bs_worker_start(DatumGetInt32(main_arg), "birthday_scheduler scheduler");
+	bs_worker_start(DatumGetInt32(main_arg));
 	turn_context = AllocSetContextCreate(TopMemoryContext,
 										 "birthday_scheduler scheduler turn",
 										 ALLOCSET_DEFAULT_SIZES);
