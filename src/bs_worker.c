@@ -344,6 +344,11 @@ bs_worker_report_error(const char *message)
 void
 bs_worker_report_recovery(const char *message)
 {
+	BsWorkerSlot *slot = bs_worker_slot();
+
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	slot->last_error_at = 0;
+	LWLockRelease(bs_shared->lock);
 	last_error_logged = 0;
 	ereport(LOG, (errmsg("birthday_scheduler: %s", message)));
 }

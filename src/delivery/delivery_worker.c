@@ -42,6 +42,7 @@ static TimestampTz mailer_retry_at = DT_NOBEGIN;
 static bool ready = false;
 static TimestampTz ready_until = DT_NOBEGIN;
 static BsAmqpLink *broker_link = NULL;
+static uint32 broker_link_number = 0;
 static TimestampTz broker_look_at = DT_NOBEGIN; /* is there to be a link? */
 
 static void
@@ -129,9 +130,10 @@ look_at_broker(BsSender *sender)
 		bs_queue_close_link();
 	else if (!bs_amqp_is_up(link))
 		bs_worker_set_state("no broker");
-	if (link == broker_link)
+	if (link == broker_link && broker_link_number == bs_queue_link_number())
 		return;
 	broker_link = link;
+	broker_link_number = bs_queue_link_number();
 	if (link != NULL)
 		consumer = bs_consumer_create(TopMemoryContext, link,
 									  bs_amqp_prefetch);

@@ -27,6 +27,7 @@
 #define BACKOFF_MAX_MS		15000
 
 static BsAmqpLink *current_link = NULL;
+static uint32 links_made = 0;
 static char *made_from = NULL;	/* settings and secret of current_link */
 
 /*
@@ -102,7 +103,10 @@ bs_queue_open_link(const char *label, int window, int prefetch)
 		config.connection_name = psprintf("birthday_scheduler %s", label);
 		current_link = bs_amqp_create(&config, error, sizeof(error));
 		if (current_link != NULL)
+		{
+			links_made++;
 			made_from = MemoryContextStrdup(TopMemoryContext, description);
+		}
 		explicit_bzero(description, strlen(description));
 	}
 	explicit_bzero(password, sizeof(password));
@@ -112,6 +116,12 @@ bs_queue_open_link(const char *label, int window, int prefetch)
 		bs_worker_set_state("no broker");
 	}
 	return current_link;
+}
+
+uint32
+bs_queue_link_number(void)
+{
+	return links_made;
 }
 
 void

@@ -21,6 +21,12 @@
 extern BsAmqpLink *bs_queue_open_link(const char *label, int window,
 									  int prefetch);
 
+/*
+ * How many links were made so far: tells a new one from the one before, whose
+ * address it may have.
+ */
+extern uint32 bs_queue_link_number(void);
+
 /* Closes it, if there is one. */
 extern void bs_queue_close_link(void);
 

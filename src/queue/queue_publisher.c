@@ -108,9 +108,8 @@ note_depth(BsPublisher *publisher, int64 ready, int64 dead)
 void
 bs_publisher_set_link(BsPublisher *publisher, BsAmqpLink *link)
 {
-	if (publisher->link == link)
-		return;
 	publisher->link = link;
+	publisher->redeclare = false;
 	forget_unconfirmed(publisher);
 	forget_confirmed(publisher);
 	note_depth(publisher, -1, -1);
@@ -130,7 +129,8 @@ confirmed(BsPublisher *publisher, BsOutgoing *item)
 
 /*
  * The broker has no queue for it, or no room in it.  That is true for all the
- * others as well, so nothing more is read for a while.
+ * others as well, so nothing more is read for a while, and then over a new
+ * connection, which declares anew what was deleted.
  */
 static void
 refused(BsPublisher *publisher, BsOutgoing *item, const char *reason)
@@ -139,6 +139,7 @@ refused(BsPublisher *publisher, BsOutgoing *item, const char *reason)
 
 	set_free(publisher, item);
 	publisher->unconfirmed_count--;
+	publisher->redeclare = true;
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
 	bs_shared->broker.refused++;
 	LWLockRelease(bs_shared->lock);
@@ -325,15 +326,13 @@ bs_publisher_publish(BsPublisher *publisher)
 	int			i;
 
 	if (publisher->link == NULL || !bs_amqp_is_up(publisher->link) ||
-		bs_amqp_is_blocked(publisher->link) ||
+		bs_amqp_is_blocked(publisher->link) || publisher->redeclare ||
 		publisher->record_failures > 0 ||
 		publisher->free_count < BS_PUBLISHER_WINDOW / 2)
 		return;
 	/* A commit may have brought something that is due sooner. */
-	if (publisher->refused_wait_ms == REFUSED_WAIT_MS)
-		publisher->next_read =
-			Min(publisher->next_read,
-				bs_wake_sleep_until(bs_worker_number()));
+	publisher->next_read = Min(publisher->next_read,
+							   bs_wake_sleep_until(bs_worker_number()));
 	if (now < publisher->next_read)
 		return;
 	work.limit = Min(publisher->free_count, bs_amqp_room(publisher->link));

@@ -41,6 +41,7 @@ typedef struct BsPublisher
 	TimestampTz next_record;	/* not before: the last one failed */
 	int			record_failures;	/* in a row */
 	int64		refused_wait_ms;	/* after the next refusal */
+	bool		redeclare;		/* at next_read, over a new connection */
 	TimestampTz next_depth;		/* when to ask for the depth */
 	bool		queue_is_empty; /* as the last answer said */
 	BsOutgoing	items[BS_PUBLISHER_WINDOW];

@@ -32,6 +32,7 @@ extern PGDLLEXPORT void bs_queue_worker_main(Datum main_arg);
 
 static WaitEventSet *wait_set = NULL;
 static TimestampTz next_look = DT_NOBEGIN;	/* at readiness and settings */
+static uint32 link_number = 0;	/* of the publisher's link */
 
 static void
 make_wait_set(BsAmqpLink *link)
@@ -57,6 +58,8 @@ look_at_settings(BsPublisher *publisher)
 	BsAmqpLink *link = NULL;
 
 	next_look = DT_NOEND;
+	if (publisher->redeclare)
+		bs_queue_close_link();
 	if (bs_queue == BS_QUEUE_RABBITMQ)
 	{
 		next_look = bs_time_ms_from_now(BS_WORKER_RECHECK_MS);
@@ -75,8 +78,10 @@ look_at_settings(BsPublisher *publisher)
 		bs_queue_close_link();
 	else if (!bs_amqp_is_up(link))
 		bs_worker_set_state("no broker");
-	if (link != publisher->link || wait_set == NULL)
+	if (link != publisher->link || link_number != bs_queue_link_number() ||
+		wait_set == NULL)
 	{
+		link_number = bs_queue_link_number();
 		bs_publisher_set_link(publisher, link);
 		make_wait_set(link);
 		/* What was QUEUED a moment ago is put back, if it has to be. */
@@ -91,7 +96,10 @@ look_at_settings(BsPublisher *publisher)
 static bool
 is_look_due(const BsPublisher *publisher)
 {
-	return GetCurrentTimestamp() >= next_look ||
+	TimestampTz now = GetCurrentTimestamp();
+
+	return now >= next_look ||
+		(publisher->redeclare && now >= publisher->next_read) ||
 		(bs_queue == BS_QUEUE_RABBITMQ && publisher->link == NULL &&
 		 bs_wake_sleep_until(bs_worker_number()) == DT_NOBEGIN);
 }
