@@ -409,10 +409,12 @@ bs_publisher_next_moment(const BsPublisher *publisher)
 	if (publisher->link == NULL || !bs_amqp_is_up(publisher->link))
 		return next;
 	next = Min(next, publisher->next_depth);
-	if (!bs_amqp_is_blocked(publisher->link) &&
-		publisher->record_failures == 0 &&
-		publisher->free_count >= BS_PUBLISHER_WINDOW / 2 &&
-		bs_amqp_room(publisher->link) > 0)
+	if (publisher->redeclare)
+		next = Min(next, publisher->next_read);
+	else if (!bs_amqp_is_blocked(publisher->link) &&
+			 publisher->record_failures == 0 &&
+			 publisher->free_count >= BS_PUBLISHER_WINDOW / 2 &&
+			 bs_amqp_room(publisher->link) > 0)
 		next = Min(next, publisher->next_read);
 	return next;
 }
