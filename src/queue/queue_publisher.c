@@ -24,6 +24,7 @@
 
 #define RECORD_BATCH		256
 #define RECORD_DELAY_MS		10	/* how long a confirm may wait for others */
+#define LEFT_WAIT_MS		250 /* before what was locked is tried again */
 #define DEPTH_INTERVAL_MS	10000
 #define REFUSED_WAIT_MS		250 /* doubles with every refusal in a row */
 #define REFUSED_WAIT_MAX_MS 15000
@@ -121,9 +122,9 @@ confirmed(BsPublisher *publisher, BsOutgoing *item)
 {
 	dlist_delete(&item->node);
 	publisher->unconfirmed_count--;
-	item->confirmed_at = GetCurrentTimestamp();
 	dlist_push_tail(&publisher->confirmed, &item->node);
-	publisher->confirmed_count++;
+	if (publisher->confirmed_count++ == 0)
+		publisher->first_confirm = GetCurrentTimestamp();
 	publisher->refused_wait_ms = REFUSED_WAIT_MS;
 }
 
@@ -351,6 +352,8 @@ typedef struct BsMarkWork
 {
 	const BsDue **dues;
 	int			count;
+	pg_uuid_t  *left;
+	int			left_count;
 } BsMarkWork;
 
 static void
@@ -358,26 +361,52 @@ mark_work(void *arg)
 {
 	BsMarkWork *work = arg;
 
-	bs_queue_mark_queued(work->dues, work->count);
+	work->left_count = bs_queue_mark_queued(work->dues, work->count,
+											work->left);
 }
 
+static bool
+is_left(const BsMarkWork *work, const BsDue *due)
+{
+	int			i;
+
+	for (i = 0; i < work->left_count; i++)
+		if (memcmp(&work->left[i], &due->id, sizeof(due->id)) == 0)
+			return true;
+	return false;
+}
+
+static bool
+should_record(const BsPublisher *publisher, TimestampTz now)
+{
+	if (now < publisher->next_record)
+		return false;
+	return publisher->unconfirmed_count == 0 ||
+		publisher->confirmed_count >= RECORD_BATCH ||
+		now >= TimestampTzPlusMilliseconds(publisher->first_confirm,
+										   RECORD_DELAY_MS);
+}
+
+/*
+ * bs_publisher_record
+ *		Confirmed --> recorded, where it is worth a transaction.
+ *
+ * What somebody is just changing is kept, or it would be read and published
+ * again for as long as that lasts.
+ */
 void
 bs_publisher_record(BsPublisher *publisher, bool at_once)
 {
 	BsMarkWork	work = {.count = 0};
-	TimestampTz now = GetCurrentTimestamp();
-	dlist_iter	iter;
+	dlist_mutable_iter iter;
 	char		error[256];
 
 	if (publisher->confirmed_count == 0 ||
-		(!at_once && now < publisher->next_record) ||
-		(!at_once && publisher->confirmed_count < RECORD_BATCH &&
-		 publisher->unconfirmed_count > 0 &&
-		 now < TimestampTzPlusMilliseconds(first_of(&publisher->confirmed)->confirmed_at,
-										   RECORD_DELAY_MS)))
+		(!at_once && !should_record(publisher, GetCurrentTimestamp())))
 		return;
 	work.dues = palloc(sizeof(*work.dues) * publisher->confirmed_count);
-	dlist_foreach(iter, &publisher->confirmed)
+	work.left = palloc(sizeof(*work.left) * publisher->confirmed_count);
+	dlist_foreach_modify(iter, &publisher->confirmed)
 		work.dues[work.count++] =
 		&dlist_container(BsOutgoing, node, iter.cur)->due;
 	if (!bs_txn_try("recording what is queued", mark_work, &work,
@@ -389,10 +418,21 @@ bs_publisher_record(BsPublisher *publisher, bool at_once)
 			bs_time_ms_from_now(Min(5000, 50 << Min(publisher->record_failures, 10)));
 		return;
 	}
+	publisher->record_failures = 0;
+	dlist_foreach_modify(iter, &publisher->confirmed)
+	{
+		BsOutgoing *item = dlist_container(BsOutgoing, node, iter.cur);
+
+		if (is_left(&work, &item->due))
+			continue;
+		set_free(publisher, item);
+		publisher->confirmed_count--;
+	}
+	publisher->next_record = work.left_count == 0 ? DT_NOBEGIN :
+		bs_time_ms_from_now(LEFT_WAIT_MS);
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	bs_shared->broker.published += work.count;
+	bs_shared->broker.published += work.count - work.left_count;
 	LWLockRelease(bs_shared->lock);
-	forget_confirmed(publisher);
 }
 
 TimestampTz
@@ -402,9 +442,7 @@ bs_publisher_next_moment(const BsPublisher *publisher)
 
 	if (publisher->confirmed_count > 0)
 		next = Max(publisher->next_record,
-				   TimestampTzPlusMilliseconds(
-											   dlist_container(BsOutgoing, node,
-															   publisher->confirmed.head.next)->confirmed_at,
+				   TimestampTzPlusMilliseconds(publisher->first_confirm,
 											   RECORD_DELAY_MS));
 	if (publisher->link == NULL || !bs_amqp_is_up(publisher->link))
 		return next;

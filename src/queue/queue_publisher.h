@@ -25,7 +25,6 @@ typedef struct BsOutgoing
 {
 	dlist_node	node;
 	BsDue		due;
-	TimestampTz confirmed_at;
 } BsOutgoing;
 
 typedef struct BsPublisher
@@ -38,7 +37,9 @@ typedef struct BsPublisher
 	int			unconfirmed_count;
 	int			confirmed_count;
 	TimestampTz next_read;		/* not before */
-	TimestampTz next_record;	/* not before: the last one failed */
+	TimestampTz first_confirm;	/* that is not recorded */
+	TimestampTz next_record;	/* not before: the last one failed, or left
+								 * some */
 	int			record_failures;	/* in a row */
 	int64		refused_wait_ms;	/* after the next refusal */
 	bool		redeclare;		/* at next_read, over a new connection */
@@ -61,8 +62,8 @@ extern void bs_publisher_collect(BsPublisher *publisher);
 /* Reads what is due, where there is room and it is time, and publishes it. */
 extern void bs_publisher_publish(BsPublisher *publisher);
 
-/* Confirmed --> recorded, where it is worth a transaction, or "now". */
-extern void bs_publisher_record(BsPublisher *publisher, bool now);
+/* Confirmed --> recorded, where it is worth a transaction, or "at_once". */
+extern void bs_publisher_record(BsPublisher *publisher, bool at_once);
 
 /* When there is something to do even if nothing happens. */
 extern TimestampTz bs_publisher_next_moment(const BsPublisher *publisher);

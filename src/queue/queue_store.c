@@ -58,7 +58,7 @@ static BsStatement due_messages = {
 };
 
 static BsStatement mark_queued = {
-	.sql = "SELECT %s.bs_mark_queued($1, $2, $3, $4)",
+	.sql = "SELECT id FROM %s.bs_mark_queued($1, $2, $3, $4) AS m (id)",
 	.nargs = 4,
 	.argtypes = {UUIDARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
 	INTERVALOID}
@@ -245,8 +245,8 @@ bs_queue_read_due(int limit, const pg_uuid_t *under_way, int under_way_count,
 	return count;
 }
 
-void
-bs_queue_mark_queued(const BsDue *const *dues, int count)
+int
+bs_queue_mark_queued(const BsDue *const *dues, int count, pg_uuid_t *left)
 {
 	Interval	lease = {.time = (TimeOffset) bs_lease_s * USECS_PER_SEC};
 	Datum	   *ids = palloc(sizeof(Datum) * count);
@@ -266,4 +266,7 @@ bs_queue_mark_queued(const BsDue *const *dues, int count)
 	args[2] = timestamptz_array(due_ats, count);
 	args[3] = IntervalPGetDatum(&lease);
 	bs_txn_execute(&mark_queued, args, NULL);
+	for (i = 0; i < (int) SPI_processed && i < count; i++)
+		left[i] = *DatumGetUUIDP(get_fixed(SPI_tuptable->vals[i], 1));
+	return i;
 }

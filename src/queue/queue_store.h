@@ -86,8 +86,11 @@ extern int	bs_queue_read_due(int limit, const pg_uuid_t *under_way,
  * bs_queue_mark_queued
  *		The broker has them; to be looked at again after a lease.
  *
- * Inside a transaction of the caller's.
+ * Gives the number of those that somebody is just changing, and their ids in
+ * "left", which has room for all: they are to be marked later.  Inside a
+ * transaction of the caller's.
  */
-extern void bs_queue_mark_queued(const BsDue *const *dues, int count);
+extern int	bs_queue_mark_queued(const BsDue *const *dues, int count,
+								 pg_uuid_t *left);
 
 #endif							/* BS_QUEUE_STORE_H */
