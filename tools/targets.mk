@@ -102,7 +102,17 @@ clean: demo-gone
 
 # ---- measuring ------------------------------------------------------------------
 
-.PHONY: bench bench-quick bench-setup
+# Plain C again, as fast as it gets.
+BENCH_PROGRAMS = $(patsubst test/bench/%.c,build/bench_c/%,$(sort $(wildcard test/bench/*.c)))
+
+build/bench_c/%: test/bench/%.c $(NET_SRCS) $(NET_HDRS)
+	@mkdir -p $(@D)
+	$(UNIT_CC) -std=gnu11 -g -O2 -Wall -Wextra -Isrc -o $@ $< $(NET_SRCS) \
+		-lcurl -lrabbitmq -lcjson -lpthread
+
+.PHONY: bench bench-quick bench-setup bench-programs
+bench-programs: $(BENCH_PROGRAMS)
+
 bench-setup:
 	@tools/setup.sh build demo bench
 
