@@ -56,7 +56,8 @@ test: setup
 
 # ---- trying it out ----------------------------------------------------------
 
-#: demo           install what is missing, build, show mails arrive in a minute
+#: demo           install what is missing, build, show mails arrive in a minute;
+#:                "make demo QUEUE=rabbitmq": through a broker of its own
 #: psql           SQL in the demo's database
 #: seed           a hundred sample people with a past, into the demo
 #: demo-stop      end the demo and remove what it left
@@ -73,16 +74,16 @@ test: setup
 .PHONY: help demo demo-setup demo-stop psql seed
 
 help:
-	@sed -n 's/^#: /  make /p' Makefile tools/targets.mk
+	@sed -n 's/^#: \([a-z]\)/  make \1/p; s/^#: /       /p' Makefile tools/targets.mk
 
 demo-setup:
-	@tools/setup.sh build demo
+	@tools/setup.sh build demo $(if $(filter rabbitmq,$(QUEUE)),broker)
 
 # A make of its own builds, as for "test".
 demo: demo-setup
 	+@$(MAKE) --no-print-directory -s -j"$$(nproc)" all
 	@PG_CONFIG="$(PG_CONFIG)" tools/private_pg.sh >/dev/null
-	@tools/demo.sh start
+	@tools/demo.sh start $(if $(QUEUE),--queue $(QUEUE))
 
 psql:
 	@tools/demo.sh psql
