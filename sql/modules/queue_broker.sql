@@ -15,8 +15,8 @@ BEGIN ATOMIC
     -- Materialized, so that the catalog is asked once a month and not once a row.
     WITH months AS MATERIALIZED (
         SELECT DISTINCT @extschema@.bs_month(t.instant) AS month
-          FROM unnest(instants) AS t (instant)
-         WHERE isfinite(t.instant)
+          FROM pg_catalog.unnest(instants) AS t (instant)
+         WHERE pg_catalog.isfinite(t.instant)
     )
     SELECT d.month
       FROM months d
@@ -75,7 +75,8 @@ COMMENT ON FUNCTION @extschema@.bs_due_messages(integer, uuid[], boolean, timest
 -- changing would keep that change away from the message, and here it would not be
 -- made afresh later. Waits for nobody: what is locked stays as it is, and due.
 CREATE FUNCTION @extschema@.bs_mark_queued(
-    ids uuid[], send_times timestamptz[], due_ats timestamptz[], look_again interval)
+    ids uuid[], send_times timestamptz[], due_ats timestamptz[], look_again interval,
+    as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE STRICT
 SECURITY DEFINER
@@ -87,7 +88,6 @@ SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$
 DECLARE
-    queued_at timestamptz := clock_timestamp();
     queued bigint := 0;
     queued_here bigint;
     month date;
@@ -109,14 +109,14 @@ BEGIN
             '           FOR NO KEY UPDATE OF l SKIP LOCKED) AS q'
             ' WHERE m.id = q.id',
             @extschema@.bs_partition_name('message_logs', month))
-        USING ids, due_ats, queued_at, look_again;
+        USING ids, due_ats, as_of, look_again;
         GET DIAGNOSTICS queued_here = ROW_COUNT;
         queued := queued + queued_here;
     END LOOP;
     RETURN queued;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.bs_mark_queued(uuid[], timestamptz[], timestamptz[], interval) IS
+COMMENT ON FUNCTION @extschema@.bs_mark_queued(uuid[], timestamptz[], timestamptz[], interval, timestamptz) IS
 'Marks QUEUED what the broker has confirmed, as bs_due_messages() gave it: due again after look_again. What was claimed or moved meanwhile, or is locked by somebody else, stays as it is; gives the number marked. What is locked is therefore still due: do not publish it again at once. Error 40001 where a row was just moved to another month: try again.';
 
 -- A lock is waited for, because the publisher may just be marking the row, but not
@@ -239,7 +239,7 @@ BEGIN
     ), moved AS (
         UPDATE @extschema@.message_logs m
            SET status = CASE WHEN m.attempts > 0 THEN 'RETRYING' ELSE 'SCHEDULED' END,
-               due_at = CASE WHEN m.attempts > 0 THEN as_of ELSE m.scheduled_send_time END,
+               due_at = m.scheduled_send_time,
                updated_at = as_of
           FROM queued q
          WHERE m.id = q.id
