@@ -45,6 +45,7 @@ typedef struct BsAmqpAddress
 	const char *vhost;
 	const char *user;
 	const char *password;		/* NULL: it has none */
+	const char *usual_password; /* where the settings have none either */
 	int			port;
 	bool		tls;
 } BsAmqpAddress;

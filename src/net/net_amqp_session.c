@@ -117,6 +117,8 @@ plain_response(const BsAmqpLink *link, char *buf, size_t size, size_t *len)
 
 	if (password == NULL)
 		password = link->config.password;
+	if (address->password == NULL && password[0] == '\0')
+		password = address->usual_password;
 	password_len = strlen(password);
 	*len = 2 + user_len + password_len;
 	if (*len > size)
