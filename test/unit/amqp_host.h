@@ -64,7 +64,10 @@ turn(int64_t patience_ms)
 	int			count = broker_poll(&broker, fds);
 	int64_t		deadline = bs_amqp_deadline_ms(amqp);
 
-	fds[count] = (struct pollfd) {bs_amqp_fd(amqp), POLLIN, 0};
+	fds[count] = (struct pollfd)
+	{
+		bs_amqp_fd(amqp), POLLIN, 0
+	};
 	if (deadline >= 0 && deadline < patience_ms)
 		patience_ms = deadline;
 	poll(fds, count + 1, (int) patience_ms);
