@@ -14,7 +14,7 @@
 
 #define _GNU_SOURCE				/* accept4() */
 #include "host.h"
-#include "amqp_broker.h"
+#include "amqp_broker_loop.h"
 
 #include "net/net_amqp_private.h"
 
@@ -64,15 +64,28 @@ turn(int64_t patience_ms)
 	int			count = broker_poll(&broker, fds);
 	int64_t		deadline = bs_amqp_deadline_ms(amqp);
 
-	fds[count] = (struct pollfd)
-	{
-		bs_amqp_fd(amqp), POLLIN, 0
-	};
+	fds[count] = poll_entry(bs_amqp_fd(amqp), POLLIN);
 	if (deadline >= 0 && deadline < patience_ms)
 		patience_ms = deadline;
 	poll(fds, count + 1, (int) patience_ms);
 	broker_serve(&broker, fds, count);
 	run_link();
+}
+
+/* The broker alone goes on, until nobody is connected to it. */
+static inline void
+serve_until_left(void)
+{
+	int64_t		until = now_ms() + LIMIT_MS;
+
+	while (broker.in >= 0 && now_ms() < until)
+	{
+		struct pollfd fds[4];
+		int			count = broker_poll(&broker, fds);
+
+		poll(fds, count, 100);
+		broker_serve(&broker, fds, count);
+	}
 }
 
 /* Goes on until the condition holds; false where it does not in time. */

@@ -50,6 +50,14 @@ note_call(int64_t began_ms)
 		longest_call_ms = took;
 }
 
+static inline struct pollfd
+poll_entry(int fd, short events)
+{
+	struct pollfd entry = {fd, events, 0};
+
+	return entry;
+}
+
 /* A listening socket on a free port of the loopback. */
 static inline int
 listen_somewhere(int backlog, int *port)

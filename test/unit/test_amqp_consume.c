@@ -411,14 +411,7 @@ test_farewell(void)
 	broker_write(&broker);
 	bs_amqp_destroy(amqp);
 	amqp = NULL;
-	while (broker.in >= 0)
-	{
-		struct pollfd fds[4];
-		int			count = broker_poll(&broker, fds);
-
-		poll(fds, count, LIMIT_MS);
-		broker_serve(&broker, fds, count);
-	}
+	serve_until_left();
 	is_int(broker.acks, 100, "acks that waited arrive before the farewell");
 	is_int(broker.farewells, 1, "and so does the farewell");
 	broker_close(&broker);

@@ -515,55 +515,6 @@ test_lost(void)
 	is_lost(false, 0, "", "the broker closed the connection", false);
 }
 
-/* ---- heartbeats and silence ---- */
-
-static void
-test_heartbeats(void)
-{
-	int64_t		began;
-
-	reset_config();
-	config.silence_ms = 2000;
-	begin_publisher(4);
-	began = now_ms();
-	broker_heartbeat(&broker);
-	ok(wait_for(broker.heartbeats >= 3), "an idle link sends heartbeats");
-	ok(now_ms() - began >= 1400, "every half of a second");
-	broker_heartbeat(&broker);
-	while (now_ms() < began + 2600)
-	{
-		broker_heartbeat(&broker);
-		turn(100);
-	}
-	is_int(count_events(BS_AMQP_DOWN), 0, "those of the broker keep it up");
-	began = now_ms();
-	is_down("the broker has been silent for 2", false, "silence");
-	ok(now_ms() - began >= 1800, "silence: not too early");
-	finish();
-}
-
-/* Messages are as good as heartbeats. */
-static void
-test_no_heartbeats(void)
-{
-	int64_t		until;
-
-	reset_config();
-	config.silence_ms = 2000;
-	begin_publisher(4);
-	broker.confirms = true;
-	until = now_ms() + 1500;
-	while (now_ms() < until)
-	{
-		publish(1);
-		turn(100);
-		poll(NULL, 0, 20);
-	}
-	is_int(broker.heartbeats, 0, "a busy link sends no heartbeats");
-	ok(broker.messages > 10, "but messages");
-	finish();
-}
-
 /* ---- the farewell ---- */
 
 static void
@@ -574,14 +525,7 @@ test_farewell(void)
 	publish(101);
 	bs_amqp_destroy(amqp);
 	amqp = NULL;
-	while (broker.in >= 0)
-	{
-		struct pollfd fds[4];
-		int			count = broker_poll(&broker, fds);
-
-		poll(fds, count, LIMIT_MS);
-		broker_serve(&broker, fds, count);
-	}
+	serve_until_left();
 	is_int(broker.farewells, 1, "who leaves says farewell");
 	broker_close(&broker);
 
@@ -612,8 +556,6 @@ main(void)
 	test_small_frames();
 	test_unfit_names();
 	test_lost();
-	test_heartbeats();
-	test_no_heartbeats();
 	test_farewell();
 	return host_end();
 }
