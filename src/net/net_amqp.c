@@ -82,6 +82,25 @@ bs_amqp_next(BsAmqpLink *link, BsAmqpEvent *event)
 /* ---- up and down ---- */
 
 void
+bs_amqp_reset_connection(BsAmqpLink *link)
+{
+	int64_t		now = bs_net_clock_ms();
+
+	link->epoch++;
+	link->setup_due_ms = now + link->config.connect_timeout_ms;
+	link->received_ms = link->sent_ms = now;
+	link->may_read = link->may_write = false;
+	link->send_code = CURLE_OK;
+	link->in_start = link->in_end = 0;
+	link->out_sent = link->out_end = 0;
+	link->frame_max = BS_AMQP_FRAME_MAX;
+	link->heartbeat_ms = 0;
+	link->blocked = link->closed_by_broker = false;
+	link->depth_asked = link->depth_channel_open = false;
+	bs_amqp_reset_messages(link);
+}
+
+void
 bs_amqp_came_up(BsAmqpLink *link)
 {
 	link->state = BS_AMQP_STATE_UP;
@@ -158,6 +177,7 @@ bs_amqp_fail(BsAmqpLink *link, bool permanent, const char *format,...)
 	link->next_try_ms = bs_net_clock_ms() + next_wait_ms(link, permanent);
 	bs_amqp_disconnect(link, link->send_code == CURLE_OK);
 	link->state = BS_AMQP_STATE_IDLE;
+	link->blocked = false;
 	bs_amqp_reset_messages(link);
 }
 

@@ -205,6 +205,9 @@ extern void bs_amqp_fail(BsAmqpLink *link, bool permanent,
 						 const char *format,...)
 			__attribute__((format(printf, 3, 4)));
 
+/* Nothing of an earlier connection is left; another epoch begins. */
+extern void bs_amqp_reset_connection(BsAmqpLink *link);
+
 /* Connected, logged in and declared: notes BS_AMQP_UP. */
 extern void bs_amqp_came_up(BsAmqpLink *link);
 
