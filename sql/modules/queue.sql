@@ -1,5 +1,6 @@
 -- queue: hands due messages to senders. Owns the moves to SENDING and the way
 -- back to RETRYING when a lease runs out, and EXPIRED for what nobody came for.
+-- The way by the broker is in queue_broker.sql.
 --
 -- What senders call has its plan fixed: the partitions concerned alone, rows by
 -- their key. Statistics of a table that changes this fast mislead the planner, and
@@ -18,6 +19,43 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION @extschema@.bs_months_with_messages(timestamptz, timestamptz) IS
 'The months between two instants that have a partition of message_logs: what senders look at, however many others there are.';
+
+-- As text, because a function that ran it would hand every letter on twice.
+CREATE FUNCTION @extschema@.bs_claim_statement(part regclass)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+RETURN pg_catalog.format(
+    'UPDATE %s AS m'
+    '   SET status = ''SENDING'','
+    '       status_reason = NULL,'
+    '       due_at = $2 + $3,'
+    '       claimed_by = $4,'
+    '       claim_token = $5,'
+    '       attempts = m.attempts + 1,'
+    '       retry_count = m.attempts,'
+    '       last_retry_at = $2,'
+    '       updated_at = $2'
+    ' WHERE m.id = ANY ($1)'
+    '   AND (m.scheduled_send_time <= $2'
+    '        AND (m.status = ''QUEUED'''
+    '             OR (m.status IN (''SCHEDULED'', ''RETRYING'') AND m.due_at <= $2))) IS TRUE'
+    ' RETURNING m.id, m.scheduled_send_time, m.claim_token, m.attempts,'
+    '           m.recipient_email, m.recipient_name, m.subject,'
+    '           m.message_content, m.html_content, m.idempotency_key', part);
+COMMENT ON FUNCTION @extschema@.bs_claim_statement(regclass) IS
+'The move to SENDING, in one partition: parameters are the ids of rows that the caller has locked, the instant of the claim, the lease, who claims, the token. Rows that are not due any more stay as they are.';
+
+-- A claimed row is out of reach for changes of its user, and so it may be behind
+-- them ever after; a version that is not the type''s says that the type has changed
+-- or that somebody asked for it to be made afresh.
+CREATE FUNCTION @extschema@.bs_stale_condition()
+RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN '(m.status = ''RETRYING'' OR m.last_retry_at IS NOT NULL'
+       ' OR m.type_version IS DISTINCT FROM ('
+       '        SELECT t.version FROM @extschema@.message_types t WHERE t.name = m.message_type))';
+COMMENT ON FUNCTION @extschema@.bs_stale_condition() IS
+'SQL: may the row m of message_logs be older than what users and types say, so that it is made afresh before it is sent?';
 
 CREATE FUNCTION @extschema@.bs_claim(
     claimed_by text, max_messages integer, lease interval,
@@ -51,43 +89,23 @@ BEGIN
         part := '@extschema@.' || @extschema@.bs_partition_name('message_logs', month);
         EXECUTE format(
             'SELECT array_agg(c.id), array_agg(c.id) FILTER (WHERE c.stale)'
-            '  FROM (SELECT m.id,'
-            '               m.status = ''RETRYING'' OR m.type_version IS DISTINCT FROM ('
-            '                   SELECT t.version FROM @extschema@.message_types t'
-            '                    WHERE t.name = m.message_type) AS stale'
+            '  FROM (SELECT m.id, %s AS stale'
             '          FROM %s AS m'
             '         WHERE m.due_at <= $1'
-            '           AND m.status IN (''SCHEDULED'', ''RETRYING'')'
+            '           AND m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')'
             '           AND (m.scheduled_send_time BETWEEN $2 AND $1) IS TRUE'
             '         ORDER BY m.due_at'
             '         LIMIT $3'
-            '           FOR NO KEY UPDATE OF m SKIP LOCKED) c', part)
+            '           FOR NO KEY UPDATE OF m SKIP LOCKED) c',
+            @extschema@.bs_stale_condition(), part)
            INTO ids, stale
           USING as_of, oldest, left_to_claim;
         CONTINUE WHEN ids IS NULL;
         left_to_claim := left_to_claim - cardinality(ids);
         IF stale IS NOT NULL THEN
-            -- Made from an older version of the type, or perhaps from a user who
-            -- changed while it was under way.
             PERFORM @extschema@.bs_refresh(stale, as_of);
         END IF;
-        RETURN QUERY EXECUTE format(
-            'UPDATE %s AS m'
-            '   SET status = ''SENDING'','
-            '       status_reason = NULL,'
-            '       due_at = $2 + $3,'
-            '       claimed_by = $4,'
-            '       claim_token = $5,'
-            '       attempts = m.attempts + 1,'
-            '       retry_count = m.attempts,'
-            '       last_retry_at = $2,'
-            '       updated_at = $2'
-            ' WHERE m.id = ANY ($1)'
-            '   AND (m.scheduled_send_time <= $2 AND m.due_at <= $2'
-            '        AND m.status IN (''SCHEDULED'', ''RETRYING'')) IS TRUE'
-            ' RETURNING m.id, m.scheduled_send_time, m.claim_token, m.attempts,'
-            '           m.recipient_email, m.recipient_name, m.subject,'
-            '           m.message_content, m.html_content, m.idempotency_key', part)
+        RETURN QUERY EXECUTE @extschema@.bs_claim_statement(part)
         USING ids, as_of, lease, claimed_by, token;
     END LOOP;
 END
@@ -114,7 +132,7 @@ BEGIN
         EXECUTE format(
             'SELECT m.due_at FROM @extschema@.%I AS m'
             ' WHERE m.due_at IS NOT NULL'
-            '   AND m.status IN (''SCHEDULED'', ''RETRYING'')'
+            '   AND m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')'
             '   AND (m.scheduled_send_time >= $1) IS TRUE'
             ' ORDER BY m.due_at'
             ' LIMIT 1', @extschema@.bs_partition_name('message_logs', month))
@@ -126,7 +144,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_next_due(timestamptz) IS
-'The next instant, within birthday_scheduler.horizon, at which a message is to be sent; NULL where none is planned.';
+'The next instant, within birthday_scheduler.horizon, at which a message is to be sent, or, QUEUED, to be looked after; NULL where none is planned. It lies in the past while something is due.';
 
 CREATE FUNCTION @extschema@.bs_claim_holders()
 RETURNS SETOF varchar
@@ -157,6 +175,8 @@ DECLARE
     oldest timestamptz := as_of - @extschema@.bs_max_lateness();
     last_attempt integer := CASE WHEN at_most_once THEN 1
                                  ELSE current_setting('birthday_scheduler.max_attempts')::integer END;
+    at_a_time constant bigint := 2000;
+    taken_back bigint := 0;
 BEGIN
     WITH lost AS (
         SELECT m.id, m.scheduled_send_time
@@ -216,7 +236,15 @@ BEGIN
       FROM @extschema@.message_logs m
      WHERE m.due_at IS NOT NULL
        AND m.status = 'SENDING';
+
+    IF current_setting('birthday_scheduler.queue') = 'postgres' THEN
+        taken_back := @extschema@.bs_take_back(at_a_time, as_of);
+        recovered := recovered + taken_back;
+        IF taken_back = at_a_time THEN
+            next_lease_end := as_of;
+        END IF;
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_recover(text[], boolean, timestamptz) IS
-'Puts back what senders hold that are known to be gone, or whose lease has run out: RETRYING, or FAILED after max_attempts and where nothing may be sent twice; EXPIRED for what is past max_lateness. next_lease_end: when to look again.';
+'Puts back what senders hold that are known to be gone, or whose lease has run out: RETRYING, or FAILED after max_attempts and where nothing may be sent twice; EXPIRED for what is past max_lateness. With birthday_scheduler.queue = postgres also what is QUEUED, some thousand at a time. next_lease_end: when to look again.';

@@ -627,6 +627,41 @@ COMMENT ON FUNCTION @extschema@.bs_months_with_messages(timestamptz, timestamptz
 'The months between two instants that have a partition of message_logs: what senders look at, however many others there are.';
 REVOKE ALL ON FUNCTION @extschema@.bs_months_with_messages(timestamptz, timestamptz) FROM PUBLIC;
 
+CREATE FUNCTION @extschema@.bs_claim_statement(part regclass)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+RETURN pg_catalog.format(
+    'UPDATE %s AS m'
+    '   SET status = ''SENDING'','
+    '       status_reason = NULL,'
+    '       due_at = $2 + $3,'
+    '       claimed_by = $4,'
+    '       claim_token = $5,'
+    '       attempts = m.attempts + 1,'
+    '       retry_count = m.attempts,'
+    '       last_retry_at = $2,'
+    '       updated_at = $2'
+    ' WHERE m.id = ANY ($1)'
+    '   AND (m.scheduled_send_time <= $2'
+    '        AND (m.status = ''QUEUED'''
+    '             OR (m.status IN (''SCHEDULED'', ''RETRYING'') AND m.due_at <= $2))) IS TRUE'
+    ' RETURNING m.id, m.scheduled_send_time, m.claim_token, m.attempts,'
+    '           m.recipient_email, m.recipient_name, m.subject,'
+    '           m.message_content, m.html_content, m.idempotency_key', part);
+COMMENT ON FUNCTION @extschema@.bs_claim_statement(regclass) IS
+'The move to SENDING, in one partition: parameters are the ids of rows that the caller has locked, the instant of the claim, the lease, who claims, the token. Rows that are not due any more stay as they are.';
+REVOKE ALL ON FUNCTION @extschema@.bs_claim_statement(regclass) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_stale_condition()
+RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN '(m.status = ''RETRYING'' OR m.last_retry_at IS NOT NULL'
+       ' OR m.type_version IS DISTINCT FROM ('
+       '        SELECT t.version FROM @extschema@.message_types t WHERE t.name = m.message_type))';
+COMMENT ON FUNCTION @extschema@.bs_stale_condition() IS
+'SQL: may the row m of message_logs be older than what users and types say, so that it is made afresh before it is sent?';
+REVOKE ALL ON FUNCTION @extschema@.bs_stale_condition() FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION @extschema@.bs_claim(
     claimed_by text, max_messages integer, lease interval,
     as_of timestamptz DEFAULT pg_catalog.clock_timestamp(),
@@ -659,43 +694,23 @@ BEGIN
         part := '@extschema@.' || @extschema@.bs_partition_name('message_logs', month);
         EXECUTE format(
             'SELECT array_agg(c.id), array_agg(c.id) FILTER (WHERE c.stale)'
-            '  FROM (SELECT m.id,'
-            '               m.status = ''RETRYING'' OR m.type_version IS DISTINCT FROM ('
-            '                   SELECT t.version FROM @extschema@.message_types t'
-            '                    WHERE t.name = m.message_type) AS stale'
+            '  FROM (SELECT m.id, %s AS stale'
             '          FROM %s AS m'
             '         WHERE m.due_at <= $1'
-            '           AND m.status IN (''SCHEDULED'', ''RETRYING'')'
+            '           AND m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')'
             '           AND (m.scheduled_send_time BETWEEN $2 AND $1) IS TRUE'
             '         ORDER BY m.due_at'
             '         LIMIT $3'
-            '           FOR NO KEY UPDATE OF m SKIP LOCKED) c', part)
+            '           FOR NO KEY UPDATE OF m SKIP LOCKED) c',
+            @extschema@.bs_stale_condition(), part)
            INTO ids, stale
           USING as_of, oldest, left_to_claim;
         CONTINUE WHEN ids IS NULL;
         left_to_claim := left_to_claim - cardinality(ids);
         IF stale IS NOT NULL THEN
-            -- Made from an older version of the type, or perhaps from a user who
-            -- changed while it was under way.
             PERFORM @extschema@.bs_refresh(stale, as_of);
         END IF;
-        RETURN QUERY EXECUTE format(
-            'UPDATE %s AS m'
-            '   SET status = ''SENDING'','
-            '       status_reason = NULL,'
-            '       due_at = $2 + $3,'
-            '       claimed_by = $4,'
-            '       claim_token = $5,'
-            '       attempts = m.attempts + 1,'
-            '       retry_count = m.attempts,'
-            '       last_retry_at = $2,'
-            '       updated_at = $2'
-            ' WHERE m.id = ANY ($1)'
-            '   AND (m.scheduled_send_time <= $2 AND m.due_at <= $2'
-            '        AND m.status IN (''SCHEDULED'', ''RETRYING'')) IS TRUE'
-            ' RETURNING m.id, m.scheduled_send_time, m.claim_token, m.attempts,'
-            '           m.recipient_email, m.recipient_name, m.subject,'
-            '           m.message_content, m.html_content, m.idempotency_key', part)
+        RETURN QUERY EXECUTE @extschema@.bs_claim_statement(part)
         USING ids, as_of, lease, claimed_by, token;
     END LOOP;
 END
@@ -722,7 +737,7 @@ BEGIN
         EXECUTE format(
             'SELECT m.due_at FROM @extschema@.%I AS m'
             ' WHERE m.due_at IS NOT NULL'
-            '   AND m.status IN (''SCHEDULED'', ''RETRYING'')'
+            '   AND m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')'
             '   AND (m.scheduled_send_time >= $1) IS TRUE'
             ' ORDER BY m.due_at'
             ' LIMIT 1', @extschema@.bs_partition_name('message_logs', month))
@@ -734,7 +749,340 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_next_due(timestamptz) IS
-'The next instant, within birthday_scheduler.horizon, at which a message is to be sent; NULL where none is planned.';
+'The next instant, within birthday_scheduler.horizon, at which a message is to be sent, or, QUEUED, to be looked after; NULL where none is planned. It lies in the past while something is due.';
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_recover(
+    dead_senders text[], at_most_once boolean DEFAULT false,
+    as_of timestamptz DEFAULT pg_catalog.clock_timestamp(),
+    OUT recovered bigint, OUT expired bigint, OUT next_lease_end timestamptz)
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET intervalstyle = 'postgres'
+SET jit = off
+AS $$
+DECLARE
+    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    last_attempt integer := CASE WHEN at_most_once THEN 1
+                                 ELSE current_setting('birthday_scheduler.max_attempts')::integer END;
+    at_a_time constant bigint := 2000;
+    taken_back bigint := 0;
+BEGIN
+    WITH lost AS (
+        SELECT m.id, m.scheduled_send_time
+          FROM @extschema@.message_logs m
+         WHERE m.due_at IS NOT NULL
+           AND m.status = 'SENDING'
+           AND (m.due_at <= as_of OR m.claimed_by = ANY (dead_senders))
+         ORDER BY m.due_at
+           FOR NO KEY UPDATE SKIP LOCKED
+    ), moved AS (
+        UPDATE @extschema@.message_logs m
+           SET status = CASE WHEN m.attempts >= last_attempt THEN 'FAILED' ELSE 'RETRYING' END,
+               status_reason = CASE WHEN m.attempts >= last_attempt THEN 'in_doubt' ELSE 'lease' END,
+               error_message = 'the sender ' || m.claimed_by || ' ended or was given up before it recorded an outcome',
+               -- From the second loss on spread over time, so that a message that
+               -- kills its sender does not take the same others with it again.
+               due_at = CASE
+                            WHEN m.attempts >= last_attempt THEN NULL
+                            WHEN m.attempts = 1 THEN as_of
+                            ELSE as_of + random() * least(m.attempts, 6) * interval '10 seconds'
+                        END,
+               claim_token = NULL,
+               updated_at = as_of
+          FROM lost l
+         WHERE m.id = l.id
+           AND m.scheduled_send_time = l.scheduled_send_time
+        RETURNING m.id
+    )
+    SELECT count(*) INTO recovered FROM moved;
+    IF recovered > 0 THEN
+        PERFORM @extschema@.bs_wake_senders(as_of);
+    END IF;
+
+    WITH late AS (
+        SELECT m.id, m.scheduled_send_time
+          FROM @extschema@.message_logs m
+         WHERE m.due_at IS NOT NULL
+           AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+           AND m.scheduled_send_time < oldest
+           FOR NO KEY UPDATE SKIP LOCKED
+    ), moved AS (
+        UPDATE @extschema@.message_logs m
+           SET status = 'EXPIRED',
+               status_reason = 'too_late',
+               due_at = NULL,
+               error_message = concat_ws('; ', m.error_message,
+                   'not sent within ' || @extschema@.bs_max_lateness() || ' of its send time'),
+               updated_at = as_of
+          FROM late l
+         WHERE m.id = l.id
+           AND m.scheduled_send_time = l.scheduled_send_time
+        RETURNING m.id
+    )
+    SELECT count(*) INTO expired FROM moved;
+
+    SELECT min(m.due_at) INTO next_lease_end
+      FROM @extschema@.message_logs m
+     WHERE m.due_at IS NOT NULL
+       AND m.status = 'SENDING';
+
+    IF current_setting('birthday_scheduler.queue') = 'postgres' THEN
+        taken_back := @extschema@.bs_take_back(at_a_time, as_of);
+        recovered := recovered + taken_back;
+        IF taken_back = at_a_time THEN
+            next_lease_end := as_of;
+        END IF;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_recover(text[], boolean, timestamptz) IS
+'Puts back what senders hold that are known to be gone, or whose lease has run out: RETRYING, or FAILED after max_attempts and where nothing may be sent twice; EXPIRED for what is past max_lateness. With birthday_scheduler.queue = postgres also what is QUEUED, some thousand at a time. next_lease_end: when to look again.';
+
+CREATE FUNCTION @extschema@.bs_months_of(instants timestamptz[])
+RETURNS SETOF date
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    -- Materialized, so that the catalog is asked once a month and not once a row.
+    WITH months AS MATERIALIZED (
+        SELECT DISTINCT @extschema@.bs_month(t.instant) AS month
+          FROM unnest(instants) AS t (instant)
+         WHERE isfinite(t.instant)
+    )
+    SELECT d.month
+      FROM months d
+     WHERE @extschema@.bs_partition_attached('message_logs', d.month)
+     ORDER BY d.month;
+END;
+COMMENT ON FUNCTION @extschema@.bs_months_of(timestamptz[]) IS
+'The months of these instants, those that have a partition of message_logs.';
+REVOKE ALL ON FUNCTION @extschema@.bs_months_of(timestamptz[]) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_due_messages(
+    max_messages integer, except_ids uuid[], again boolean,
+    as_of timestamptz DEFAULT pg_catalog.clock_timestamp(),
+    OUT id uuid, OUT scheduled_send_time timestamptz, OUT due_at timestamptz, OUT message_type varchar)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_sort = off
+AS $$
+DECLARE
+    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    arms text;
+BEGIN
+    IF @extschema@.bs_installation_state() <> 'adopted' THEN
+        RETURN;
+    END IF;
+    SELECT string_agg(format(
+               '(SELECT m.id, m.scheduled_send_time, m.due_at, m.message_type'
+               '  FROM @extschema@.%I AS m'
+               ' WHERE m.due_at <= $1'
+               '   AND m.status = %L'
+               '   AND (m.scheduled_send_time BETWEEN $2 AND $1) IS TRUE'
+               '   AND m.id NOT IN (SELECT e.id FROM unnest($3) AS e (id) WHERE e.id IS NOT NULL)'
+               ' ORDER BY m.due_at LIMIT $4)',
+               @extschema@.bs_partition_name('message_logs', h.month), s.status), ' UNION ALL ')
+      INTO arms
+      FROM @extschema@.bs_months_with_messages(oldest, as_of) AS h (month),
+           unnest(CASE WHEN again THEN '{SCHEDULED,RETRYING,QUEUED}'
+                       ELSE '{SCHEDULED,RETRYING}' END::text[]) AS s (status);
+    IF arms IS NOT NULL THEN
+        RETURN QUERY EXECUTE arms || ' ORDER BY due_at LIMIT $4'
+        USING as_of, oldest, except_ids, max_messages;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_due_messages(integer, uuid[], boolean, timestamptz) IS
+'What is to be published, the first due first, without the except_ids: those that the caller has published already. With again also what is QUEUED and was not claimed until its due_at. Locks nothing. Nothing where this database is not adopted or is paused.';
+REVOKE ALL ON FUNCTION @extschema@.bs_due_messages(integer, uuid[], boolean, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_mark_queued(
+    ids uuid[], send_times timestamptz[], due_ats timestamptz[], look_again interval)
+RETURNS SETOF uuid
+LANGUAGE plpgsql VOLATILE STRICT
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+DECLARE
+    queued_at timestamptz := clock_timestamp();
+    month date;
+    part regclass;
+BEGIN
+    FOR month IN SELECT @extschema@.bs_months_of(send_times) LOOP
+        part := '@extschema@.' || @extschema@.bs_partition_name('message_logs', month);
+        EXECUTE format(
+            'UPDATE %1$s AS m'
+            '   SET status = ''QUEUED'','
+            '       status_reason = NULL,'
+            '       due_at = $3 + $4,'
+            '       updated_at = $3'
+            '  FROM (SELECT l.id'
+            '          FROM unnest($1, $2) AS w (id, due_at)'
+            '               JOIN %1$s AS l ON l.id = w.id'
+            '               JOIN @extschema@.users u ON u.id = l.user_id'
+            '         WHERE (l.due_at = w.due_at'
+            '                AND l.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')) IS TRUE'
+            '           FOR SHARE OF u SKIP LOCKED'
+            '           FOR NO KEY UPDATE OF l SKIP LOCKED) AS q'
+            ' WHERE m.id = q.id',
+            part)
+        USING ids, due_ats, queued_at, look_again;
+        RETURN QUERY EXECUTE format(
+            'SELECT m.id'
+            '  FROM unnest($1, $2) AS w (id, due_at)'
+            '       JOIN %s AS m ON m.id = w.id'
+            ' WHERE (m.due_at = w.due_at'
+            '        AND m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')) IS TRUE', part)
+        USING ids, due_ats;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_mark_queued(uuid[], timestamptz[], timestamptz[], interval) IS
+'Marks QUEUED what the broker has confirmed, as bs_due_messages() gave it: due again after look_again. What was claimed or moved meanwhile stays as it is. So does what somebody else has locked, but that is still due, and comes back as the answer: mark it later. Error 40001 where a row was just moved to another month: try again.';
+REVOKE ALL ON FUNCTION @extschema@.bs_mark_queued(uuid[], timestamptz[], timestamptz[], interval) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_claim_copies(
+    claimed_by text, lease interval, ids uuid[], send_times timestamptz[],
+    as_of timestamptz DEFAULT pg_catalog.clock_timestamp(),
+    OUT id uuid, OUT scheduled_send_time timestamptz, OUT claim_token uuid, OUT attempts integer,
+    OUT recipient_email varchar, OUT recipient_name varchar, OUT subject text,
+    OUT message_content text, OUT html_content text, OUT idempotency_key varchar)
+RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET lock_timeout = '300ms'
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    token uuid := gen_random_uuid();
+    month date;
+    part regclass;
+    lock_rows text;
+    given bigint;
+    held uuid[];
+    stale uuid[];
+    held_later uuid[];
+    stale_later uuid[];
+BEGIN
+    IF @extschema@.bs_installation_state() <> 'adopted' THEN
+        RETURN;
+    END IF;
+    SELECT count(DISTINCT c.id) INTO given FROM unnest(ids) AS c (id);
+    FOR month IN SELECT @extschema@.bs_months_of(send_times) LOOP
+        part := '@extschema@.' || @extschema@.bs_partition_name('message_logs', month);
+        lock_rows := format(
+            'SELECT coalesce(array_agg(l.id), ''{}''), coalesce(array_agg(l.id) FILTER (WHERE l.stale), ''{}'')'
+            '  FROM (SELECT m.id, %s AS stale'
+            '          FROM (SELECT DISTINCT c.id, c.send_time FROM unnest($1, $2) AS c (id, send_time)) c'
+            '               JOIN %s AS m ON m.id = c.id'
+            '         WHERE (m.scheduled_send_time = c.send_time'
+            '                AND m.scheduled_send_time BETWEEN $3 AND $4'
+            '                AND (m.status = ''QUEUED'''
+            '                     OR (m.status IN (''SCHEDULED'', ''RETRYING'') AND m.due_at <= $4))) IS TRUE'
+            '           AND m.id <> ALL ($5)'
+            '           FOR NO KEY UPDATE OF m ', @extschema@.bs_stale_condition(), part);
+        EXECUTE lock_rows || 'SKIP LOCKED) l'
+           INTO held, stale
+          USING ids, send_times, oldest, as_of, ARRAY[]::uuid[];
+        IF cardinality(held) < given THEN
+            BEGIN
+                EXECUTE lock_rows || ') l'
+                   INTO held_later, stale_later
+                  USING ids, send_times, oldest, as_of, held;
+                held := held || held_later;
+                stale := stale || stale_later;
+            EXCEPTION
+                WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
+                    NULL;
+            END;
+        END IF;
+        IF stale <> '{}' THEN
+            PERFORM @extschema@.bs_refresh(stale, as_of);
+        END IF;
+        IF held <> '{}' THEN
+            RETURN QUERY EXECUTE @extschema@.bs_claim_statement(part)
+            USING held, as_of, lease, claimed_by, token;
+        END IF;
+        IF cardinality(held) < given THEN
+            RETURN QUERY EXECUTE format(
+                'SELECT DISTINCT m.id, m.scheduled_send_time, NULL::uuid, m.attempts, NULL::varchar,'
+                '       NULL::varchar, NULL::text, NULL::text, NULL::text, NULL::varchar'
+                '  FROM unnest($1, $2) AS c (id, send_time)'
+                '       JOIN %s AS m ON m.id = c.id'
+                ' WHERE (m.scheduled_send_time = c.send_time AND m.status = ''FAILED'') IS TRUE', part)
+            USING ids, send_times;
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_claim_copies(text, interval, uuid[], timestamptz[], timestamptz) IS
+'Leases to a sender those of the messages whose copies it received that are due, as bs_claim(): what is finished, cancelled, claimed, moved to another time, not due yet or unknown is not among the answers. Messages that are FAILED are, with claim_token NULL and without the letter: their copies are dead letters. Commit before sending. Error 40001 where a row was just moved to another month: try again. Nothing where this database is not adopted or is paused.';
+REVOKE ALL ON FUNCTION @extschema@.bs_claim_copies(text, interval, uuid[], timestamptz[], timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_take_back(
+    max_messages bigint, as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+DECLARE
+    taken_back bigint;
+    first_due timestamptz;
+BEGIN
+    IF NOT EXISTS (SELECT FROM @extschema@.message_logs m WHERE m.status = 'QUEUED') THEN
+        RETURN 0;
+    END IF;
+    WITH queued AS (
+        SELECT m.id, m.scheduled_send_time
+          FROM @extschema@.message_logs m
+               JOIN @extschema@.users u ON u.id = m.user_id
+         WHERE m.status = 'QUEUED'
+         LIMIT max_messages
+           FOR SHARE OF u SKIP LOCKED
+           FOR NO KEY UPDATE OF m SKIP LOCKED
+    ), moved AS (
+        UPDATE @extschema@.message_logs m
+           SET status = CASE WHEN m.attempts > 0 THEN 'RETRYING' ELSE 'SCHEDULED' END,
+               due_at = CASE WHEN m.attempts > 0 THEN as_of ELSE m.scheduled_send_time END,
+               updated_at = as_of
+          FROM queued q
+         WHERE m.id = q.id
+           AND m.scheduled_send_time = q.scheduled_send_time
+        RETURNING m.due_at
+    )
+    SELECT count(*), min(v.due_at) INTO taken_back, first_due FROM moved v;
+    IF taken_back > 0 THEN
+        PERFORM @extschema@.bs_wake_senders(first_due);
+    END IF;
+    RETURN taken_back;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_take_back(bigint, timestamptz) IS
+'Takes up to so many messages back from the broker, for senders that claim by themselves: SCHEDULED or, once attempted, RETRYING, and due. Copies that the broker still has find nothing to do. Gives their number.';
+REVOKE ALL ON FUNCTION @extschema@.bs_take_back(bigint, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.bs_cron_state(task text)
 RETURNS text
@@ -1139,7 +1487,7 @@ DECLARE
 BEGIN
     CASE access
         WHEN 'worker' THEN
-            functions := '{bs_installation_state,bs_plan_step,bs_claim,bs_claim_holders,bs_next_due,bs_recover,bs_record,bs_create_partitions}';
+            functions := '{bs_installation_state,bs_plan_step,bs_claim,bs_claim_holders,bs_next_due,bs_recover,bs_record,bs_due_messages,bs_mark_queued,bs_claim_copies,bs_create_partitions}';
         WHEN 'application' THEN
             functions := '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_preview,bs_explain,bs_upcoming}';
         WHEN 'reader' THEN

@@ -1,0 +1,261 @@
+-- queue: the way by the broker. What is due is published, marked QUEUED once the
+-- broker has confirmed it, and claimed by the sender that receives the copy. Owns
+-- the moves to QUEUED and back from there; the move to SENDING is the one of
+-- bs_claim().
+--
+-- The rows are the record, a copy in the broker is no more than a hint that one of
+-- them is due: there may be ten of a message, or none. So a row that is QUEUED has
+-- a due_at as well: when to publish it again if no sender came for it.
+
+CREATE FUNCTION @extschema@.bs_months_of(instants timestamptz[])
+RETURNS SETOF date
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    -- Materialized, so that the catalog is asked once a month and not once a row.
+    WITH months AS MATERIALIZED (
+        SELECT DISTINCT @extschema@.bs_month(t.instant) AS month
+          FROM unnest(instants) AS t (instant)
+         WHERE isfinite(t.instant)
+    )
+    SELECT d.month
+      FROM months d
+     WHERE @extschema@.bs_partition_attached('message_logs', d.month)
+     ORDER BY d.month;
+END;
+COMMENT ON FUNCTION @extschema@.bs_months_of(timestamptz[]) IS
+'The months of these instants, those that have a partition of message_logs.';
+
+-- An arm for each month and status, merged in the order of their index: a filter
+-- on several statuses would visit every row that is QUEUED and overdue only to
+-- leave it out, and a sort would read all that is due to find the first.
+CREATE FUNCTION @extschema@.bs_due_messages(
+    max_messages integer, except_ids uuid[], again boolean,
+    as_of timestamptz DEFAULT pg_catalog.clock_timestamp(),
+    OUT id uuid, OUT scheduled_send_time timestamptz, OUT due_at timestamptz, OUT message_type varchar)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_sort = off
+AS $$
+DECLARE
+    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    arms text;
+BEGIN
+    IF @extschema@.bs_installation_state() <> 'adopted' THEN
+        RETURN;
+    END IF;
+    SELECT string_agg(format(
+               '(SELECT m.id, m.scheduled_send_time, m.due_at, m.message_type'
+               '  FROM @extschema@.%I AS m'
+               ' WHERE m.due_at <= $1'
+               '   AND m.status = %L'
+               '   AND (m.scheduled_send_time BETWEEN $2 AND $1) IS TRUE'
+               '   AND m.id NOT IN (SELECT e.id FROM unnest($3) AS e (id) WHERE e.id IS NOT NULL)'
+               ' ORDER BY m.due_at LIMIT $4)',
+               @extschema@.bs_partition_name('message_logs', h.month), s.status), ' UNION ALL ')
+      INTO arms
+      FROM @extschema@.bs_months_with_messages(oldest, as_of) AS h (month),
+           unnest(CASE WHEN again THEN '{SCHEDULED,RETRYING,QUEUED}'
+                       ELSE '{SCHEDULED,RETRYING}' END::text[]) AS s (status);
+    IF arms IS NOT NULL THEN
+        RETURN QUERY EXECUTE arms || ' ORDER BY due_at LIMIT $4'
+        USING as_of, oldest, except_ids, max_messages;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_due_messages(integer, uuid[], boolean, timestamptz) IS
+'What is to be published, the first due first, without the except_ids: those that the caller has published already. With again also what is QUEUED and was not claimed until its due_at. Locks nothing. Nothing where this database is not adopted or is paused.';
+
+-- The user first, as in planning: a lock on a message whose user somebody is
+-- changing would keep that change away from the message, and here it would not be
+-- made afresh later. Waits for nobody.
+CREATE FUNCTION @extschema@.bs_mark_queued(
+    ids uuid[], send_times timestamptz[], due_ats timestamptz[], look_again interval)
+RETURNS SETOF uuid
+LANGUAGE plpgsql VOLATILE STRICT
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+DECLARE
+    queued_at timestamptz := clock_timestamp();
+    month date;
+    part regclass;
+BEGIN
+    FOR month IN SELECT @extschema@.bs_months_of(send_times) LOOP
+        part := '@extschema@.' || @extschema@.bs_partition_name('message_logs', month);
+        EXECUTE format(
+            'UPDATE %1$s AS m'
+            '   SET status = ''QUEUED'','
+            '       status_reason = NULL,'
+            '       due_at = $3 + $4,'
+            '       updated_at = $3'
+            '  FROM (SELECT l.id'
+            '          FROM unnest($1, $2) AS w (id, due_at)'
+            '               JOIN %1$s AS l ON l.id = w.id'
+            '               JOIN @extschema@.users u ON u.id = l.user_id'
+            '         WHERE (l.due_at = w.due_at'
+            '                AND l.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')) IS TRUE'
+            '           FOR SHARE OF u SKIP LOCKED'
+            '           FOR NO KEY UPDATE OF l SKIP LOCKED) AS q'
+            ' WHERE m.id = q.id',
+            part)
+        USING ids, due_ats, queued_at, look_again;
+        RETURN QUERY EXECUTE format(
+            'SELECT m.id'
+            '  FROM unnest($1, $2) AS w (id, due_at)'
+            '       JOIN %s AS m ON m.id = w.id'
+            ' WHERE (m.due_at = w.due_at'
+            '        AND m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')) IS TRUE', part)
+        USING ids, due_ats;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_mark_queued(uuid[], timestamptz[], timestamptz[], interval) IS
+'Marks QUEUED what the broker has confirmed, as bs_due_messages() gave it: due again after look_again. What was claimed or moved meanwhile stays as it is. So does what somebody else has locked, but that is still due, and comes back as the answer: mark it later. Error 40001 where a row was just moved to another month: try again.';
+
+-- A lock is waited for, because the publisher may just be marking the row, but not
+-- for long: sending stands still meanwhile. A copy whose row is not to be had is
+-- lost to its sender. The row comes back: it is due by itself if it has changed,
+-- and if it stays QUEUED the publisher looks at it again at its due_at.
+CREATE FUNCTION @extschema@.bs_claim_copies(
+    claimed_by text, lease interval, ids uuid[], send_times timestamptz[],
+    as_of timestamptz DEFAULT pg_catalog.clock_timestamp(),
+    OUT id uuid, OUT scheduled_send_time timestamptz, OUT claim_token uuid, OUT attempts integer,
+    OUT recipient_email varchar, OUT recipient_name varchar, OUT subject text,
+    OUT message_content text, OUT html_content text, OUT idempotency_key varchar)
+RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET lock_timeout = '300ms'
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    token uuid := gen_random_uuid();
+    month date;
+    part regclass;
+    lock_rows text;
+    given bigint;
+    held uuid[];
+    stale uuid[];
+    held_later uuid[];
+    stale_later uuid[];
+BEGIN
+    IF @extschema@.bs_installation_state() <> 'adopted' THEN
+        RETURN;
+    END IF;
+    SELECT count(DISTINCT c.id) INTO given FROM unnest(ids) AS c (id);
+    FOR month IN SELECT @extschema@.bs_months_of(send_times) LOOP
+        part := '@extschema@.' || @extschema@.bs_partition_name('message_logs', month);
+        lock_rows := format(
+            'SELECT coalesce(array_agg(l.id), ''{}''), coalesce(array_agg(l.id) FILTER (WHERE l.stale), ''{}'')'
+            '  FROM (SELECT m.id, %s AS stale'
+            '          FROM (SELECT DISTINCT c.id, c.send_time FROM unnest($1, $2) AS c (id, send_time)) c'
+            '               JOIN %s AS m ON m.id = c.id'
+            '         WHERE (m.scheduled_send_time = c.send_time'
+            '                AND m.scheduled_send_time BETWEEN $3 AND $4'
+            '                AND (m.status = ''QUEUED'''
+            '                     OR (m.status IN (''SCHEDULED'', ''RETRYING'') AND m.due_at <= $4))) IS TRUE'
+            '           AND m.id <> ALL ($5)'
+            '           FOR NO KEY UPDATE OF m ', @extschema@.bs_stale_condition(), part);
+        EXECUTE lock_rows || 'SKIP LOCKED) l'
+           INTO held, stale
+          USING ids, send_times, oldest, as_of, ARRAY[]::uuid[];
+        IF cardinality(held) < given THEN
+            BEGIN
+                EXECUTE lock_rows || ') l'
+                   INTO held_later, stale_later
+                  USING ids, send_times, oldest, as_of, held;
+                held := held || held_later;
+                stale := stale || stale_later;
+            EXCEPTION
+                WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
+                    NULL;
+            END;
+        END IF;
+        IF stale <> '{}' THEN
+            PERFORM @extschema@.bs_refresh(stale, as_of);
+        END IF;
+        IF held <> '{}' THEN
+            RETURN QUERY EXECUTE @extschema@.bs_claim_statement(part)
+            USING held, as_of, lease, claimed_by, token;
+        END IF;
+        IF cardinality(held) < given THEN
+            RETURN QUERY EXECUTE format(
+                'SELECT DISTINCT m.id, m.scheduled_send_time, NULL::uuid, m.attempts, NULL::varchar,'
+                '       NULL::varchar, NULL::text, NULL::text, NULL::text, NULL::varchar'
+                '  FROM unnest($1, $2) AS c (id, send_time)'
+                '       JOIN %s AS m ON m.id = c.id'
+                ' WHERE (m.scheduled_send_time = c.send_time AND m.status = ''FAILED'') IS TRUE', part)
+            USING ids, send_times;
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_claim_copies(text, interval, uuid[], timestamptz[], timestamptz) IS
+'Leases to a sender those of the messages whose copies it received that are due, as bs_claim(): what is finished, cancelled, claimed, moved to another time, not due yet or unknown is not among the answers. Messages that are FAILED are, with claim_token NULL and without the letter: their copies are dead letters. Commit before sending. Error 40001 where a row was just moved to another month: try again. Nothing where this database is not adopted or is paused.';
+
+-- The user first, as in bs_mark_queued(). The condition is on the status alone, so
+-- that its index answers it at once where nothing is QUEUED, however many messages
+-- are planned; a plan that was made while a month was empty is not kept.
+CREATE FUNCTION @extschema@.bs_take_back(
+    max_messages bigint, as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+DECLARE
+    taken_back bigint;
+    first_due timestamptz;
+BEGIN
+    IF NOT EXISTS (SELECT FROM @extschema@.message_logs m WHERE m.status = 'QUEUED') THEN
+        RETURN 0;
+    END IF;
+    WITH queued AS (
+        SELECT m.id, m.scheduled_send_time
+          FROM @extschema@.message_logs m
+               JOIN @extschema@.users u ON u.id = m.user_id
+         WHERE m.status = 'QUEUED'
+         LIMIT max_messages
+           FOR SHARE OF u SKIP LOCKED
+           FOR NO KEY UPDATE OF m SKIP LOCKED
+    ), moved AS (
+        UPDATE @extschema@.message_logs m
+           SET status = CASE WHEN m.attempts > 0 THEN 'RETRYING' ELSE 'SCHEDULED' END,
+               due_at = CASE WHEN m.attempts > 0 THEN as_of ELSE m.scheduled_send_time END,
+               updated_at = as_of
+          FROM queued q
+         WHERE m.id = q.id
+           AND m.scheduled_send_time = q.scheduled_send_time
+        RETURNING m.due_at
+    )
+    SELECT count(*), min(v.due_at) INTO taken_back, first_due FROM moved v;
+    IF taken_back > 0 THEN
+        PERFORM @extschema@.bs_wake_senders(first_due);
+    END IF;
+    RETURN taken_back;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_take_back(bigint, timestamptz) IS
+'Takes up to so many messages back from the broker, for senders that claim by themselves: SCHEDULED or, once attempted, RETRYING, and due. Copies that the broker still has find nothing to do. Gives their number.';
