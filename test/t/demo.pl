@@ -73,7 +73,7 @@ is(kill(0, @second), 2, 'server and mail catcher are still running');
 ($code, $said) = demo('psql', '-XAt', '-c',
 	"SELECT rolsuper, count(*) FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid"
 	  . " WHERE backend_type LIKE 'birthday_scheduler%' GROUP BY 1");
-is($said, "f|3\n", 'the workers run as a role that is no superuser');
+is($said, "f|4\n", 'the workers run as a role that is no superuser');
 
 ($code, $said) = demo('seed');
 is($code, 0, 'sample people can be added') or diag $said;

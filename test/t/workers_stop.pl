@@ -168,7 +168,7 @@ ok( wait_for(sub { sql($node, "SELECT count(*) FROM message_logs WHERE status = 
 my $alone = timed(sub { drop_extension('template1') });
 quick('frozen relay: DROP EXTENSION', timed(sub { drop_extension('postgres') }), 1 + $alone);
 @pids = worker_pids($node, '');
-is(scalar(@pids), 3, 'the workers live on');
+is(scalar(@pids), 4, 'the workers live on');
 quick('frozen relay: fast stop', stop_timed($node));
 $catcher->thaw;
 
