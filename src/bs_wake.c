@@ -28,8 +28,8 @@ static bool callback_registered = false;
 static bool plan_wish = false;
 static TimestampTz due_wish = DT_NOEND;
 
-void
-bs_wake_scheduler(void)
+static void
+wake_scheduler(bool plan)
 {
 	BsWorkerSlot *scheduler;
 
@@ -37,10 +37,22 @@ bs_wake_scheduler(void)
 		return;
 	scheduler = &bs_shared->workers[0];
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	bs_shared->plan_wanted = true;
+	bs_shared->plan_wanted |= plan;
 	if (scheduler->pid != 0)
 		SetLatch(scheduler->latch);
 	LWLockRelease(bs_shared->lock);
+}
+
+void
+bs_wake_scheduler(void)
+{
+	wake_scheduler(true);
+}
+
+void
+bs_wake_recovery(void)
+{
+	wake_scheduler(false);
 }
 
 /*
@@ -90,6 +102,14 @@ bs_wake_settle_sleep(int worker, TimestampTz due)
 	due = sender->sleep_until;
 	LWLockRelease(bs_shared->lock);
 	return due;
+}
+
+void
+bs_wake_never(int worker)
+{
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	bs_shared->workers[worker].sleep_until = DT_NOBEGIN;
+	LWLockRelease(bs_shared->lock);
 }
 
 TimestampTz

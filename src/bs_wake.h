@@ -15,7 +15,13 @@
 /* Wakes the scheduler for a planning pass, now. */
 extern void bs_wake_scheduler(void);
 
-/* A sender is about to ask when the next message is due. */
+/* Wakes the scheduler to put back what is lost; no planning pass. */
+extern void bs_wake_recovery(void);
+
+/*
+ * A sender, or the publisher where there is a broker, is about to ask when the
+ * next message is due.
+ */
 extern void bs_wake_announce_sleep(int worker);
 
 /*
@@ -23,6 +29,9 @@ extern void bs_wake_announce_sleep(int worker);
  * sooner where a commit came in between.
  */
 extern TimestampTz bs_wake_settle_sleep(int worker, TimestampTz due);
+
+/* No commit shall wake this worker. */
+extern void bs_wake_never(int worker);
 
 /* What a sender shall sleep to now. */
 extern TimestampTz bs_wake_sleep_until(int worker);

@@ -36,6 +36,7 @@ static char connected_database[NAMEDATALEN];
 static char connected_role[NAMEDATALEN];
 static char last_readiness[160];
 static TimestampTz last_error_logged = 0;
+static char last_error_text[256];
 static uint64 zone_stamp = 0;
 
 static BsStatement installation_state = {
@@ -320,20 +321,36 @@ bs_worker_report_error(const char *message)
 {
 	BsWorkerSlot *slot = bs_worker_slot();
 	TimestampTz now = GetCurrentTimestamp();
+	int			quiet_ms = 60000;
 
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
 	slot->last_error_at = now;
 	strlcpy(slot->last_error, message, sizeof(slot->last_error));
 	LWLockRelease(bs_shared->lock);
 
-	if (TimestampDifferenceExceeds(last_error_logged, now, 60000))
+	if (strcmp(message, last_error_text) == 0)
+		quiet_ms = 3600000;
+	if (TimestampDifferenceExceeds(last_error_logged, now, quiet_ms))
 	{
 		last_error_logged = now;
+		strlcpy(last_error_text, message, sizeof(last_error_text));
 		ereport(LOG,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("birthday_scheduler: %s", message),
-				 errdetail("Further errors of this worker are logged once a minute; bs_workers shows the last one.")));
+				 errdetail("Further errors of this worker are logged once a minute, the same one once an hour; bs_workers shows the last one.")));
 	}
+}
+
+void
+bs_worker_report_recovery(const char *message)
+{
+	BsWorkerSlot *slot = bs_worker_slot();
+
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	slot->last_error_at = 0;
+	LWLockRelease(bs_shared->lock);
+	last_error_logged = 0;
+	ereport(LOG, (errmsg("birthday_scheduler: %s", message)));
 }
 
 void

@@ -58,6 +58,10 @@ extern void bs_worker_sleep_until(TimestampTz until);
 /* Shown by bs_workers; the error also goes to the log, at a limited rate. */
 extern void bs_worker_set_state(const char *state);
 extern void bs_worker_report_error(const char *message);
+
+/* What was in trouble works again: to the log, and the next error as well. */
+extern void bs_worker_report_recovery(const char *message);
+
 extern void bs_worker_add_counts(int sent, int failed, int retried);
 
 /* This worker's slot. */

@@ -73,11 +73,11 @@ COMMENT ON FUNCTION @extschema@.bs_due_messages(integer, uuid[], boolean, timest
 
 -- The user first, as in planning: a lock on a message whose user somebody is
 -- changing would keep that change away from the message, and here it would not be
--- made afresh later. Waits for nobody: what is locked stays as it is, and due.
+-- made afresh later. Waits for nobody.
 CREATE FUNCTION @extschema@.bs_mark_queued(
     ids uuid[], send_times timestamptz[], due_ats timestamptz[], look_again interval,
     as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
-RETURNS bigint
+RETURNS SETOF uuid
 LANGUAGE plpgsql VOLATILE STRICT
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -88,36 +88,40 @@ SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$
 DECLARE
-    queued bigint := 0;
-    queued_here bigint;
     month date;
+    part regclass;
 BEGIN
     FOR month IN SELECT @extschema@.bs_months_of(send_times) LOOP
+        part := '@extschema@.' || @extschema@.bs_partition_name('message_logs', month);
         EXECUTE format(
-            'UPDATE @extschema@.%1$I AS m'
+            'UPDATE %1$s AS m'
             '   SET status = ''QUEUED'','
             '       status_reason = NULL,'
             '       due_at = $3 + $4,'
             '       updated_at = $3'
             '  FROM (SELECT l.id'
             '          FROM unnest($1, $2) AS w (id, due_at)'
-            '               JOIN @extschema@.%1$I AS l ON l.id = w.id'
+            '               JOIN %1$s AS l ON l.id = w.id'
             '               JOIN @extschema@.users u ON u.id = l.user_id'
             '         WHERE (l.due_at = w.due_at'
             '                AND l.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')) IS TRUE'
             '           FOR SHARE OF u SKIP LOCKED'
             '           FOR NO KEY UPDATE OF l SKIP LOCKED) AS q'
             ' WHERE m.id = q.id',
-            @extschema@.bs_partition_name('message_logs', month))
+            part)
         USING ids, due_ats, as_of, look_again;
-        GET DIAGNOSTICS queued_here = ROW_COUNT;
-        queued := queued + queued_here;
+        RETURN QUERY EXECUTE format(
+            'SELECT m.id'
+            '  FROM unnest($1, $2) AS w (id, due_at)'
+            '       JOIN %s AS m ON m.id = w.id'
+            ' WHERE (m.due_at = w.due_at'
+            '        AND m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')) IS TRUE', part)
+        USING ids, due_ats;
     END LOOP;
-    RETURN queued;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_mark_queued(uuid[], timestamptz[], timestamptz[], interval, timestamptz) IS
-'Marks QUEUED what the broker has confirmed, as bs_due_messages() gave it: due again after look_again. What was claimed or moved meanwhile, or is locked by somebody else, stays as it is; gives the number marked. What is locked is therefore still due: do not publish it again at once. Error 40001 where a row was just moved to another month: try again.';
+'Marks QUEUED what the broker has confirmed, as bs_due_messages() gave it: due again after look_again. What was claimed or moved meanwhile stays as it is. So does what somebody else has locked, but that is still due, and comes back as the answer: mark it later. Error 40001 where a row was just moved to another month: try again.';
 
 -- A lock is waited for, because the publisher may just be marking the row, but not
 -- for long: sending stands still meanwhile. A copy whose row is not to be had is

@@ -14,12 +14,12 @@
 
 #include "common/pg_prng.h"
 #include "miscadmin.h"
-#include "portability/instr_time.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "bs_guc.h"
+#include "bs_time.h"
 #include "bs_txn.h"
 #include "bs_wake.h"
 #include "bs_worker.h"
@@ -29,36 +29,6 @@
 #define RECORD_BATCH		64
 #define RECORD_DELAY_MS		10	/* how long an outcome may wait for others */
 #define PROBE_CHECK_MS		50	/* how often to look what a probe found out */
-
-static MemoryContext claim_context = NULL;
-
-static int64
-monotonic_ms(void)
-{
-	instr_time	now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	return (int64) INSTR_TIME_GET_MILLISEC(now);
-}
-
-static int64
-to_unix_ms(TimestampTz instant)
-{
-	return instant / 1000 +
-		((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000);
-}
-
-static TimestampTz
-from_unix_ms(int64 ms)
-{
-	return (ms - ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000)) * 1000;
-}
-
-static TimestampTz
-ms_from_now(int64 ms)
-{
-	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
-}
 
 static BsBreakerRule
 breaker_rule(void)
@@ -80,9 +50,9 @@ bs_delivery_sender_init(BsSender *sender)
 	dlist_init(&sender->free);
 	dlist_init(&sender->waiting);
 	dlist_init(&sender->ended);
-	claim_context = AllocSetContextCreate(TopMemoryContext,
-										  "birthday_scheduler claims",
-										  ALLOCSET_DEFAULT_SIZES);
+	sender->claim_context = AllocSetContextCreate(TopMemoryContext,
+												  "birthday_scheduler claims",
+												  ALLOCSET_DEFAULT_SIZES);
 }
 
 void
@@ -106,6 +76,18 @@ bs_delivery_set_mailer(BsSender *sender, BsMailer *mailer)
 	sender->free_count = sender->job_count;
 }
 
+BsConsumer *
+bs_delivery_set_consumer(BsSender *sender, BsConsumer *consumer)
+{
+	BsConsumer *former = sender->consumer;
+	int			i;
+
+	sender->consumer = consumer;
+	for (i = 0; i < sender->job_count; i++)
+		sender->jobs[i].copy.tag = 0;	/* the broker has them again */
+	return former;
+}
+
 static void
 set_free(BsSender *sender, BsJob *job)
 {
@@ -121,6 +103,22 @@ set_ended(BsSender *sender, BsJob *job)
 	job->ended_at = GetCurrentTimestamp();
 	dlist_push_tail(&sender->ended, &job->node);
 	sender->ended_count++;
+}
+
+void
+bs_delivery_begin(BsSender *sender, const BsClaim *claim,
+				  TimestampTz lease_until, BsCopyTag copy)
+{
+	BsJob	   *job = dlist_container(BsJob, node,
+									  dlist_pop_head_node(&sender->free));
+
+	sender->free_count--;
+	job->claim = *claim;
+	job->lease_until = lease_until;
+	job->again = 0;
+	job->copy = copy;
+	dlist_push_tail(&sender->waiting, &job->node);
+	sender->waiting_count++;
 }
 
 static BsJob *
@@ -170,7 +168,7 @@ report_to_breaker(const BsMailResult *mail)
 		return;
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
 	changed = bs_breaker_report(&bs_shared->breaker, &rule, trouble,
-								monotonic_ms());
+								bs_time_monotonic_ms());
 	state = bs_shared->breaker.state;
 	LWLockRelease(bs_shared->lock);
 	if (changed)
@@ -192,8 +190,8 @@ decide(BsJob *job, const BsMailResult *mail)
 		.attempts = job->claim.attempts,
 		.max_attempts = bs_max_attempts,
 		.at_most_once = bs_delivery_guarantee == BS_GUARANTEE_AT_MOST_ONCE,
-		.now_ms = to_unix_ms(GetCurrentTimestamp()),
-		.deadline_ms = to_unix_ms(deadline),
+		.now_ms = bs_time_to_unix_ms(GetCurrentTimestamp()),
+		.deadline_ms = bs_time_to_unix_ms(deadline),
 		.retry_initial_ms = (int64) bs_retry_initial_s * 1000,
 		.retry_max_ms = (int64) bs_retry_max_s * 1000,
 		.retry_after_ms = mail->retry_after_ms,
@@ -204,9 +202,9 @@ decide(BsJob *job, const BsMailResult *mail)
 	result->next = verdict.next;
 	result->reason = verdict.reason;
 	result->next_attempt = verdict.next == BS_NEXT_RETRYING ?
-		from_unix_ms(verdict.next_attempt_ms) : GetCurrentTimestamp();
+		bs_time_from_unix_ms(verdict.next_attempt_ms) : GetCurrentTimestamp();
 	result->code = mail->response_code;
-	result->ended_at = from_unix_ms(mail->ended_ms);
+	result->ended_at = bs_time_from_unix_ms(mail->ended_ms);
 	strlcpy(result->reply, mail->reply, sizeof(result->reply));
 	strlcpy(result->error, mail->error, sizeof(result->error));
 }
@@ -266,11 +264,11 @@ admit(BsSender *sender)
 
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
 	admitted = bs_bucket_take(&bs_shared->bucket, bs_rate_limit, 1,
-							  monotonic_ms(), &wait_ms);
+							  bs_time_monotonic_ms(), &wait_ms);
 	if (admitted > 0)
 	{
 		admitted = bs_breaker_admit(&bs_shared->breaker, &rule, 1,
-									monotonic_ms(), &wait_ms);
+									bs_time_monotonic_ms(), &wait_ms);
 		if (admitted == 0)
 		{
 			open = bs_shared->breaker.state == BS_BREAKER_OPEN;
@@ -283,7 +281,7 @@ admit(BsSender *sender)
 	if (admitted > 0)
 		return true;
 
-	sender->next_submit = ms_from_now(Max(wait_ms, 1));
+	sender->next_submit = bs_time_ms_from_now(Max(wait_ms, 1));
 	if (open)
 	{
 		sender->next_claim = Max(sender->next_claim, sender->next_submit);
@@ -334,10 +332,10 @@ bs_delivery_submit(BsSender *sender)
 		mail.list_unsubscribe = bs_mail_list_unsubscribe[0] ?
 			bs_mail_list_unsubscribe : NULL;
 		/* The same at every attempt, so that a copy is the same to the octet. */
-		mail.date = to_unix_ms(job->claim.scheduled_send_time) / 1000;
+		mail.date = bs_time_to_unix_ms(job->claim.scheduled_send_time) / 1000;
 		if (!bs_mailer_submit(sender->mailer, &mail, job - sender->jobs))
 		{
-			end_unharmed(sender, job, "released", ms_from_now(1000));
+			end_unharmed(sender, job, "released", bs_time_ms_from_now(1000));
 			bs_worker_report_error("out of memory for a mail");
 			return;
 		}
@@ -445,7 +443,7 @@ bs_delivery_record(BsSender *sender)
 		bs_worker_report_error(error);
 		sender->record_failures++;
 		sender->next_record =
-			ms_from_now(Min(5000, 50 << Min(sender->record_failures, 10)));
+			bs_time_ms_from_now(Min(5000, 50 << Min(sender->record_failures, 10)));
 		return false;
 	}
 	sender->record_failures = 0;
@@ -456,100 +454,17 @@ bs_delivery_record(BsSender *sender)
 	report_results(work.claims, work.results, work.count);
 	dlist_foreach_modify(iter, &sender->ended)
 	{
+		BsJob	   *job = dlist_container(BsJob, node, iter.cur);
+
+		if (job->copy.tag != 0)
+			bs_consumer_settle(sender->consumer, job->copy,
+							   job->result.next == BS_NEXT_FAILED ?
+							   BS_COPY_DEAD : BS_COPY_DONE);
 		dlist_delete(iter.cur);
-		set_free(sender, dlist_container(BsJob, node, iter.cur));
+		set_free(sender, job);
 	}
 	sender->ended_count = 0;
 	return true;
-}
-
-typedef struct BsClaimWork
-{
-	BsClaim    *claims;
-	int			limit;
-	int			count;
-	TimestampTz next_due;
-} BsClaimWork;
-
-static void
-claim_work(void *arg)
-{
-	BsClaimWork *work = arg;
-
-	work->count = bs_queue_claim(bs_worker_slot()->identity, work->limit,
-								 claim_context, work->claims,
-								 &work->next_due);
-}
-
-/*
- * How many may be claimed: one to probe with, or none, while the breaker is not
- * closed.
- */
-static int
-claim_limit(BsSender *sender)
-{
-	BsBreaker	breaker;
-	int64		wait_ms;
-
-	if (bs_breaker <= 0)
-		return sender->free_count;
-	LWLockAcquire(bs_shared->lock, LW_SHARED);
-	breaker = bs_shared->breaker;
-	LWLockRelease(bs_shared->lock);
-	if (breaker.state == BS_BREAKER_CLOSED)
-		return sender->free_count;
-	wait_ms = breaker.open_until_ms - monotonic_ms();
-	if (wait_ms <= 0)
-		return 1;
-	sender->next_claim = ms_from_now(Min(wait_ms, 1000));
-	return 0;
-}
-
-void
-bs_delivery_claim(BsSender *sender)
-{
-	BsClaimWork work;
-	TimestampTz lease_until = ms_from_now((int64) bs_lease_s * 1000);
-	TimestampTz now;
-	char		error[256];
-	int			i;
-
-	work.limit = claim_limit(sender);
-	if (work.limit == 0)
-		return;
-	work.claims = palloc0(sizeof(BsClaim) * work.limit);
-	bs_wake_announce_sleep(bs_worker_number());
-	if (!bs_txn_try("claiming messages", claim_work, &work,
-					error, sizeof(error)))
-	{
-		bs_worker_report_error(error);
-		/* What was claimed was rolled back; its strings are nobody's. */
-		for (i = 0; i < work.limit; i++)
-			if (work.claims[i].strings)
-				pfree(work.claims[i].strings);
-		/* A change that stepped over what was claimed needs a pass. */
-		bs_wake_scheduler();
-		sender->next_claim = ms_from_now(1000);
-		return;
-	}
-	for (i = 0; i < work.count; i++)
-	{
-		BsJob	   *job = dlist_container(BsJob, node,
-										  dlist_pop_head_node(&sender->free));
-
-		sender->free_count--;
-		job->claim = work.claims[i];
-		job->lease_until = lease_until;
-		job->again = 0;
-		dlist_push_tail(&sender->waiting, &job->node);
-		sender->waiting_count++;
-	}
-	now = GetCurrentTimestamp();
-	sender->next_claim = bs_wake_settle_sleep(bs_worker_number(),
-											  work.next_due);
-	/* Due, but another sender is just taking it: no spinning meanwhile. */
-	if (work.count < work.limit && sender->next_claim <= now)
-		sender->next_claim = TimestampTzPlusMilliseconds(now, 5);
 }
 
 void

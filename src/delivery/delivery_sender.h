@@ -17,6 +17,7 @@
 
 #include "lib/ilist.h"
 
+#include "delivery/delivery_consumer.h"
 #include "result/result_store.h"
 
 typedef struct BsJob
@@ -27,11 +28,14 @@ typedef struct BsJob
 	TimestampTz lease_until;
 	TimestampTz ended_at;		/* when it joined the list of the ended */
 	int			again;			/* times the relay asked for a new session */
+	BsCopyTag	copy;			/* its copy in the queue; tag 0: none */
 } BsJob;
 
 typedef struct BsSender
 {
 	BsMailer   *mailer;			/* NULL where the settings make none */
+	BsConsumer *consumer;		/* NULL where there is no broker */
+	MemoryContext claim_context;	/* of the claims' strings */
 	BsJob	   *jobs;
 	int			job_count;
 	dlist_head	free;
@@ -71,11 +75,19 @@ extern bool bs_delivery_should_record(const BsSender *sender);
  */
 extern bool bs_delivery_record(BsSender *sender);
 
-/* Claims what is due; sets next_claim. */
-extern void bs_delivery_claim(BsSender *sender);
+/* Free --> waiting, with a claim of delivery_claim.c. */
+extern void bs_delivery_begin(BsSender *sender, const BsClaim *claim,
+							  TimestampTz lease_until, BsCopyTag copy);
 
 /* Forgets everything: the tables are gone. */
 extern void bs_delivery_forget(BsSender *sender);
+
+/*
+ * Takes copies from this consumer from now on, NULL: from none; returns the
+ * one before.
+ */
+extern BsConsumer *bs_delivery_set_consumer(BsSender *sender,
+											BsConsumer *consumer);
 
 /* When there is something to do even if no descriptor becomes ready. */
 extern TimestampTz bs_delivery_next_moment(const BsSender *sender);

@@ -4,8 +4,9 @@
  *	  A sender: process life and loop.
  *
  * One loop turn takes every message that the sender holds as far as it goes
- * and then waits, always in the same place, for the latch, the mailer's one
- * descriptor, or the next moment that something is wanted.
+ * and then waits, always in the same place, for the latch, the one descriptor of
+ * the mailer and that of the link to the broker, or the next moment that
+ * something is wanted.
  *
  * src/delivery/delivery_worker.c
  *
@@ -22,10 +23,13 @@
 
 #include "bs_compat.h"
 #include "bs_guc.h"
+#include "bs_time.h"
 #include "bs_wake.h"
 #include "bs_worker.h"
+#include "delivery/delivery_claim.h"
 #include "delivery/delivery_relay.h"
 #include "delivery/delivery_sender.h"
+#include "queue/queue_link.h"
 
 #define SHUTDOWN_GRACE_MS	500 /* for answers that are under way */
 #define IDLE_CONNECTION_MS	20000
@@ -37,19 +41,25 @@ static bool mailer_wanted = true;	/* the settings changed, or at start */
 static TimestampTz mailer_retry_at = DT_NOBEGIN;
 static bool ready = false;
 static TimestampTz ready_until = DT_NOBEGIN;
+static BsAmqpLink *broker_link = NULL;
+static uint32 broker_link_number = 0;
+static TimestampTz broker_look_at = DT_NOBEGIN; /* is there to be a link? */
 
 static void
 make_wait_set(BsMailer *mailer)
 {
 	if (wait_set)
 		FreeWaitEventSet(wait_set);
-	wait_set = bs_create_wait_event_set(3);
+	wait_set = bs_create_wait_event_set(4);
 	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET,
 					  NULL, NULL);
 	if (mailer)
 		AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, bs_mailer_fd(mailer),
 						  NULL, NULL);
+	if (broker_link)
+		AddWaitEventToSet(wait_set, WL_SOCKET_READABLE,
+						  bs_amqp_fd(broker_link), NULL, NULL);
 }
 
 /*
@@ -92,16 +102,88 @@ is_ready(TimestampTz now)
 	return ready;
 }
 
+/*
+ * Opens, renews or closes the link to the broker, as settings and readiness
+ * want it; after a reload and every BS_WORKER_RECHECK_MS.
+ */
+static void
+look_at_broker(BsSender *sender)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	BsAmqpLink *link = NULL;
+	BsConsumer *consumer = NULL;
+
+	broker_look_at = DT_NOEND;
+	if (bs_queue == BS_QUEUE_RABBITMQ)
+	{
+		broker_look_at = bs_time_ms_from_now(BS_WORKER_RECHECK_MS);
+		bs_wake_announce_sleep(bs_worker_number());
+		if (sender->mailer != NULL && is_ready(now))
+		{
+			link = bs_queue_open_link(bs_worker_label(bs_worker_number()),
+									  0, bs_amqp_prefetch);
+			if (link != NULL)	/* the broker wakes us */
+				bs_wake_never(bs_worker_number());
+		}
+	}
+	if (link == NULL)
+		bs_queue_close_link();
+	else if (!bs_amqp_is_up(link))
+		bs_worker_set_state("no broker");
+	if (link == broker_link && broker_link_number == bs_queue_link_number())
+		return;
+	broker_link = link;
+	broker_link_number = bs_queue_link_number();
+	if (link != NULL)
+		consumer = bs_consumer_create(TopMemoryContext, link,
+									  bs_amqp_prefetch);
+	consumer = bs_delivery_set_consumer(sender, consumer);
+	if (consumer != NULL)
+		pfree(consumer);
+	make_wait_set(sender->mailer);
+	sender->next_claim = DT_NOBEGIN;
+}
+
+/*
+ * Where nothing could be consumed yet, a commit may have changed that.
+ */
+static bool
+is_broker_due(const BsSender *sender, TimestampTz now)
+{
+	if (mailer_wanted && sender->mailer != NULL)
+		return false;			/* what is under way comes to its end first */
+	if (bs_queue == BS_QUEUE_RABBITMQ && broker_link == NULL &&
+		bs_wake_sleep_until(bs_worker_number()) == DT_NOBEGIN)
+	{
+		ready_until = DT_NOBEGIN;
+		return true;
+	}
+	return now >= broker_look_at;
+}
+
+static bool
+may_claim(const BsSender *sender)
+{
+	return sender->mailer != NULL && !mailer_wanted && !sender->stopping &&
+		sender->record_failures == 0 &&
+		sender->free_count >= sender->job_count / 2;
+}
+
 static void
 claim_if_due(BsSender *sender)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz lowered;
 
-	if (sender->mailer == NULL || mailer_wanted || sender->stopping ||
-		sender->record_failures > 0 ||
-		sender->free_count < sender->job_count / 2)
+	if (!may_claim(sender))
 		return;
+	if (bs_queue == BS_QUEUE_RABBITMQ)
+	{
+		if (sender->consumer != NULL && now >= sender->next_claim &&
+			bs_consumer_waiting(sender->consumer) > 0)
+			bs_delivery_claim_copies(sender);
+		return;
+	}
 	/* A commit may have brought something that is due sooner. */
 	lowered = bs_wake_sleep_until(bs_worker_number());
 	if (lowered < sender->next_claim && sender->next_submit <= now)
@@ -119,7 +201,7 @@ claim_if_due(BsSender *sender)
 			bs_wake_settle_sleep(bs_worker_number(), ready_until);
 		return;
 	}
-	bs_delivery_claim(sender);
+	bs_delivery_claim_due(sender);
 	if (sender->waiting_count == 0 && sender->next_claim <= now)
 		ready_until = DT_NOBEGIN;
 }
@@ -134,15 +216,23 @@ wait_for_work(BsSender *sender)
 	int64		ms;
 	WaitEvent	event;
 
+	int64		link_ms = broker_link ? bs_amqp_deadline_ms(broker_link) : -1;
+
 	if (mailer_wanted)
 		next = Min(next, Max(mailer_retry_at, now));
-	else if (sender->free_count >= sender->job_count / 2 &&
-			 sender->record_failures == 0)
+	else if (may_claim(sender) &&
+			 (bs_queue != BS_QUEUE_RABBITMQ ||
+			  (sender->consumer != NULL &&
+			   bs_consumer_waiting(sender->consumer) > 0)))
 		next = Min(next, sender->next_claim);
+	if (!mailer_wanted || sender->mailer == NULL)
+		next = Min(next, Max(broker_look_at, now));
 	next = Min(next, TimestampTzPlusMilliseconds(now, 60000));
 	ms = next <= now ? 0 : TimestampDifferenceMilliseconds(now, next);
 	if (mailer_ms >= 0)
 		ms = Min(ms, mailer_ms);
+	if (link_ms >= 0)
+		ms = Min(ms, link_ms);
 
 	if (WaitEventSetWait(wait_set, (long) ms, &event, 1, BS_WAIT_EVENT) > 0 &&
 		event.events & WL_LATCH_SET)
@@ -184,6 +274,9 @@ stop(BsSender *sender)
 		bs_delivery_collect(sender);
 	}
 	(void) bs_delivery_record(sender);
+	if (sender->consumer != NULL)
+		(void) bs_consumer_flush(sender->consumer);
+	bs_queue_close_link();
 	bs_mailer_destroy(sender->mailer);
 	proc_exit(1);
 }
@@ -221,12 +314,17 @@ bs_delivery_worker_main(Datum main_arg)
 			config_loaded = PgReloadTime;
 			mailer_wanted = true;
 			mailer_retry_at = DT_NOBEGIN;
+			broker_look_at = DT_NOBEGIN;
 		}
 		if (mailer_wanted && GetCurrentTimestamp() >= mailer_retry_at)
 			renew_mailer(&sender);
+		if (is_broker_due(&sender, GetCurrentTimestamp()))
+			look_at_broker(&sender);
 
 		if (sender.mailer != NULL)
 			bs_mailer_run(sender.mailer);
+		if (sender.consumer != NULL)
+			bs_consumer_run(sender.consumer);
 		bs_delivery_collect(&sender);
 		if (bs_delivery_should_record(&sender) &&
 			!bs_delivery_record(&sender) && bs_worker_is_extension_gone())
@@ -236,6 +334,8 @@ bs_delivery_worker_main(Datum main_arg)
 			bs_delivery_release_waiting(&sender, "released",
 										GetCurrentTimestamp());
 		bs_delivery_submit(&sender);
+		if (sender.consumer != NULL && bs_consumer_flush(sender.consumer))
+			bs_consumer_run(sender.consumer);
 		if (sender.mailer != NULL)
 			bs_mailer_close_idle(sender.mailer, IDLE_CONNECTION_MS);
 		wait_for_work(&sender);

@@ -30,6 +30,22 @@ typedef struct BsClaim
 	const char *idempotency_key;
 } BsClaim;
 
+/* A message that is to be published. */
+typedef struct BsDue
+{
+	pg_uuid_t	id;
+	TimestampTz scheduled_send_time;
+	TimestampTz due_at;			/* asked for when it is marked */
+	char		message_type[51];
+} BsDue;
+
+/* A copy of a message that came out of the queue. */
+typedef struct BsCopyKey
+{
+	pg_uuid_t	id;
+	TimestampTz scheduled_send_time;
+} BsCopyKey;
+
 /*
  * bs_queue_claim
  *		Lease up to "limit" due messages to this sender.
@@ -42,5 +58,39 @@ typedef struct BsClaim
 extern int	bs_queue_claim(const char *claimed_by, int limit,
 						   MemoryContext result_cxt, BsClaim *claims,
 						   TimestampTz *next_due);
+
+/*
+ * bs_queue_claim_copies
+ *		Lease those of these messages that are due to this sender.
+ *
+ * Gives the number of claims, at most one a key.  Those with a token of all
+ * zeros, and no strings, are not claimed but FAILED.  Otherwise as
+ * bs_queue_claim().
+ */
+extern int	bs_queue_claim_copies(const char *claimed_by,
+								  const BsCopyKey *keys, int count,
+								  MemoryContext result_cxt, BsClaim *claims);
+
+/*
+ * bs_queue_read_due
+ *		What is to be published, without those under way.
+ *
+ * Gives their number.  "again": also what is QUEUED and was not claimed within a
+ * lease.  *next_due is when to ask again.  Inside a transaction of the caller's.
+ */
+extern int	bs_queue_read_due(int limit, const pg_uuid_t *under_way,
+							  int under_way_count, bool again,
+							  BsDue *dues, TimestampTz *next_due);
+
+/*
+ * bs_queue_mark_queued
+ *		The broker has them; to be looked at again after a lease.
+ *
+ * Gives the number of those that somebody is just changing, and their ids in
+ * "left", which has room for all: they are to be marked later.  Inside a
+ * transaction of the caller's.
+ */
+extern int	bs_queue_mark_queued(const BsDue *const *dues, int count,
+								 pg_uuid_t *left);
 
 #endif							/* BS_QUEUE_STORE_H */

@@ -38,7 +38,7 @@ def measure(session, people):
                 "DELETE FROM message_logs WHERE status <> 'SENT';"
                 "VACUUM ANALYZE message_ledger, message_logs; CHECKPOINT;")
     upkeep, _ = seconds_of(
-        session, "SELECT bs_create_partitions();" * 20)
+        session, "SELECT bs_create_partitions();" * 200)
     planning, answer = seconds_of(session, "SELECT bs_plan();")
     if answer != [str(people)]:
         raise BenchError("planned %s of %d" % (answer, people))
@@ -51,7 +51,7 @@ def measure(session, people):
         raise BenchError("claimed %d of %d" % (sum(map(int, answer)), people))
     session.ask("DELETE FROM message_logs WHERE status = 'SENDING';")
     time.sleep(0.2)
-    return upkeep / 20 * 1000, planning, claiming * 1e6 / people
+    return upkeep / 200 * 1000, planning, claiming * 1e6 / people
 
 
 def months(options, folder):

@@ -1,0 +1,166 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_link.c
+ *	  This process's link to the broker, as the settings describe it.
+ *
+ * src/queue/queue_link.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "bs_guc.h"
+#include "bs_secret.h"
+#include "bs_worker.h"
+#include "net/net_payload.h"
+#include "queue/queue_link.h"
+
+#define CONNECT_TIMEOUT_MS	8000
+#define SILENCE_MS			8000	/* reported within ten seconds */
+#define CONFIRM_TIMEOUT_MS	30000
+#define BACKOFF_INITIAL_MS	250
+#define BACKOFF_MAX_MS		15000
+
+static BsAmqpLink *current_link = NULL;
+static uint32 links_made = 0;
+static char *made_from = NULL;	/* settings and secret of current_link */
+
+/*
+ * All that a link is made from in one string, to see whether any of it changed.
+ */
+static char *
+describe(const char *password, int window, int prefetch)
+{
+	const char *parts[] = {
+		bs_amqp_url, password, bs_amqp_ca_file, bs_amqp_exchange,
+		bs_amqp_queue, bs_amqp_dead_letter_exchange, bs_amqp_dead_letter_queue
+	};
+	StringInfoData text;
+	int			i;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "%d %d", window, prefetch);
+	for (i = 0; i < lengthof(parts); i++)
+		appendStringInfo(&text, "\n%s", parts[i]);
+	return text.data;
+}
+
+static bool
+read_password(char *password, Size size, char *error, Size error_size)
+{
+	password[0] = '\0';
+	if (bs_amqp_password_file[0] == '\0')
+		return true;
+	if (!bs_secret_read("amqp_password_file", bs_amqp_password_file,
+						password, size, error, error_size))
+		return false;
+	password[strcspn(password, "\r\n")] = '\0';
+	return true;
+}
+
+BsAmqpLink *
+bs_queue_open_link(const char *label, int window, int prefetch)
+{
+	BsAmqpConfig config = {
+		.urls = bs_amqp_url,
+		.ca_file = bs_amqp_ca_file,
+		.exchange = bs_amqp_exchange,
+		.queue = bs_amqp_queue,
+		.dead_letter_exchange = bs_amqp_dead_letter_exchange,
+		.dead_letter_queue = bs_amqp_dead_letter_queue,
+		.window = window,
+		.prefetch = prefetch,
+		.connect_timeout_ms = CONNECT_TIMEOUT_MS,
+		.silence_ms = SILENCE_MS,
+		.confirm_timeout_ms = CONFIRM_TIMEOUT_MS,
+		.backoff_initial_ms = BACKOFF_INITIAL_MS,
+		.backoff_max_ms = BACKOFF_MAX_MS
+	};
+	char		password[BS_SECRET_MAX];
+	char		error[256] = "\"birthday_scheduler.amqp_url\" is not set";
+	char	   *description = NULL;
+
+	if (bs_amqp_url[0] != '\0' &&
+		read_password(password, sizeof(password), error, sizeof(error)))
+	{
+		description = describe(password, window, prefetch);
+		if (current_link != NULL && strcmp(description, made_from) == 0)
+		{
+			explicit_bzero(description, strlen(description));
+			pfree(description);
+			return current_link;
+		}
+	}
+	bs_queue_close_link();
+	if (description != NULL)
+	{
+		config.password = password;
+		config.connection_name = psprintf("birthday_scheduler %s", label);
+		current_link = bs_amqp_create(&config, error, sizeof(error));
+		if (current_link != NULL)
+		{
+			links_made++;
+			made_from = MemoryContextStrdup(TopMemoryContext, description);
+		}
+		explicit_bzero(description, strlen(description));
+	}
+	explicit_bzero(password, sizeof(password));
+	if (current_link == NULL)
+	{
+		bs_worker_report_error(error);
+		bs_worker_set_state("no broker");
+	}
+	return current_link;
+}
+
+uint32
+bs_queue_link_number(void)
+{
+	return links_made;
+}
+
+void
+bs_queue_close_link(void)
+{
+	if (current_link == NULL)
+		return;
+	bs_amqp_destroy(current_link);
+	current_link = NULL;
+	explicit_bzero(made_from, strlen(made_from));
+	pfree(made_from);
+	made_from = NULL;
+}
+
+void
+bs_queue_report(const BsAmqpEvent *event)
+{
+	char		message[320];
+
+	if (event->kind == BS_AMQP_UP)
+	{
+		bs_worker_report_recovery("connected to the broker");
+		bs_worker_set_state("working");
+	}
+	else if (event->kind == BS_AMQP_DOWN)
+	{
+		snprintf(message, sizeof(message), "the broker: %s", event->text);
+		bs_worker_report_error(message);
+		bs_worker_set_state("no broker");
+	}
+}
+
+const char *
+bs_queue_installation(void)
+{
+	static char name[BS_PAYLOAD_INSTALLATION_MAX];
+
+	if (name[0] == '\0')
+		snprintf(name, sizeof(name), UINT64_FORMAT "/%u",
+				 GetSystemIdentifier(), MyDatabaseId);
+	return name;
+}
