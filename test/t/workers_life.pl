@@ -99,11 +99,11 @@ foreach my $wrong ([ database => 'nowhere', 'postgres' ], [ role => 'nobody', 'b
 	$offset = -s $node->logfile;
 
 	set_conf($node, $setting => $bad);
-	ok( wait_for(sub { log_lines($node, qr/FATAL:.*"$bad" does not exist/, $offset) >= 9 },
-			'nine failed starts'),
+	ok( wait_for(sub { log_lines($node, qr/FATAL:.*"$bad" does not exist/, $offset) >= 12 },
+			'twelve failed starts'),
 		"wrong $setting: each worker has failed three times");
 	cmp_ok(time - $start, '>=', 4, "wrong $setting: not in a spin");
-	cmp_ok(log_lines($node, qr/FATAL/, $offset), '<=', 12, "wrong $setting: and says so once a try");
+	cmp_ok(log_lines($node, qr/FATAL/, $offset), '<=', 16, "wrong $setting: and says so once a try");
 	$start = time;
 	set_conf($node, $setting => $good);
 	wait_state('working', 3);
@@ -214,7 +214,7 @@ $node->append_conf('postgresql.conf', 'max_worker_processes = 3');    # one is t
 $offset = -s $node->logfile;
 $node->restart;
 proof('too few slots');
-is(log_lines($node, qr/too many background workers/, $offset), 2, 'too few slots: a line each in the log');
+is(log_lines($node, qr/too many background workers/, $offset), 2, 'too few slots: one line in the log for each');
 like(sql($node, 'SELECT bs_health()'), qr/2 of 4 workers are running; look at max_worker_processes/,
 	'too few slots: bs_health() says so');
 cmp_ok(log_lines($node, qr/birthday_scheduler/, $offset), '<', 15, 'too few slots: no spin');
