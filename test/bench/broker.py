@@ -42,11 +42,14 @@ class Broker:
         subprocess.run(["rm", "-rf", self.folder], check=True)
 
 
-def wait_until_up(session):
+def wait_until_up(session, broker):
     """Until the publisher and every sender have their connection."""
-    wait_for(lambda: session.value(
-        "SELECT bs_health() -> 'queue' ->> 'status' = 'ok'") == "t",
-        "the connections to the broker")
+    workers = int(session.value(
+        "SELECT current_setting('birthday_scheduler.senders')::int + 1"))
+    wait_for(lambda: session.value("SELECT up FROM bs_broker_stats()") == "t"
+             and int(broker.call("eval", "length(rabbit_networking:"
+                                 "connections())")) == workers,
+             "the connections to the broker")
 
 
 # ---- publishing -------------------------------------------------------------
@@ -110,7 +113,7 @@ def through_broker(options, folder):
         server.start()
         session = server.session()
         session.ask("SELECT bs_resume() \\g /dev/null")
-        wait_until_up(session)
+        wait_until_up(session, broker)
         burst_runs(options, server, sink, runs, {"broker": broker.pid})
         version = broker.version
     finally:
@@ -123,7 +126,7 @@ def through_broker(options, folder):
         server.start()
         session = server.session()
         session.ask("SELECT bs_resume() \\g /dev/null")
-        wait_until_up(session)
+        wait_until_up(session, broker)
         late = lateness_runs(options, server, catcher)
     finally:
         server.stop()
@@ -132,7 +135,7 @@ def through_broker(options, folder):
 
     note = (BURST_NOTE % options.burst_mails
             + ";\nall of it through a queue of RabbitMQ %s on the same "
-            "machine. Lateness: " % version
+            "machine.\nLateness: " % version
             + LATENESS_NOTE % (options.lateness_mails,
                                options.lateness_seconds))
     return note, (rate_figures(runs, 3000) + cpu_figures(runs)
