@@ -37,6 +37,12 @@ class Broker:
         return {"birthday_scheduler.queue": "rabbitmq",
                 "birthday_scheduler.amqp_url": self.url}
 
+    def remove_queues(self):
+        """What one program left must not slow down the other."""
+        for line in self.call("ctl", "--quiet", "list_queues",
+                              "--no-table-headers", "name").splitlines():
+            self.call("ctl", "--quiet", "delete_queue", line)
+
     def stop(self):
         self.call("stop")
         subprocess.run(["rm", "-rf", self.folder], check=True)
@@ -62,6 +68,7 @@ def published(program, broker, count):
         check=False)
     if done.returncode != 0:
         raise BenchError(done.stderr.strip())
+    broker.remove_queues()
     return json.loads(done.stdout)
 
 
