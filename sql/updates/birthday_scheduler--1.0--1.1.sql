@@ -1,6 +1,8 @@
 -- birthday_scheduler 1.0 to 1.1: upkeep of partitions, retention, pg_cron, the broker.
 \echo Use "ALTER EXTENSION birthday_scheduler UPDATE" to load this file. \quit
 
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 CREATE TABLE @extschema@.bs_upkeep_log (
     task varchar(20) NOT NULL,
     done_at timestamptz,
