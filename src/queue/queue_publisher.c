@@ -271,6 +271,7 @@ read_due(BsPublisher *publisher, BsReadWork *work)
 		publisher->next_read = bs_time_ms_from_now(1000);
 		return false;
 	}
+
 	/*
 	 * What was due before is under way or waits in the queue: no spinning
 	 * meanwhile.  What has become due since is read at once.
