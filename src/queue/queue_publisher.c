@@ -255,6 +255,7 @@ read_due(BsPublisher *publisher, BsReadWork *work)
 {
 	pg_uuid_t  *ids = palloc(sizeof(pg_uuid_t) * BS_PUBLISHER_WINDOW);
 	int			worker = bs_worker_number();
+	TimestampTz start = GetCurrentTimestamp();
 	int64		hold_ms;
 	char		error[256];
 
@@ -272,11 +273,15 @@ read_due(BsPublisher *publisher, BsReadWork *work)
 		publisher->next_read = bs_time_ms_from_now(1000);
 		return false;
 	}
-	/* Under way, or waiting in the queue: no spinning meanwhile. */
+
+	/*
+	 * What was due before is under way or waits in the queue: no spinning
+	 * meanwhile.  What has become due since is read at once.
+	 */
 	hold_ms = publisher->free_count < BS_PUBLISHER_WINDOW ||
 		work->count > 0 ? 20 : 500;
-	if (work->count < work->limit)
-		work->next_due = Max(work->next_due, bs_time_ms_from_now(hold_ms));
+	if (work->count < work->limit && work->next_due <= start)
+		work->next_due = bs_time_ms_from_now(hold_ms);
 	publisher->next_read = bs_wake_settle_sleep(worker, work->next_due);
 	return true;
 }
