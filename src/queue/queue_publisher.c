@@ -24,6 +24,9 @@
 
 #define RECORD_BATCH		256
 #define RECORD_DELAY_MS		10	/* how long a confirm may wait for others */
+#define HELD_MS				20	/* at most, for what is under way */
+#define IDLE_MS				500 /* between looks at what is overdue in the
+								 * queue */
 #define LEFT_WAIT_MS		250 /* before what was locked is tried again */
 #define DEPTH_INTERVAL_MS	10000
 #define REFUSED_WAIT_MS		250 /* doubles with every refusal in a row */
@@ -256,7 +259,6 @@ read_due(BsPublisher *publisher, BsReadWork *work)
 	pg_uuid_t  *ids = palloc(sizeof(pg_uuid_t) * BS_PUBLISHER_WINDOW);
 	int			worker = bs_worker_number();
 	TimestampTz start = GetCurrentTimestamp();
-	int64		hold_ms;
 	char		error[256];
 
 	work->dues = palloc(sizeof(BsDue) * work->limit);
@@ -278,10 +280,11 @@ read_due(BsPublisher *publisher, BsReadWork *work)
 	 * What was due before is under way or waits in the queue: no spinning
 	 * meanwhile.  What has become due since is read at once.
 	 */
-	hold_ms = publisher->free_count < BS_PUBLISHER_WINDOW ||
-		work->count > 0 ? 20 : 500;
+	publisher->held = publisher->free_count < BS_PUBLISHER_WINDOW ||
+		work->count > 0;
 	if (work->count < work->limit && work->next_due <= start)
-		work->next_due = bs_time_ms_from_now(hold_ms);
+		work->next_due =
+			bs_time_ms_from_now(publisher->held ? HELD_MS : IDLE_MS);
 	publisher->next_read = bs_wake_settle_sleep(worker, work->next_due);
 	return true;
 }
@@ -435,6 +438,9 @@ bs_publisher_record(BsPublisher *publisher, bool at_once)
 		set_free(publisher, item);
 		publisher->confirmed_count--;
 	}
+	if (publisher->held && publisher->refused_wait_ms == REFUSED_WAIT_MS)
+		publisher->next_read = DT_NOBEGIN;	/* nothing hides what is next */
+	publisher->held = false;
 	publisher->next_record = work.left_count == 0 ? DT_NOBEGIN :
 		bs_time_ms_from_now(LEFT_WAIT_MS);
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
