@@ -88,7 +88,7 @@ bs_amqp_encode_method(char *at, const char *end, uint16_t channel,
 
 char *
 bs_amqp_encode_header(char *at, const char *end, uint16_t channel,
-					  size_t body_len, amqp_basic_properties_t * properties)
+					  size_t body_len, amqp_basic_properties_t *properties)
 {
 	size_t		room = (size_t) (end - at);
 	char	   *payload = at + BS_AMQP_FRAME_HEAD;

@@ -53,6 +53,7 @@ bs_amqp_reset_messages(BsAmqpLink *link)
 	link->first_unconfirmed = 1;
 	link->next_number = 1;
 	link->next_returned = 1;
+	link->unroutable = false;
 }
 
 /* ---- out ---- */
@@ -63,8 +64,8 @@ bs_amqp_room(const BsAmqpLink *link)
 	size_t		left = bs_amqp_out_room(link);
 	int			window = link->config.window - bs_amqp_outstanding(link);
 
-	if (!bs_amqp_is_up(link) || link->blocked || window <= 0 ||
-		left <= BS_AMQP_OUT_RESERVE)
+	if (!bs_amqp_is_up(link) || link->blocked || link->unroutable ||
+		window <= 0 || left <= BS_AMQP_OUT_RESERVE)
 		return 0;
 	left = (left - BS_AMQP_OUT_RESERVE) / link->publish_max;
 	return left < (size_t) window ? (int) left : window;
@@ -184,6 +185,9 @@ settle(BsAmqpLink *link, uint64_t number, bool acked)
 /*
  * Acks come in any order; "multiple" settles all up to the number, and 0 with
  * it all there are.
+ *
+ * Where nothing can be routed, the next connection declares queue and binding
+ * anew; this one ends when it owes nothing any more.
  */
 static void
 settle_all(BsAmqpLink *link, uint64_t number, bool multiple, bool acked)
@@ -211,12 +215,16 @@ settle_all(BsAmqpLink *link, uint64_t number, bool multiple, bool acked)
 		   unconfirmed_at(link, link->first_unconfirmed)->settled)
 		link->first_unconfirmed++;
 	link->confirm_ms = bs_net_clock_ms();
+	if (link->unroutable && bs_amqp_outstanding(link) == 0)
+		bs_amqp_fail(link, false,
+					 "no queue is bound to exchange \"%s\"",
+					 link->config.exchange);
 }
 
 void
 bs_amqp_take_ack(BsAmqpLink *link, amqp_bytes_t arguments)
 {
-	const		amqp_basic_ack_t *ack =
+	const amqp_basic_ack_t *ack =
 	bs_amqp_decode(link, AMQP_BASIC_ACK_METHOD, arguments);
 
 	if (ack != NULL)
@@ -226,7 +234,7 @@ bs_amqp_take_ack(BsAmqpLink *link, amqp_bytes_t arguments)
 void
 bs_amqp_take_nack(BsAmqpLink *link, amqp_bytes_t arguments)
 {
-	const		amqp_basic_nack_t *nack =
+	const amqp_basic_nack_t *nack =
 	bs_amqp_decode(link, AMQP_BASIC_NACK_METHOD, arguments);
 
 	if (nack != NULL)
@@ -254,7 +262,8 @@ mark_returned(BsAmqpLink *link)
 		if (unconfirmed->settled || unconfirmed->returned != NULL ||
 			unconfirmed->id_hash != link->content.id_hash)
 			continue;
-		unconfirmed->returned = link->content.reply_code == AMQP_NO_ROUTE ?
+		link->unroutable = link->content.reply_code == AMQP_NO_ROUTE;
+		unconfirmed->returned = link->unroutable ?
 			unroutable_text : returned_text;
 		link->next_returned = number;
 		return;
@@ -268,7 +277,7 @@ mark_returned(BsAmqpLink *link)
 void
 bs_amqp_take_deliver(BsAmqpLink *link, amqp_bytes_t arguments)
 {
-	const		amqp_basic_deliver_t *deliver =
+	const amqp_basic_deliver_t *deliver =
 	bs_amqp_decode(link, AMQP_BASIC_DELIVER_METHOD, arguments);
 	BsAmqpContent *content = &link->content;
 
@@ -288,7 +297,7 @@ bs_amqp_take_deliver(BsAmqpLink *link, amqp_bytes_t arguments)
 void
 bs_amqp_take_return(BsAmqpLink *link, amqp_bytes_t arguments)
 {
-	const		amqp_basic_return_t *returned =
+	const amqp_basic_return_t *returned =
 	bs_amqp_decode(link, AMQP_BASIC_RETURN_METHOD, arguments);
 	BsAmqpContent *content = &link->content;
 

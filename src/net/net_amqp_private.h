@@ -175,6 +175,7 @@ struct BsAmqpLink
 	uint64_t	next_returned;	/* where to look for the next that is returned */
 	int64_t		confirm_ms;		/* the last time that there was progress */
 	size_t		publish_max;	/* octets of the largest so far */
+	bool		unroutable;		/* the queue or its binding is gone */
 
 	/* Events */
 	BsAmqpNote *notes;
@@ -269,7 +270,7 @@ extern char *bs_amqp_encode_method(char *at, const char *end, uint16_t channel,
 								   amqp_method_number_t id, void *method);
 extern char *bs_amqp_encode_header(char *at, const char *end, uint16_t channel,
 								   size_t body_len,
-								   amqp_basic_properties_t * properties);
+								   amqp_basic_properties_t *properties);
 
 /* Where no room is, the link fails. */
 extern void bs_amqp_send_method(BsAmqpLink *link, uint16_t channel,

@@ -61,7 +61,7 @@ bs_amqp_begin_session(BsAmqpLink *link)
  * mechanisms, where it is one of 0-9.
  */
 static bool
-read_start(amqp_bytes_t arguments, amqp_bytes_t * mechanisms)
+read_start(amqp_bytes_t arguments, amqp_bytes_t *mechanisms)
 {
 	const char *at = arguments.bytes;
 	size_t		left = arguments.len;
@@ -204,7 +204,7 @@ wanted_heartbeat(const BsAmqpLink *link)
 static void
 take_tune(BsAmqpLink *link, amqp_bytes_t arguments)
 {
-	const		amqp_connection_tune_t *tune =
+	const amqp_connection_tune_t *tune =
 	bs_amqp_decode(link, AMQP_CONNECTION_TUNE_METHOD, arguments);
 	amqp_connection_tune_ok_t reply = {0};
 	amqp_connection_open_t open = {0};
@@ -409,7 +409,7 @@ take_depth_channel(BsAmqpLink *link, amqp_bytes_t arguments)
 static void
 take_depth(BsAmqpLink *link, amqp_bytes_t arguments)
 {
-	const		amqp_queue_declare_ok_t *answer =
+	const amqp_queue_declare_ok_t *answer =
 	bs_amqp_decode(link, AMQP_QUEUE_DECLARE_OK_METHOD, arguments);
 	BsAmqpNote *note;
 
@@ -453,17 +453,24 @@ is_permanent(const BsAmqpLink *link, int code)
 	}
 }
 
+/* The broker's code and text. */
 static void
 fail_with(BsAmqpLink *link, int code, amqp_bytes_t text)
 {
-	bs_amqp_fail(link, is_permanent(link, code), "%d %.*s",
-				 code, (int) text.len, (const char *) text.bytes);
+	bool		missed = link->state == BS_AMQP_STATE_DECLARE &&
+	link->passive && code == AMQP_NOT_FOUND;
+
+	if (link->state == BS_AMQP_STATE_DECLARE)
+		link->passive = false;
+	bs_amqp_fail(link, is_permanent(link, code), "%d %.*s%s",
+				 code, (int) text.len, (const char *) text.bytes,
+				 missed ? "; and this user may not declare it" : "");
 }
 
 static void
 take_connection_close(BsAmqpLink *link, amqp_bytes_t arguments)
 {
-	const		amqp_connection_close_t *close =
+	const amqp_connection_close_t *close =
 	bs_amqp_decode(link, AMQP_CONNECTION_CLOSE_METHOD, arguments);
 	amqp_connection_close_ok_t reply = {0};
 
@@ -482,7 +489,7 @@ take_connection_close(BsAmqpLink *link, amqp_bytes_t arguments)
 static void
 take_channel_close(BsAmqpLink *link, amqp_bytes_t arguments)
 {
-	const		amqp_channel_close_t *close =
+	const amqp_channel_close_t *close =
 	bs_amqp_decode(link, AMQP_CHANNEL_CLOSE_METHOD, arguments);
 	amqp_channel_close_ok_t reply = {0};
 
@@ -491,8 +498,6 @@ take_channel_close(BsAmqpLink *link, amqp_bytes_t arguments)
 	if (link->state != BS_AMQP_STATE_DECLARE || link->passive ||
 		close->reply_code != AMQP_ACCESS_REFUSED)
 	{
-		if (link->state == BS_AMQP_STATE_DECLARE)
-			link->passive = false;
 		fail_with(link, close->reply_code, close->reply_text);
 		return;
 	}
@@ -507,7 +512,7 @@ take_channel_close(BsAmqpLink *link, amqp_bytes_t arguments)
 static void
 take_depth_channel_close(BsAmqpLink *link, amqp_bytes_t arguments)
 {
-	const		amqp_channel_close_t *close =
+	const amqp_channel_close_t *close =
 	bs_amqp_decode(link, AMQP_CHANNEL_CLOSE_METHOD, arguments);
 
 	if (close != NULL)
@@ -517,7 +522,7 @@ take_depth_channel_close(BsAmqpLink *link, amqp_bytes_t arguments)
 static void
 take_blocked(BsAmqpLink *link, amqp_bytes_t arguments)
 {
-	const		amqp_connection_blocked_t *blocked =
+	const amqp_connection_blocked_t *blocked =
 	bs_amqp_decode(link, AMQP_CONNECTION_BLOCKED_METHOD, arguments);
 
 	if (blocked == NULL)

@@ -174,10 +174,10 @@ read_time(const char *string, int64_t *us)
 
 /* The names in an object must differ, or readers would not agree. */
 static bool
-has_duplicates(const cJSON * object)
+has_duplicates(const cJSON *object)
 {
-	const		cJSON *one;
-	const		cJSON *other;
+	const cJSON *one;
+	const cJSON *other;
 
 	for (one = object->child; one != NULL; one = one->next)
 	{
@@ -191,16 +191,16 @@ has_duplicates(const cJSON * object)
 }
 
 static const char *
-string_of(const cJSON * object, const char *name)
+string_of(const cJSON *object, const char *name)
 {
 	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object,
 																 name));
 }
 
 static BsPayloadFault
-read_object(const cJSON * object, const char *installation, BsPayload *payload)
+read_object(const cJSON *object, const char *installation, BsPayload *payload)
 {
-	const		cJSON *version;
+	const cJSON *version;
 	const char *theirs;
 	const char *id;
 	const char *time;

@@ -109,6 +109,8 @@ note_depth(BsPublisher *publisher, int64 ready, int64 dead)
 void
 bs_publisher_set_link(BsPublisher *publisher, BsAmqpLink *link)
 {
+	if (publisher->link == NULL && link == NULL)
+		return;
 	publisher->link = link;
 	publisher->redeclare = false;
 	forget_unconfirmed(publisher);

@@ -3,12 +3,11 @@
  * publish_link.c
  *	  Confirmed publishes a second, through the link of src/net.
  *
- *	  publish_link URL COUNT WINDOW SIZE
+ *	  publish_link URL COUNT WINDOW BODY-SIZE
  *
- * Publishes COUNT bodies of SIZE octets with at most WINDOW unconfirmed, to an
- * exchange and a queue of its own names, and prints how many a second.  The
- * time runs from the first publish to the last confirm.  publish_bare.c does
- * the same with librabbitmq alone.
+ * publish_bare.c does the same with librabbitmq alone and prints the same: one
+ * JSON object, of the time between the first publish and the last confirm.  A
+ * link cannot delete, so the exchange and the queue remain.
  *
  * test/bench/publish_link.c
  *
@@ -19,20 +18,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "net/net_amqp.h"
 #include "net/net_mail.h"
 
-#define SIZE_MAX_OF_BODY	BS_AMQP_BODY_MAX
+static void
+die(const char *why)
+{
+	fprintf(stderr, "publish_link: %s\n", why);
+	exit(1);
+}
 
 static double
-now(void)
+now_s(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (double) now.tv_sec + (double) now.tv_nsec / 1e9;
+}
+
+static double
+seconds_of(struct timeval tv)
+{
+	return (double) tv.tv_sec + (double) tv.tv_usec / 1e6;
 }
 
 static BsAmqpLink *
@@ -43,10 +54,10 @@ make_link(const char *url, int window)
 	BsAmqpLink *link;
 
 	config.urls = url;
-	config.exchange = "birthday.bench";
-	config.queue = "birthday.bench.queue";
-	config.dead_letter_exchange = "birthday.bench.dlx";
-	config.dead_letter_queue = "birthday.bench.dlq";
+	config.exchange = "bench.link";
+	config.queue = "bench.link.queue";
+	config.dead_letter_exchange = "bench.link.dlx";
+	config.dead_letter_queue = "bench.link.dlq";
 	config.connection_name = "publish_link";
 	config.window = window;
 	config.connect_timeout_ms = 10000;
@@ -56,74 +67,93 @@ make_link(const char *url, int window)
 	config.backoff_max_ms = 1000;
 	link = bs_amqp_create(&config, error, sizeof(error));
 	if (link == NULL)
-	{
-		fprintf(stderr, "%s\n", error);
-		exit(1);
-	}
+		die(error);
 	return link;
 }
 
-int
-main(int argc, char **argv)
+/* Confirms that came; dies where the link does. */
+static long
+take_events(BsAmqpLink *link)
 {
-	char		body[SIZE_MAX_OF_BODY + 1];
-	char		id[37];
-	long		count;
+	BsAmqpEvent event;
+	long		confirmed = 0;
+
+	while (bs_amqp_next(link, &event))
+	{
+		if (event.kind == BS_AMQP_DOWN || event.kind == BS_AMQP_REFUSED)
+			die(event.text);
+		confirmed += event.kind == BS_AMQP_CONFIRMED;
+	}
+	return confirmed;
+}
+
+static long
+turn(BsAmqpLink *link)
+{
+	struct pollfd fd = {bs_amqp_fd(link), POLLIN, 0};
+
+	poll(&fd, 1, (int) bs_amqp_deadline_ms(link));
+	bs_amqp_run(link);
+	return take_events(link);
+}
+
+static void
+publish_all(BsAmqpLink *link, long count, size_t size)
+{
+	char		body[BS_AMQP_BODY_MAX];
+	char		id[64];
 	long		published = 0;
 	long		confirmed = 0;
-	size_t		size;
-	double		began = 0;
-	BsAmqpLink *link;
 
-	if (argc != 5)
-	{
-		fprintf(stderr, "usage: publish_link URL COUNT WINDOW SIZE\n");
-		return 2;
-	}
-	count = atol(argv[2]);
-	size = (size_t) atol(argv[4]);
-	if (size > SIZE_MAX_OF_BODY)
-	{
-		fprintf(stderr, "a body has at most %d octets\n", SIZE_MAX_OF_BODY);
-		return 2;
-	}
 	memset(body, 'x', sizeof(body));
-	signal(SIGPIPE, SIG_IGN);
-	if (!bs_mailer_global_init())
-		return 1;
-	link = make_link(argv[1], atoi(argv[3]));
-
 	while (confirmed < count)
 	{
-		struct pollfd fd = {bs_amqp_fd(link), POLLIN, 0};
-		BsAmqpEvent event;
-
-		poll(&fd, 1, (int) bs_amqp_deadline_ms(link));
-		bs_amqp_run(link);
-		while (bs_amqp_next(link, &event))
-		{
-			if (event.kind == BS_AMQP_UP)
-				began = now();
-			else if (event.kind == BS_AMQP_CONFIRMED)
-				confirmed++;
-			else if (event.kind == BS_AMQP_DOWN ||
-					 event.kind == BS_AMQP_REFUSED)
-			{
-				fprintf(stderr, "%s\n", event.text);
-				return 1;
-			}
-		}
 		while (published < count && bs_amqp_room(link) > 0)
 		{
 			snprintf(id, sizeof(id), "00000000-0000-4000-8000-%012ld",
 					 published);
 			if (!bs_amqp_publish(link, "birthday", id, body, size,
 								 (uint64_t) published))
-				break;
+				die("there is room and is not");
 			published++;
 		}
+		confirmed += turn(link);
 	}
-	printf("%.0f\n", (double) count / (now() - began));
+}
+
+int
+main(int argc, char **argv)
+{
+	struct rusage before;
+	struct rusage after;
+	double		start;
+	double		took;
+	long		count;
+	long		window;
+	long		size;
+	BsAmqpLink *link;
+
+	if (argc != 5 || (count = atol(argv[2])) <= 0 ||
+		(window = atol(argv[3])) <= 0 || (size = atol(argv[4])) < 0 ||
+		size > BS_AMQP_BODY_MAX)
+		die("usage: publish_link URL COUNT WINDOW BODY-SIZE");
+	signal(SIGPIPE, SIG_IGN);
+	if (!bs_mailer_global_init())
+		die("libcurl is not ready");
+	link = make_link(argv[1], (int) window);
+	while (!bs_amqp_is_up(link))
+		turn(link);
+
+	getrusage(RUSAGE_SELF, &before);
+	start = now_s();
+	publish_all(link, count, (size_t) size);
+	took = now_s() - start;
+	getrusage(RUSAGE_SELF, &after);
+	printf("{\"confirmed\": %ld, \"seconds\": %.6f, \"rate\": %.1f,"
+		   " \"cpu_user\": %.6f, \"cpu_system\": %.6f}\n",
+		   count, took, (double) count / took,
+		   seconds_of(after.ru_utime) - seconds_of(before.ru_utime),
+		   seconds_of(after.ru_stime) - seconds_of(before.ru_stime));
 	bs_amqp_destroy(link);
 	return 0;
 }
