@@ -14,6 +14,7 @@
 
 #include "utils/timestamp.h"
 
+#include "bs_failpoint.h"
 #include "bs_time.h"
 #include "bs_worker.h"
 #include "delivery/delivery_consumer.h"
@@ -124,6 +125,7 @@ take_delivery(BsConsumer *consumer, const BsAmqpEvent *event)
 		bs_consumer_settle(consumer, tag, BS_COPY_DEAD);
 		return;
 	}
+	BS_FAILPOINT("copy-delivered");
 	memcpy(copy->key.id.data, payload.id, UUID_LEN);
 	copy->key.scheduled_send_time = bs_time_from_unix_us(payload.send_time_us);
 }
@@ -241,6 +243,7 @@ bs_consumer_flush(BsConsumer *consumer)
 
 	if (untold == 0)
 		return false;
+	BS_FAILPOINT("ack-before");
 	for (tag = consumer->first_tag; tag < consumer->next_tag; tag++)
 	{
 		BsCopy	   *copy = copy_at(consumer, tag);
@@ -271,5 +274,6 @@ bs_consumer_flush(BsConsumer *consumer)
 			consumer->unsettled--;
 		}
 	}
+	BS_FAILPOINT("ack-after");
 	return consumer->unsettled < untold;
 }
