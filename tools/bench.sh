@@ -3,8 +3,9 @@
 #
 #   tools/bench.sh [ARGUMENT of test/bench/bench.py]...
 #
-# Fetches smtp-source and smtp-sink, makes build/pg, and measures as a user that
-# is not root.  The figures are kept in build/bench.
+# Fetches smtp-source, smtp-sink and RabbitMQ, makes build/pg and the programs of
+# test/bench, and measures as a user that is not root.  The figures are kept in
+# build/bench.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -12,6 +13,7 @@ umask 022
 unset MAKEFLAGS MAKELEVEL
 
 tools/setup.sh build demo bench
+make -s --no-print-directory bench-programs
 tools/private_pg.sh >/dev/null
 exec tools/run_as.sh --own build/bench \
 	/usr/bin/python3 -B test/bench/bench.py --out build/bench "$@"

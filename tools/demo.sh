@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # demo.sh: a server of its own with the extension at work, and a mailbox.
 #
-#   tools/demo.sh start [--spacing INTERVAL]   people in eleven zones, whose nine
-#                    o'clock comes within seconds; shows their mails arrive and
-#                    leaves all of it running (INTERVAL between two mails: 1 second)
+#   tools/demo.sh start [--spacing INTERVAL] [--queue rabbitmq]
+#                    people in eleven zones, whose nine o'clock comes within
+#                    seconds; shows their mails arrive and leaves all of it running
+#                    (INTERVAL between two mails: 1 second); with a RabbitMQ broker
+#                    of its own between planning and sending, if asked
 #   tools/demo.sh psql [ARGUMENT...]           psql in the demo's database
 #   tools/demo.sh seed [PEOPLE]                sample people with a past (100)
 #   tools/demo.sh stop                         ends it and removes what it left
 #
 # "make demo" installs and builds what is missing first; here build/pg must be
-# ready (tools/private_pg.sh).  Everything lies in build/demo, or in the folder
-# that --dir names before the command.  The server and the mail catcher listen
-# on 127.0.0.1 only, the server asks for a password that psql finds there.
+# ready (tools/private_pg.sh), for RabbitMQ build/rabbitmq too
+# (tools/rabbitmq_tools.sh).  Everything lies in build/demo, or in the folder
+# that --dir names before the command.  Server, mail catcher and broker listen on
+# 127.0.0.1 only; server and broker ask for passwords that are found there.
 #
 # A server does not run as root.  For root the demo runs as the user of
 # tools/run_as.sh; where that user cannot read the tree, as below /root, in a
@@ -99,9 +102,15 @@ stop_server() {
 	fi
 }
 
+stop_broker() {
+	[ ! -f "$demo/broker/settings" ] ||
+		"$home/tools/private_rabbitmq.sh" stop "$demo/broker"
+}
+
 inside_stop() {
 	find_home
 	stop_server
+	stop_broker
 	stop_catcher
 	# The folder itself may belong to root, what is in it does not.
 	find "$demo" -mindepth 1 -delete 2>/dev/null || true
@@ -162,6 +171,16 @@ json_number() {
 	sed -n "s/.*\"$1\": *\\([0-9]*\\).*/\\1/p" "$demo/mail/ports.json"
 }
 
+# A user of its own, whose password the server reads from a file.
+start_broker() {
+	local url
+	url=$("$home/tools/private_rabbitmq.sh" start "$demo/broker" --user demo) ||
+		exit 1
+	amqp_port=${url##*:}
+	url=${url#*://demo:}
+	(umask 077 && echo "${url%%@*}" >"$demo/broker/password")
+}
+
 configure() {
 	cat >>"$demo/data/postgresql.conf" <<-CONF
 		listen_addresses = '127.0.0.1'
@@ -175,6 +194,11 @@ configure() {
 		birthday_scheduler.mail_url = 'smtp://127.0.0.1:$smtp_port'
 		birthday_scheduler.mail_tls = 'off'
 		birthday_scheduler.mail_from = 'The birthday demo <greetings@example.com>'
+	CONF
+	[ -z "$amqp_port" ] || cat >>"$demo/data/postgresql.conf" <<-CONF
+		birthday_scheduler.queue = 'rabbitmq'
+		birthday_scheduler.amqp_url = 'amqp://demo@127.0.0.1:$amqp_port'
+		birthday_scheduler.amqp_password_file = '$demo/broker/password'
 	CONF
 }
 
@@ -203,7 +227,7 @@ start_server() {
 			-l "$demo/server.log" start >/dev/null 2>&1 </dev/null \
 			3>&- 4>&-; then
 			printf '%s\n' "port=$port" "smtp_port=$smtp_port" \
-				"page_port=$page_port" >"$demo/ports"
+				"page_port=$page_port" "amqp_port=$amqp_port" >"$demo/ports"
 			return 0
 		fi
 	done
@@ -214,8 +238,10 @@ start_server() {
 wait_for_workers() {
 	local round
 	for ((round = 0; round < 100; round++)); do
-		[ "$(sql "SELECT count(*) FROM pg_stat_activity
-			WHERE usename = 'demo_worker'")" != 3 ] || return 0
+		[ "$(sql "SELECT count(*)
+				= current_setting('birthday_scheduler.senders')::integer + 2
+			FROM pg_stat_activity WHERE usename = 'demo_worker'")" != t ] ||
+			return 0
 		sleep 0.1
 	done
 	tail -n 20 "$demo/server.log" >&2
@@ -238,6 +264,8 @@ inside_start() {
 	start_catcher
 	smtp_port=$(json_number smtp)
 	page_port=$(json_number page)
+	amqp_port=
+	[ "$queue" = postgres ] || start_broker
 	make_cluster
 	configure
 	start_server
@@ -246,6 +274,8 @@ inside_start() {
 	say "A server of its own runs on 127.0.0.1:$port, with birthday_scheduler" \
 		"preloaded; its workers connect as demo_worker, which is no superuser." \
 		"Mail goes to a catcher on 127.0.0.1:$smtp_port and to nobody else."
+	[ -z "$amqp_port" ] ||
+		echo "What is due goes through a RabbitMQ broker on 127.0.0.1:$amqp_port."
 	"$pgbin/psql" -Xq -v ON_ERROR_STOP=1 -v spacing="$spacing" \
 		-f "$home/tools/demo/people.sql"
 	say "Nine o'clock moved: it is hours away for most of these people, so each zone" \
@@ -253,20 +283,31 @@ inside_start() {
 		"show a few seconds from now. The rest is the product as it is."
 	/usr/bin/python3 -B "$home/tools/demo/watch.py" --psql "$pgbin/psql" \
 		--mails "$demo/mail/mails.jsonl"
+	[ -z "$amqp_port" ] || show_broker
+}
+
+# The counters are the workers' own, the depths what the broker said last.
+show_broker() {
+	say "Through RabbitMQ: $(sql "SELECT format('%s published and confirmed,'
+			' %s consumed, %s refused; %s in the dead letters.',
+			published, consumed, refused, coalesce(dead, 0))
+		FROM bs_broker_stats()")"
 }
 
 # ---- what people type ---------------------------------------------------------
 
 # For root: a copy of what is needed, where the other user cannot read the tree.
 choose_home() {
-	local copy
+	local copy parts
 	rm -f "$place"
 	if [ "$(id -u)" != 0 ] || tools/run_as.sh --check; then
 		return 0
 	fi
 	[ "$dir" = build/demo ] || die "--dir does not work here"
 	copy=$(mktemp -d /tmp/birthday_scheduler_demo.XXXXXX)
-	tar -c build/pg tools test/lib | tar -x -C "$copy"
+	parts=(build/pg tools test/lib)
+	[ "$queue" = postgres ] || parts+=(build/rabbitmq)
+	tar -c "${parts[@]}" | tar -x -C "$copy"
 	chmod -R u+rwX,a+rX "$copy"
 	echo "$copy" >"$place"
 	echo "The server's user cannot read $top: the demo runs in $copy."
@@ -274,12 +315,23 @@ choose_home() {
 
 start() {
 	local code=0
-	spacing='1 second'
-	if [ "${1-}" = --spacing ]; then
-		spacing=${2:?--spacing takes an interval}
-	fi
+	spacing='1 second' queue=postgres
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--spacing) spacing=${2:?--spacing takes an interval} ;;
+		--queue) queue=${2:?--queue takes postgres or rabbitmq} ;;
+		*) die "unknown argument: $1" ;;
+		esac
+		shift 2
+	done
+	case $queue in
+	postgres | rabbitmq) ;;
+	*) die "unknown queue: $queue (postgres or rabbitmq)" ;;
+	esac
 	find_home
 	[ -n "$pgbin" ] || die "build/pg is not there; make demo does all"
+	[ "$queue" = postgres ] || [ -f build/rabbitmq/complete ] ||
+		die "build/rabbitmq is not there; make demo QUEUE=rabbitmq does all"
 	if [ -e "$dir" ] || [ -e "$place" ]; then
 		echo "The demo of before is ended and removed."
 		stop_all
@@ -288,7 +340,8 @@ start() {
 	find_home
 	if [ "$(id -u)" = 0 ]; then
 		"$home/tools/run_as.sh" --own "$dir" \
-			tools/demo.sh --dir "$dir" inside-start "$spacing" || code=$?
+			tools/demo.sh --dir "$dir" inside-start "$spacing" "$queue" ||
+			code=$?
 	else
 		inside_start || code=$?
 	fi
@@ -305,8 +358,12 @@ start() {
 			    $demo/mail/Maildir
 			                                       the mails, as a mailbox
 			    $demo/server.log
-			    make demo-stop                     ends it and removes all of that
 		TEXT
+		[ -z "$amqp_port" ] || cat <<-TEXT
+			    $home/tools/private_rabbitmq.sh ctl $demo/broker list_queues
+			                                       rabbitmqctl for the broker
+		TEXT
+		echo "    make demo-stop                     ends it and removes all of that"
 	fi
 	[ "$code" = 0 ] || echo "The demo failed." >&2
 	return "$code"
@@ -340,7 +397,7 @@ psql)
 	;;
 seed) seed "$@" ;;
 inside-start)
-	spacing=$1
+	spacing=$1 queue=$2
 	inside_start
 	;;
 inside-stop) inside_stop ;;

@@ -6,6 +6,8 @@
 #   build      compiler, server and headers         (default: build and test)
 #   test       what "make test" needs
 #   demo       what "make demo" needs beside build
+#   broker     RabbitMQ for tests and the demo; no broker is installed (with test
+#              and bench, too)
 #   lint       what "make lint" needs beside build and test
 #   bench      smtp-source and smtp-sink; nothing of a mail server is installed
 #   valgrind   for the runs under valgrind
@@ -36,14 +38,15 @@ packages_of() {
 		postgresql-15 postgresql-server-dev-15 ;;
 	test) echo postgresql-15-pgtap postgresql-15-cron libtap-parser-sourcehandler-pgtap-perl \
 		libipc-run-perl perl python3-aiosmtpd openssl tzdata \
-		clang libclang-rt-14-dev pg-bsd-indent curl ;;
+		clang libclang-rt-14-dev pg-bsd-indent curl amqp-tools ;;
 	lint) echo clang-tidy cppcheck python3-pyflakes shellcheck ;;
 	demo) echo python3-aiosmtpd openssl tzdata ;;
 	# the libraries that the unpacked programs want
+	broker) echo libssl3 libstdc++6 libsystemd0 libtinfo6 zlib1g ;;
 	bench) echo libdb5.3 libgssapi-krb5-2 libicu72 libnsl2 ;;
 	valgrind) echo valgrind ;;
 	update) ;;
-	*) die "unknown set \"$1\": build, test, demo, lint, bench, valgrind or update" ;;
+	*) die "unknown set \"$1\": build, test, demo, broker, lint, bench, valgrind or update" ;;
 	esac
 }
 
@@ -102,6 +105,7 @@ update_lists() {
 }
 
 [ $# -gt 0 ] || set -- build test
+[[ " $* " != *" test "* && " $* " != *" bench "* ]] || set -- "$@" broker
 wanted=()
 refresh=
 for set_name in "$@"; do
@@ -134,8 +138,10 @@ if [ ${#missing[@]} -gt 0 ]; then
 	fi
 fi
 
+# What is unpacked below build/ only.
 for set_name in "$@"; do
-	if [ "$set_name" = bench ]; then
-		"$(dirname "${BASH_SOURCE[0]}")/postfix_tools.sh" >/dev/null
-	fi
+	case $set_name in
+	bench) "$(dirname "${BASH_SOURCE[0]}")/postfix_tools.sh" >/dev/null ;;
+	broker) "$(dirname "${BASH_SOURCE[0]}")/rabbitmq_tools.sh" >/dev/null ;;
+	esac
 done

@@ -56,7 +56,8 @@ test: setup
 
 # ---- trying it out ----------------------------------------------------------
 
-#: demo           install what is missing, build, show mails arrive in a minute
+#: demo           install what is missing, build, show mails arrive in a minute;
+#:                "make demo QUEUE=rabbitmq": through a broker of its own
 #: psql           SQL in the demo's database
 #: seed           a hundred sample people with a past, into the demo
 #: demo-stop      end the demo and remove what it left
@@ -73,16 +74,16 @@ test: setup
 .PHONY: help demo demo-setup demo-stop psql seed
 
 help:
-	@sed -n 's/^#: /  make /p' Makefile tools/targets.mk
+	@sed -n 's/^#: \([a-z]\)/  make \1/p; s/^#: /       /p' Makefile tools/targets.mk
 
 demo-setup:
-	@tools/setup.sh build demo
+	@tools/setup.sh build demo $(if $(filter rabbitmq,$(QUEUE)),broker)
 
 # A make of its own builds, as for "test".
 demo: demo-setup
 	+@$(MAKE) --no-print-directory -s -j"$$(nproc)" all
 	@PG_CONFIG="$(PG_CONFIG)" tools/private_pg.sh >/dev/null
-	@tools/demo.sh start
+	@tools/demo.sh start $(if $(QUEUE),--queue $(QUEUE))
 
 psql:
 	@tools/demo.sh psql
@@ -102,7 +103,17 @@ clean: demo-gone
 
 # ---- measuring ------------------------------------------------------------------
 
-.PHONY: bench bench-quick bench-setup
+# Plain C again, as fast as it gets.
+BENCH_PROGRAMS = $(patsubst test/bench/%.c,build/bench_c/%,$(sort $(wildcard test/bench/*.c)))
+
+build/bench_c/%: test/bench/%.c $(NET_SRCS) $(NET_HDRS)
+	@mkdir -p $(@D)
+	$(UNIT_CC) -std=gnu11 -g -O2 -Wall -Wextra -Isrc -o $@ $< $(NET_SRCS) \
+		-lcurl -lrabbitmq -lcjson -lpthread
+
+.PHONY: bench bench-quick bench-setup bench-programs
+bench-programs: $(BENCH_PROGRAMS)
+
 bench-setup:
 	@tools/setup.sh build demo bench
 

@@ -19,7 +19,8 @@ esac
 
 # typedef ... Name; without what is in braces, or typedef ... (*Name) (...);
 own() {
-    cat src/*.[ch] src/*/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] | perl -0777 -ne '
+    cat src/*.[ch] src/*/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] \
+        test/bench/*.[ch] | perl -0777 -ne '
         s!/\*.*?\*/!!gs;
         while (/^typedef\b((?:[^;{}]|(\{(?:[^{}]|(?2))*\}))*);/gm)
         {

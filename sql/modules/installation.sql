@@ -88,7 +88,13 @@ BEGIN
              WHERE even_a_copy;
         -- Users may have changed while nothing was planned: what is pending is
         -- made afresh by the planning pass or, at the latest, when it is claimed.
-        UPDATE @extschema@.message_logs m SET type_version = 0
+        -- What the broker has a copy of is another database's.
+        UPDATE @extschema@.message_logs m
+           SET type_version = 0,
+               status = CASE WHEN m.status <> 'QUEUED' THEN m.status
+                             WHEN m.attempts > 0 THEN 'RETRYING'
+                             ELSE 'SCHEDULED' END,
+               due_at = CASE m.status WHEN 'QUEUED' THEN m.scheduled_send_time ELSE m.due_at END
          WHERE m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING');
         trouble := @extschema@.bs_upkeep('partitions');
         IF trouble IS NOT NULL THEN

@@ -52,9 +52,9 @@ COMMENT ON COLUMN @extschema@.message_logs.recipient_email IS 'Address it is sen
 COMMENT ON COLUMN @extschema@.message_logs.recipient_name IS 'Name beside the address.';
 COMMENT ON COLUMN @extschema@.message_logs.local_date IS 'The occasion''s date by the user''s calendar.';
 COMMENT ON COLUMN @extschema@.message_logs.scheduled_send_time IS 'The instant of the local hour; nothing is sent before it.';
-COMMENT ON COLUMN @extschema@.message_logs.due_at IS 'When something has to happen to the row: SCHEDULED and RETRYING the next attempt, SENDING the end of the lease. NULL: never again.';
+COMMENT ON COLUMN @extschema@.message_logs.due_at IS 'When something has to happen to the row: SCHEDULED and RETRYING the next attempt, QUEUED when to publish it again if no sender came for it, SENDING the end of the lease. NULL: never again.';
 COMMENT ON COLUMN @extschema@.message_logs.actual_send_time IS 'When the relay accepted it.';
-COMMENT ON COLUMN @extschema@.message_logs.status IS 'SCHEDULED owed; QUEUED the broker has a copy; SENDING a sender holds the lease; RETRYING waits for another attempt; SENT, FAILED, CANCELLED, EXPIRED final.';
+COMMENT ON COLUMN @extschema@.message_logs.status IS 'SCHEDULED owed; QUEUED the broker has confirmed a copy; SENDING a sender holds the lease; RETRYING waits for another attempt; SENT, FAILED, CANCELLED, EXPIRED final.';
 COMMENT ON COLUMN @extschema@.message_logs.status_reason IS 'Why it is where it is: accepted, refused, attempts, in_doubt, too_late, later, trouble, again, released, lease, user_deleted, date_changed, type_disabled, by_hand, retried.';
 COMMENT ON COLUMN @extschema@.message_logs.attempts IS 'Attempts begun, counted before the relay is called.';
 COMMENT ON COLUMN @extschema@.message_logs.retry_count IS 'Attempts after the first.';
@@ -65,7 +65,7 @@ COMMENT ON COLUMN @extschema@.message_logs.api_response_code IS 'The relay''s la
 COMMENT ON COLUMN @extschema@.message_logs.api_response_body IS 'Its text, cut at 511 bytes.';
 COMMENT ON COLUMN @extschema@.message_logs.error_message IS 'What went wrong at the last attempt.';
 COMMENT ON COLUMN @extschema@.message_logs.idempotency_key IS 'user id:type:local date; Message-ID and Idempotency-Key derive from it alone.';
-COMMENT ON COLUMN @extschema@.message_logs.type_version IS 'The version of the message type that it was made from.';
+COMMENT ON COLUMN @extschema@.message_logs.type_version IS 'The version of the message type that it was made from; 0: to be made afresh before it is sent.';
 COMMENT ON COLUMN @extschema@.message_logs.created_at IS 'When it was planned.';
 COMMENT ON COLUMN @extschema@.message_logs.updated_at IS 'Last change of the row; for SENT the moment at which that was recorded.';
 

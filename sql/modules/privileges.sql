@@ -40,7 +40,7 @@ BEGIN
         WHEN 'application' THEN
             functions := '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_preview,bs_explain,bs_upcoming}';
         WHEN 'reader' THEN
-            functions := '{bs_installation_state,bs_system_identifier,bs_explain,bs_upcoming,bs_preview,bs_health,bs_worker_stats,bs_horizon,bs_max_lateness}';
+            functions := '{bs_installation_state,bs_system_identifier,bs_explain,bs_upcoming,bs_preview,bs_health,bs_metrics,bs_worker_stats,bs_broker_stats,bs_horizon,bs_max_lateness}';
             tables := '{users,user_dates,message_types,message_logs,message_ledger,bs_installation,bs_upkeep_log,bs_events,bs_status,bs_workers}';
         ELSE
             RAISE EXCEPTION 'access "%" is not known', access

@@ -15,8 +15,8 @@ BEGIN ATOMIC
     -- Materialized, so that the catalog is asked once a month and not once a row.
     WITH months AS MATERIALIZED (
         SELECT DISTINCT @extschema@.bs_month(t.instant) AS month
-          FROM unnest(instants) AS t (instant)
-         WHERE isfinite(t.instant)
+          FROM pg_catalog.unnest(instants) AS t (instant)
+         WHERE t.instant BETWEEN '1900-01-01 00:00+00' AND '9999-12-31 00:00+00'
     )
     SELECT d.month
       FROM months d
@@ -24,7 +24,7 @@ BEGIN ATOMIC
      ORDER BY d.month;
 END;
 COMMENT ON FUNCTION @extschema@.bs_months_of(timestamptz[]) IS
-'The months of these instants, those that have a partition of message_logs.';
+'The months of these instants, those that have a partition of message_logs; whatever the instants are, no error.';
 
 -- An arm for each month and status, merged in the order of their index: a filter
 -- on several statuses would visit every row that is QUEUED and overdue only to
@@ -75,7 +75,8 @@ COMMENT ON FUNCTION @extschema@.bs_due_messages(integer, uuid[], boolean, timest
 -- changing would keep that change away from the message, and here it would not be
 -- made afresh later. Waits for nobody.
 CREATE FUNCTION @extschema@.bs_mark_queued(
-    ids uuid[], send_times timestamptz[], due_ats timestamptz[], look_again interval)
+    ids uuid[], send_times timestamptz[], due_ats timestamptz[], look_again interval,
+    as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
 RETURNS SETOF uuid
 LANGUAGE plpgsql VOLATILE STRICT
 SECURITY DEFINER
@@ -87,7 +88,6 @@ SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$
 DECLARE
-    queued_at timestamptz := clock_timestamp();
     month date;
     part regclass;
 BEGIN
@@ -109,7 +109,7 @@ BEGIN
             '           FOR NO KEY UPDATE OF l SKIP LOCKED) AS q'
             ' WHERE m.id = q.id',
             part)
-        USING ids, due_ats, queued_at, look_again;
+        USING ids, due_ats, as_of, look_again;
         RETURN QUERY EXECUTE format(
             'SELECT m.id'
             '  FROM unnest($1, $2) AS w (id, due_at)'
@@ -120,7 +120,7 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.bs_mark_queued(uuid[], timestamptz[], timestamptz[], interval) IS
+COMMENT ON FUNCTION @extschema@.bs_mark_queued(uuid[], timestamptz[], timestamptz[], interval, timestamptz) IS
 'Marks QUEUED what the broker has confirmed, as bs_due_messages() gave it: due again after look_again. What was claimed or moved meanwhile stays as it is. So does what somebody else has locked, but that is still due, and comes back as the answer: mark it later. Error 40001 where a row was just moved to another month: try again.';
 
 -- A lock is waited for, because the publisher may just be marking the row, but not
@@ -243,7 +243,7 @@ BEGIN
     ), moved AS (
         UPDATE @extschema@.message_logs m
            SET status = CASE WHEN m.attempts > 0 THEN 'RETRYING' ELSE 'SCHEDULED' END,
-               due_at = CASE WHEN m.attempts > 0 THEN as_of ELSE m.scheduled_send_time END,
+               due_at = m.scheduled_send_time,
                updated_at = as_of
           FROM queued q
          WHERE m.id = q.id

@@ -13,6 +13,8 @@ BEGIN
            status_reason = reason,
            due_at = CASE new_status WHEN 'RETRYING' THEN now() END,
            attempts = CASE new_status WHEN 'RETRYING' THEN 0 ELSE m.attempts END,
+           -- Made afresh, because somebody may be changing the user right now.
+           type_version = CASE new_status WHEN 'RETRYING' THEN 0 ELSE m.type_version END,
            updated_at = now()
      WHERE m.id = message_id
        AND m.status = ANY (wanted);
@@ -42,7 +44,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_cancel_message(uuid) IS
-'Cancels one message for good. Errors: P0002 for an unknown id, 55000 where it is claimed or finished.';
+'Cancels one message for good; a copy that the broker has of it is dropped. Errors: P0002 for an unknown id, 55000 where it is claimed or finished.';
 
 CREATE FUNCTION @extschema@.bs_retry_message(id uuid)
 RETURNS void
@@ -51,12 +53,12 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM @extschema@.bs_move_by_hand(id, '{FAILED}', 'RETRYING', 'retried');
+    PERFORM @extschema@.bs_move_by_hand(id, '{FAILED,QUEUED}', 'RETRYING', 'retried');
     PERFORM @extschema@.bs_wake_senders(now());
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_retry_message(uuid) IS
-'Brings one FAILED message back, with its attempts counted from 0; past max_lateness it ends as EXPIRED. Errors: P0002 for an unknown id, 55000 where it has not failed.';
+'Brings one FAILED message back, with its attempts counted from 0; past max_lateness it ends as EXPIRED. One that is QUEUED is published again at once, where the broker is known to have lost its copy. Errors: P0002 for an unknown id, 55000 where it is in another state.';
 
 CREATE FUNCTION @extschema@.bs_retry_failed(since timestamptz)
 RETURNS bigint

@@ -1,4 +1,4 @@
--- birthday_scheduler 1.0 to 1.1: upkeep of partitions, retention, pg_cron.
+-- birthday_scheduler 1.0 to 1.1: upkeep of partitions, retention, pg_cron, the broker.
 \echo Use "ALTER EXTENSION birthday_scheduler UPDATE" to load this file. \quit
 
 CREATE TABLE @extschema@.bs_upkeep_log (
@@ -42,6 +42,44 @@ BEGIN
                 ' autovacuum_analyze_scale_factor = 0.05, autovacuum_freeze_min_age = 0'
             ELSE 'autovacuum_freeze_min_age = 0'
         END);
+    END LOOP;
+END
+$$;
+
+-- What the broker has a copy of is due, whatever its due_at.
+CREATE OR REPLACE VIEW @extschema@.bs_status AS
+SELECT @extschema@.bs_installation_state() AS installation,
+       count(*) FILTER (WHERE m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')) AS planned,
+       count(*) FILTER (WHERE m.status = 'QUEUED' OR (m.status IN ('SCHEDULED', 'RETRYING') AND m.due_at <= now())) AS due,
+       count(*) FILTER (WHERE m.status = 'SENDING') AS in_flight,
+       count(*) FILTER (WHERE m.status = 'SENT') AS sent,
+       count(*) FILTER (WHERE m.status = 'FAILED') AS failed,
+       count(*) FILTER (WHERE m.status = 'EXPIRED') AS expired,
+       min(m.due_at) FILTER (WHERE m.status IN ('SCHEDULED', 'RETRYING')) AS next_due,
+       max(m.actual_send_time - m.scheduled_send_time) FILTER (WHERE m.status = 'SENT') AS worst_lateness,
+       count(*) FILTER (WHERE m.status = 'QUEUED') AS queued
+  FROM @extschema@.message_logs m
+ WHERE m.scheduled_send_time >= now() - interval '24 hours';
+COMMENT ON VIEW @extschema@.bs_status IS
+'One row: messages whose send time lies in the last 24 hours or ahead, by what became of them. queued: those that the broker has a copy of; they are among due and planned.';
+
+-- The months have the comments of their parent.
+COMMENT ON COLUMN @extschema@.message_logs.due_at IS 'When something has to happen to the row: SCHEDULED and RETRYING the next attempt, QUEUED when to publish it again if no sender came for it, SENDING the end of the lease. NULL: never again.';
+COMMENT ON COLUMN @extschema@.message_logs.status IS 'SCHEDULED owed; QUEUED the broker has confirmed a copy; SENDING a sender holds the lease; RETRYING waits for another attempt; SENT, FAILED, CANCELLED, EXPIRED final.';
+COMMENT ON COLUMN @extschema@.message_logs.type_version IS 'The version of the message type that it was made from; 0: to be made afresh before it is sent.';
+DO $$
+DECLARE
+    wanted record;
+BEGIN
+    FOR wanted IN
+        SELECT i.inhrelid::pg_catalog.regclass AS part, a.attname,
+               pg_catalog.col_description(a.attrelid, a.attnum) AS words
+          FROM pg_catalog.pg_inherits i
+               JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) i.inhparent
+         WHERE i.inhparent OPERATOR(pg_catalog.=) '@extschema@.message_logs'::pg_catalog.regclass
+           AND a.attname OPERATOR(pg_catalog.=) ANY (ARRAY['due_at', 'status', 'type_version']::pg_catalog.name[])
+    LOOP
+        EXECUTE pg_catalog.format('COMMENT ON COLUMN %s.%I IS %L', wanted.part, wanted.attname, wanted.words);
     END LOOP;
 END
 $$;
@@ -353,7 +391,13 @@ BEGIN
              WHERE even_a_copy;
         -- Users may have changed while nothing was planned: what is pending is
         -- made afresh by the planning pass or, at the latest, when it is claimed.
-        UPDATE @extschema@.message_logs m SET type_version = 0
+        -- What the broker has a copy of is another database's.
+        UPDATE @extschema@.message_logs m
+           SET type_version = 0,
+               status = CASE WHEN m.status <> 'QUEUED' THEN m.status
+                             WHEN m.attempts > 0 THEN 'RETRYING'
+                             ELSE 'SCHEDULED' END,
+               due_at = CASE m.status WHEN 'QUEUED' THEN m.scheduled_send_time ELSE m.due_at END
          WHERE m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING');
         trouble := @extschema@.bs_upkeep('partitions');
         IF trouble IS NOT NULL THEN
@@ -847,8 +891,8 @@ BEGIN ATOMIC
     -- Materialized, so that the catalog is asked once a month and not once a row.
     WITH months AS MATERIALIZED (
         SELECT DISTINCT @extschema@.bs_month(t.instant) AS month
-          FROM unnest(instants) AS t (instant)
-         WHERE isfinite(t.instant)
+          FROM pg_catalog.unnest(instants) AS t (instant)
+         WHERE t.instant BETWEEN '1900-01-01 00:00+00' AND '9999-12-31 00:00+00'
     )
     SELECT d.month
       FROM months d
@@ -856,7 +900,7 @@ BEGIN ATOMIC
      ORDER BY d.month;
 END;
 COMMENT ON FUNCTION @extschema@.bs_months_of(timestamptz[]) IS
-'The months of these instants, those that have a partition of message_logs.';
+'The months of these instants, those that have a partition of message_logs; whatever the instants are, no error.';
 REVOKE ALL ON FUNCTION @extschema@.bs_months_of(timestamptz[]) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.bs_due_messages(
@@ -903,7 +947,8 @@ COMMENT ON FUNCTION @extschema@.bs_due_messages(integer, uuid[], boolean, timest
 REVOKE ALL ON FUNCTION @extschema@.bs_due_messages(integer, uuid[], boolean, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.bs_mark_queued(
-    ids uuid[], send_times timestamptz[], due_ats timestamptz[], look_again interval)
+    ids uuid[], send_times timestamptz[], due_ats timestamptz[], look_again interval,
+    as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
 RETURNS SETOF uuid
 LANGUAGE plpgsql VOLATILE STRICT
 SECURITY DEFINER
@@ -915,7 +960,6 @@ SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$
 DECLARE
-    queued_at timestamptz := clock_timestamp();
     month date;
     part regclass;
 BEGIN
@@ -937,7 +981,7 @@ BEGIN
             '           FOR NO KEY UPDATE OF l SKIP LOCKED) AS q'
             ' WHERE m.id = q.id',
             part)
-        USING ids, due_ats, queued_at, look_again;
+        USING ids, due_ats, as_of, look_again;
         RETURN QUERY EXECUTE format(
             'SELECT m.id'
             '  FROM unnest($1, $2) AS w (id, due_at)'
@@ -948,9 +992,9 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.bs_mark_queued(uuid[], timestamptz[], timestamptz[], interval) IS
+COMMENT ON FUNCTION @extschema@.bs_mark_queued(uuid[], timestamptz[], timestamptz[], interval, timestamptz) IS
 'Marks QUEUED what the broker has confirmed, as bs_due_messages() gave it: due again after look_again. What was claimed or moved meanwhile stays as it is. So does what somebody else has locked, but that is still due, and comes back as the answer: mark it later. Error 40001 where a row was just moved to another month: try again.';
-REVOKE ALL ON FUNCTION @extschema@.bs_mark_queued(uuid[], timestamptz[], timestamptz[], interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.bs_mark_queued(uuid[], timestamptz[], timestamptz[], interval, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.bs_claim_copies(
     claimed_by text, lease interval, ids uuid[], send_times timestamptz[],
@@ -1066,7 +1110,7 @@ BEGIN
     ), moved AS (
         UPDATE @extschema@.message_logs m
            SET status = CASE WHEN m.attempts > 0 THEN 'RETRYING' ELSE 'SCHEDULED' END,
-               due_at = CASE WHEN m.attempts > 0 THEN as_of ELSE m.scheduled_send_time END,
+               due_at = m.scheduled_send_time,
                updated_at = as_of
           FROM queued q
          WHERE m.id = q.id
@@ -1345,6 +1389,223 @@ COMMENT ON FUNCTION @extschema@.bs_uninstall_cron() IS
 'Takes our jobs out of pg_cron, with the record of their runs, and gives their names; nothing where there are none. Superusers only.';
 REVOKE ALL ON FUNCTION @extschema@.bs_uninstall_cron() FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION @extschema@.bs_move_by_hand(message_id uuid, wanted text[], new_status text, reason text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found_status text;
+BEGIN
+    UPDATE @extschema@.message_logs m
+       SET status = new_status,
+           status_reason = reason,
+           due_at = CASE new_status WHEN 'RETRYING' THEN now() END,
+           attempts = CASE new_status WHEN 'RETRYING' THEN 0 ELSE m.attempts END,
+           -- Made afresh, because somebody may be changing the user right now.
+           type_version = CASE new_status WHEN 'RETRYING' THEN 0 ELSE m.type_version END,
+           updated_at = now()
+     WHERE m.id = message_id
+       AND m.status = ANY (wanted);
+    IF NOT FOUND THEN
+        SELECT m.status INTO found_status FROM @extschema@.message_logs m WHERE m.id = message_id;
+        IF found_status IS NULL THEN
+            RAISE EXCEPTION 'message % does not exist', coalesce(message_id::text, 'NULL')
+                USING ERRCODE = 'no_data_found';
+        END IF;
+        RAISE EXCEPTION 'message % is %', message_id, found_status
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = format('It must be one of %s.', array_to_string(wanted, ', '));
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_move_by_hand(uuid, text[], text, text) IS
+'Moves one message from one of the wanted states. Errors: P0002, 55000.';
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_cancel_message(id uuid)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM @extschema@.bs_move_by_hand(id, '{SCHEDULED,QUEUED,RETRYING}', 'CANCELLED', 'by_hand');
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_cancel_message(uuid) IS
+'Cancels one message for good; a copy that the broker has of it is dropped. Errors: P0002 for an unknown id, 55000 where it is claimed or finished.';
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_retry_message(id uuid)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM @extschema@.bs_move_by_hand(id, '{FAILED,QUEUED}', 'RETRYING', 'retried');
+    PERFORM @extschema@.bs_wake_senders(now());
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_retry_message(uuid) IS
+'Brings one FAILED message back, with its attempts counted from 0; past max_lateness it ends as EXPIRED. One that is QUEUED is published again at once, where the broker is known to have lost its copy. Errors: P0002 for an unknown id, 55000 where it is in another state.';
+
+CREATE FUNCTION @extschema@.bs_broker_stats(
+    OUT up boolean, OUT blocked boolean, OUT since timestamptz,
+    OUT ready bigint, OUT dead bigint, OUT counted_at timestamptz,
+    OUT published bigint, OUT refused bigint, OUT consumed bigint, OUT dropped bigint, OUT failed bigint,
+    OUT oversized bigint, OUT malformed bigint, OUT "foreign" bigint)
+RETURNS record
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'bs_broker_stats';
+COMMENT ON FUNCTION @extschema@.bs_broker_stats() IS
+'The broker as publisher and senders see it: is the publisher connected, does the broker take nothing (blocked), and since when; messages ready in the queue and dead in the dead letters, NULL where unknown, and when they were counted. Since server start: published, confirmed by the broker; refused by it; copies consumed by senders, of these dropped (stale, early or finished) and, to the dead letters, those of messages that FAILED and those that were oversized, malformed or foreign (of another installation). Error 55000 where the library is not in shared_preload_libraries.';
+REVOKE ALL ON FUNCTION @extschema@.bs_broker_stats() FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_worker_health()
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    expected bigint;
+    running bigint;
+    trouble text;
+BEGIN
+    IF NOT @extschema@.bs_is_preloaded() THEN
+        RETURN jsonb_build_object(
+            'status', 'error',
+            'reason', 'birthday_scheduler is not in shared_preload_libraries: nothing is sent');
+    END IF;
+    SELECT count(*), count(w.pid),
+           string_agg(w.worker || ': ' || w.last_error, '; ' ORDER BY w.worker)
+               FILTER (WHERE w.last_error_at > now() - interval '5 minutes' AND w.state <> 'idle')
+      INTO expected, running, trouble
+      FROM @extschema@.bs_worker_stats() w;
+    RETURN jsonb_build_object(
+        'status', CASE WHEN running < expected THEN 'error' WHEN trouble IS NOT NULL THEN 'warning' ELSE 'ok' END,
+        'reason', CASE WHEN running < expected THEN format('%s of %s workers are running; look at max_worker_processes and the server log', running, expected)
+                       ELSE trouble END);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_worker_health() IS
+'The part of bs_health() about the workers: do all run, and has one met an error in the last five minutes?';
+REVOKE ALL ON FUNCTION @extschema@.bs_worker_health() FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_queue_health(installation text)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    preloaded boolean := @extschema@.bs_is_preloaded();
+    kind text := current_setting('birthday_scheduler.queue');
+    broker record;
+    publisher record;
+    status text := 'ok';
+    reason text;
+BEGIN
+    IF kind = 'postgres' OR NOT preloaded THEN
+        RETURN jsonb_build_object('status', status, 'reason', reason, 'kind', kind,
+                                  'ready', NULL, 'dead_letters', NULL, 'counted_at', NULL);
+    END IF;
+    SELECT b.* INTO broker FROM @extschema@.bs_broker_stats() b;
+    SELECT w.* INTO publisher FROM @extschema@.bs_worker_stats() w WHERE w.worker = 'publisher';
+    IF installation <> 'adopted' THEN
+        NULL;                           -- nothing is published
+    ELSIF NOT broker.up THEN
+        status := 'error';
+        reason := coalesce(publisher.last_error, 'the publisher is not connected to a broker');
+    ELSIF broker.blocked THEN
+        status := 'warning';
+        reason := format('the broker takes nothing since %s: it is short of memory or disk', broker.since);
+    ELSIF publisher.last_error_at > now() - interval '1 minute' THEN
+        status := 'warning';
+        reason := publisher.last_error;
+    END IF;
+    RETURN jsonb_build_object('status', status, 'reason', reason, 'kind', kind,
+                              'ready', broker.ready, 'dead_letters', broker.dead, 'counted_at', broker.counted_at);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_queue_health(text) IS
+'The part of bs_health() about the queue: its kind (postgres or rabbitmq), and with a broker whether the publisher is connected and gets its messages through, and how many messages are ready in the queue and in the dead letters; null where unknown.';
+REVOKE ALL ON FUNCTION @extschema@.bs_queue_health(text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_message_health()
+RETURNS jsonb
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_catalog.jsonb_build_object(
+               'backlog', pg_catalog.jsonb_build_object(
+                   'status', CASE WHEN c.overdue > 0 THEN 'warning' ELSE 'ok' END,
+                   'reason', CASE WHEN c.overdue > 0 THEN pg_catalog.format('%s messages are more than a minute overdue', c.overdue) END,
+                   'overdue', c.overdue),
+               'results', pg_catalog.jsonb_build_object(
+                   'status', CASE WHEN c.expired + c.failed > 0 THEN 'warning' ELSE 'ok' END,
+                   'reason', CASE WHEN c.expired + c.failed > 0
+                                  THEN pg_catalog.format('in the last days %s messages failed and %s expired', c.failed, c.expired) END,
+                   'failed', c.failed, 'expired', c.expired))
+      FROM (SELECT pg_catalog.count(*) FILTER (WHERE m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+                                      AND CASE m.status WHEN 'QUEUED' THEN least(m.due_at, m.updated_at) ELSE m.due_at END
+                                          < pg_catalog.clock_timestamp() - interval '1 minute') AS overdue,
+                   pg_catalog.count(*) FILTER (WHERE m.status = 'EXPIRED') AS expired,
+                   pg_catalog.count(*) FILTER (WHERE m.status = 'FAILED') AS failed
+              FROM @extschema@.message_logs m
+             WHERE m.scheduled_send_time >= pg_catalog.now() - @extschema@.bs_max_lateness() - interval '48 hours') c;
+END;
+COMMENT ON FUNCTION @extschema@.bs_message_health() IS
+'The parts of bs_health() about messages: the backlog, to which what waits in the broker for more than a minute belongs, and the results of the last days.';
+REVOKE ALL ON FUNCTION @extschema@.bs_message_health() FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_planning_health(installation text)
+RETURNS jsonb
+LANGUAGE sql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_catalog.jsonb_build_object(
+               'status', CASE WHEN p.nothing THEN 'warning'
+                              WHEN p.behind THEN 'error'
+                              WHEN p.lost_zones > 0 THEN 'warning'
+                              ELSE 'ok' END,
+               'reason', CASE WHEN p.nothing THEN 'nothing was planned yet'
+                              WHEN p.behind THEN 'planning has fallen behind'
+                              WHEN p.lost_zones > 0
+                              THEN pg_catalog.format('%s time zones of users are not in the server''s database', p.lost_zones) END,
+               'planned_until', p.planned_until)
+      FROM (SELECT i.planned_until,
+                   installation IN ('new', 'copy') OR i.planned_until IS NULL AS nothing,
+                   i.planned_until < pg_catalog.now() + @extschema@.bs_horizon() / 2 AS behind,
+                   (SELECT pg_catalog.count(*)
+                      FROM (SELECT DISTINCT u.timezone FROM @extschema@.users u WHERE u.deleted_at IS NULL) z
+                     WHERE NOT @extschema@.bs_is_timezone(z.timezone)) AS lost_zones
+              FROM (SELECT pg_catalog.max(i.planned_until) AS planned_until FROM @extschema@.bs_installation i) i) p;
+END;
+COMMENT ON FUNCTION @extschema@.bs_planning_health(text) IS
+'The part of bs_health() about planning: how far it has come, and whether users have zones that the server does not know.';
+REVOKE ALL ON FUNCTION @extschema@.bs_planning_health(text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_partition_health(installation text)
+RETURNS jsonb
+LANGUAGE sql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_catalog.jsonb_build_object(
+               'status', CASE WHEN installation = 'new' THEN 'ok'
+                              WHEN NOT r.ready THEN 'error'
+                              WHEN r.trouble IS NOT NULL THEN 'warning'
+                              ELSE 'ok' END,
+               'reason', CASE WHEN installation = 'new' THEN NULL
+                              WHEN NOT r.ready THEN pg_catalog.concat_ws(': ', 'partitions are missing',
+                                  coalesce(r.trouble, 'call bs_create_partitions()'))
+                              ELSE r.trouble END)
+      FROM (SELECT @extschema@.bs_partitions_ready(
+                       (pg_catalog.now() - interval '1 day')::date, (pg_catalog.now() + interval '32 days')::date) AS ready,
+                   (SELECT l.trouble FROM @extschema@.bs_upkeep_log l WHERE l.task = 'partitions') AS trouble) r;
+END;
+COMMENT ON FUNCTION @extschema@.bs_partition_health(text) IS
+'The part of bs_health() about the months: are those there that are needed soon?';
+REVOKE ALL ON FUNCTION @extschema@.bs_partition_health(text) FROM PUBLIC;
+
 CREATE FUNCTION @extschema@.bs_upkeep_health(installation text)
 RETURNS jsonb
 LANGUAGE sql VOLATILE STRICT
@@ -1389,80 +1650,20 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     installation text := @extschema@.bs_installation_state();
-    parts jsonb := '{}';
-    overdue bigint;
-    expired bigint;
-    failed bigint;
-    expected bigint := 0;
-    running bigint := 0;
-    trouble text;
-    planned_until timestamptz;
-    lost_zones bigint;
+    parts jsonb;
 BEGIN
-    parts := parts || jsonb_build_object('installation', jsonb_build_object(
-        'status', CASE installation WHEN 'adopted' THEN 'ok' ELSE 'warning' END,
-        'reason', CASE installation
-            WHEN 'new' THEN 'no user was added yet; bs_add_user() or bs_resume() begins'
-            WHEN 'copy' THEN 'this database is a copy: nothing is planned or sent until bs_resume()'
-            WHEN 'paused' THEN 'paused by bs_pause(): nothing is sent until bs_resume()' END));
-
-    IF @extschema@.bs_is_preloaded() THEN
-        SELECT count(*), count(w.pid),
-               string_agg(w.worker || ': ' || w.last_error, '; ' ORDER BY w.worker)
-                   FILTER (WHERE w.last_error_at > now() - interval '5 minutes' AND w.state <> 'idle')
-          INTO expected, running, trouble
-          FROM @extschema@.bs_worker_stats() w;
-        parts := parts || jsonb_build_object('workers', jsonb_build_object(
-            'status', CASE WHEN running < expected THEN 'error' WHEN trouble IS NOT NULL THEN 'warning' ELSE 'ok' END,
-            'reason', CASE WHEN running < expected THEN format('%s of %s workers are running; look at max_worker_processes and the server log', running, expected)
-                           ELSE trouble END));
-    ELSE
-        parts := parts || jsonb_build_object('workers', jsonb_build_object(
-            'status', 'error',
-            'reason', 'birthday_scheduler is not in shared_preload_libraries: nothing is sent'));
-    END IF;
-
-    SELECT count(*) FILTER (WHERE m.due_at < clock_timestamp() - interval '1 minute'
-                              AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')),
-           count(*) FILTER (WHERE m.status = 'EXPIRED'),
-           count(*) FILTER (WHERE m.status = 'FAILED')
-      INTO overdue, expired, failed
-      FROM @extschema@.message_logs m
-     WHERE m.scheduled_send_time >= now() - @extschema@.bs_max_lateness() - interval '48 hours';
-    parts := parts || jsonb_build_object('backlog', jsonb_build_object(
-        'status', CASE WHEN overdue > 0 THEN 'warning' ELSE 'ok' END,
-        'reason', CASE WHEN overdue > 0 THEN format('%s messages are more than a minute overdue', overdue) END,
-        'overdue', overdue));
-    parts := parts || jsonb_build_object('results', jsonb_build_object(
-        'status', CASE WHEN expired + failed > 0 THEN 'warning' ELSE 'ok' END,
-        'reason', CASE WHEN expired + failed > 0 THEN format('in the last days %s messages failed and %s expired', failed, expired) END,
-        'failed', failed, 'expired', expired));
-
-    SELECT i.planned_until INTO planned_until FROM @extschema@.bs_installation i;
-    SELECT count(*) INTO lost_zones
-      FROM (SELECT DISTINCT u.timezone FROM @extschema@.users u WHERE u.deleted_at IS NULL) z
-     WHERE NOT @extschema@.bs_is_timezone(z.timezone);
-    parts := parts || jsonb_build_object('planning', jsonb_build_object(
-        'status', CASE WHEN installation IN ('new', 'copy') OR planned_until IS NULL THEN 'warning'
-                       WHEN planned_until < now() + @extschema@.bs_horizon() / 2 THEN 'error'
-                       WHEN lost_zones > 0 THEN 'warning' ELSE 'ok' END,
-        'reason', CASE WHEN installation IN ('new', 'copy') OR planned_until IS NULL THEN 'nothing was planned yet'
-                       WHEN planned_until < now() + @extschema@.bs_horizon() / 2 THEN 'planning has fallen behind'
-                       WHEN lost_zones > 0 THEN format('%s time zones of users are not in the server''s database', lost_zones) END,
-        'planned_until', planned_until));
-    parts := parts || jsonb_build_object('partitions', (
-        SELECT jsonb_build_object(
-                   'status', CASE WHEN installation = 'new' THEN 'ok' WHEN NOT r.ready THEN 'error'
-                                  WHEN r.trouble IS NOT NULL THEN 'warning' ELSE 'ok' END,
-                   'reason', CASE WHEN installation = 'new' THEN NULL
-                                  WHEN NOT r.ready THEN concat_ws(': ', 'partitions are missing',
-                                      coalesce(r.trouble, 'call bs_create_partitions()'))
-                                  ELSE r.trouble END)
-          FROM (SELECT @extschema@.bs_partitions_ready(
-                           (now() - interval '1 day')::date, (now() + interval '32 days')::date) AS ready,
-                       (SELECT l.trouble FROM @extschema@.bs_upkeep_log l WHERE l.task = 'partitions') AS trouble) r));
-    parts := parts || jsonb_build_object('upkeep', @extschema@.bs_upkeep_health(installation));
-
+    parts := @extschema@.bs_message_health() || jsonb_build_object(
+        'installation', jsonb_build_object(
+            'status', CASE installation WHEN 'adopted' THEN 'ok' ELSE 'warning' END,
+            'reason', CASE installation
+                WHEN 'new' THEN 'no user was added yet; bs_add_user() or bs_resume() begins'
+                WHEN 'copy' THEN 'this database is a copy: nothing is planned or sent until bs_resume()'
+                WHEN 'paused' THEN 'paused by bs_pause(): nothing is sent until bs_resume()' END),
+        'workers', @extschema@.bs_worker_health(),
+        'queue', @extschema@.bs_queue_health(installation),
+        'planning', @extschema@.bs_planning_health(installation),
+        'partitions', @extschema@.bs_partition_health(installation),
+        'upkeep', @extschema@.bs_upkeep_health(installation));
     RETURN jsonb_build_object(
         'status', (SELECT CASE WHEN bool_or(p.value ->> 'status' = 'error') THEN 'error'
                                WHEN bool_or(p.value ->> 'status' = 'warning') THEN 'warning'
@@ -1472,7 +1673,54 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_health() IS
-'How things are: {"status": ok, warning or error, "parts": {part: {"status", "reason", ...}}}; the reason is null where a part is ok.';
+'How things are: {"status": ok, warning or error, "parts": {part: {"status", "reason", ...}}}; the reason is null where a part is ok. The parts are installation, workers, queue, backlog, results, planning, partitions and upkeep.';
+
+CREATE FUNCTION @extschema@.bs_metrics(
+    OUT name text, OUT labels jsonb, OUT value double precision, OUT type text, OUT help text)
+RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT @extschema@.bs_is_preloaded() THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT 'birthday_scheduler_' || m.metric, jsonb_build_object('worker', w.worker), m.reading::double precision, m.kind, m.description
+      FROM @extschema@.bs_worker_stats() w
+           CROSS JOIN LATERAL (VALUES
+               (1, 'worker_up', 'gauge', (w.pid IS NOT NULL)::integer::bigint, 'Whether the worker is running.'),
+               (2, 'worker_sent_total', 'counter', w.sent, 'Messages that the relay accepted, since server start.'),
+               (3, 'worker_failed_total', 'counter', w.failed, 'Messages given up, since server start.'),
+               (4, 'worker_retried_total', 'counter', w.retried, 'Attempts that are to be repeated, since server start.'))
+               AS m (n, metric, kind, reading, description)
+     WHERE m.n = 1 OR w.worker LIKE 'sender %'
+     ORDER BY m.n, length(w.worker), w.worker;
+    RETURN QUERY
+    SELECT 'birthday_scheduler_' || m.metric, m.labels, m.reading::double precision, m.kind, m.description
+      FROM @extschema@.bs_broker_stats() b
+           CROSS JOIN LATERAL (VALUES
+               (1, 'broker_up', '{}'::jsonb, 'gauge', b.up::integer::bigint, 'Whether the publisher is connected to a broker.'),
+               (2, 'broker_blocked', '{}', 'gauge', b.blocked::integer, 'Whether the broker takes nothing, for want of memory or disk.'),
+               (3, 'queue_ready', '{}', 'gauge', b.ready, 'Messages waiting in the broker''s queue.'),
+               (4, 'dead_letters', '{}', 'gauge', b.dead, 'Messages in the broker''s dead letters.'),
+               (5, 'published_total', '{}', 'counter', b.published, 'Messages that the broker has confirmed, since server start.'),
+               (6, 'refused_total', '{}', 'counter', b.refused, 'Messages that the broker has refused or could not route, since server start.'),
+               (7, 'consumed_total', '{}', 'counter', b.consumed, 'Copies that senders received from the broker, since server start.'),
+               (8, 'dropped_total', '{}', 'counter', b.dropped, 'Copies of messages that were not to be sent (any more), since server start.'),
+               (9, 'rejected_total', '{"reason": "failed"}', 'counter', b.failed, 'Copies handed to the dead letters, since server start.'),
+               (10, 'rejected_total', '{"reason": "oversized"}', 'counter', b.oversized, 'Copies handed to the dead letters, since server start.'),
+               (11, 'rejected_total', '{"reason": "malformed"}', 'counter', b.malformed, 'Copies handed to the dead letters, since server start.'),
+               (12, 'rejected_total', '{"reason": "foreign"}', 'counter', b.foreign, 'Copies handed to the dead letters, since server start.'))
+               AS m (n, metric, labels, kind, reading, description)
+     WHERE m.reading IS NOT NULL
+     ORDER BY m.n;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_metrics() IS
+'Numbers for Prometheus and the like: a row per metric and set of labels, those of one name beside each other; type is counter or gauge. What is unknown has no row; nothing where the library is not in shared_preload_libraries.';
+REVOKE ALL ON FUNCTION @extschema@.bs_metrics() FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION @extschema@.bs_grant(role name, access text)
 RETURNS void
@@ -1491,7 +1739,7 @@ BEGIN
         WHEN 'application' THEN
             functions := '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_preview,bs_explain,bs_upcoming}';
         WHEN 'reader' THEN
-            functions := '{bs_installation_state,bs_system_identifier,bs_explain,bs_upcoming,bs_preview,bs_health,bs_worker_stats,bs_horizon,bs_max_lateness}';
+            functions := '{bs_installation_state,bs_system_identifier,bs_explain,bs_upcoming,bs_preview,bs_health,bs_metrics,bs_worker_stats,bs_broker_stats,bs_horizon,bs_max_lateness}';
             tables := '{users,user_dates,message_types,message_logs,message_ledger,bs_installation,bs_upkeep_log,bs_events,bs_status,bs_workers}';
         ELSE
             RAISE EXCEPTION 'access "%" is not known', access

@@ -118,8 +118,8 @@ extern int64_t bs_amqp_deadline_ms(const BsAmqpLink *link);
 extern void bs_amqp_run(BsAmqpLink *link);
 
 /*
- * Takes one event; false where there is none.  All must be taken before the
- * next bs_amqp_run().
+ * Takes one event; false where there is none.  Until all are taken,
+ * bs_amqp_run() does nothing.
  */
 extern bool bs_amqp_next(BsAmqpLink *link, BsAmqpEvent *event);
 
@@ -130,9 +130,12 @@ extern bool bs_amqp_is_blocked(const BsAmqpLink *link);
 extern int	bs_amqp_room(const BsAmqpLink *link);
 
 /*
- * Publishes, persistent and mandatory, with content type application/json;
- * CONFIRMED, REFUSED or DOWN follows.  False where there is no room.  Goes out
- * with the next bs_amqp_run().
+ * Publishes, persistent and mandatory, with content type application/json, a
+ * body of at most BS_AMQP_BODY_MAX; CONFIRMED, REFUSED or DOWN follows.  False
+ * where there is no room.  Goes out with the next bs_amqp_run().
+ *
+ * Once a message was unroutable there is no room, and DOWN follows when all are
+ * settled: the next connection declares queue and binding anew.
  */
 extern bool bs_amqp_publish(BsAmqpLink *link, const char *routing_key,
 							const char *message_id, const char *body,
@@ -147,7 +150,10 @@ extern void bs_amqp_ack(BsAmqpLink *link, uint32_t epoch, uint64_t tag,
 						bool multiple);
 extern void bs_amqp_reject(BsAmqpLink *link, uint32_t epoch, uint64_t tag);
 
-/* Asks for the depth of both queues; DEPTH follows, or DOWN. */
+/*
+ * Asks for the depth of both queues; DEPTH follows, or DOWN.  Nothing does where
+ * the link is not up.
+ */
 extern void bs_amqp_ask_depth(BsAmqpLink *link);
 
 #endif							/* BS_NET_AMQP_H */

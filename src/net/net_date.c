@@ -54,6 +54,54 @@ bs_date_is_valid(BsDate date)
 	return date.day <= days[date.month - 1];
 }
 
+/*
+ * Years are counted from March, so that the day that comes and goes is a year's
+ * last; eras of 400 years are all of the same length.
+ */
+#define DAYS_OF_ERA			146097
+#define DAYS_BEFORE_1970	719468	/* since 1 March of the year 0 */
+
+/* Of the months before the one that comes "month" after March. */
+static int
+days_before_month(int month)
+{
+	return (153 * month + 2) / 5;
+}
+
+/* Of the first "year" years of an era. */
+static int
+days_before_year(int year)
+{
+	return year * 365 + year / 4 - year / 100;
+}
+
+int32_t
+bs_date_to_days(BsDate date)
+{
+	int			year = date.month > 2 ? date.year : date.year - 1;
+
+	return year / 400 * DAYS_OF_ERA + days_before_year(year % 400) +
+		days_before_month((date.month + 9) % 12) + date.day - 1 -
+		DAYS_BEFORE_1970;
+}
+
+BsDate
+bs_date_from_days(int32_t days)
+{
+	int			era = (days + DAYS_BEFORE_1970) / DAYS_OF_ERA;
+	int			day = (days + DAYS_BEFORE_1970) % DAYS_OF_ERA;
+	int			year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+	int			month;
+	BsDate		date;
+
+	day -= days_before_year(year);
+	month = (5 * day + 2) / 153;
+	date.day = day - days_before_month(month) + 1;
+	date.month = month < 10 ? month + 3 : month - 9;
+	date.year = era * 400 + year + (date.month <= 2);
+	return date;
+}
+
 int
 bs_date_month_day(int month, int day)
 {

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* What becomes of 29 February in a year that has none. */
 typedef enum BsFeb29Policy
@@ -41,6 +42,10 @@ extern bool bs_date_is_leap(int year);
  * Is there such a day?  No to 31 September, 29 February 1900 and the year 0.
  */
 extern bool bs_date_is_valid(BsDate date);
+
+/* Days since 1970-01-01, and back; the date must be one. */
+extern int32_t bs_date_to_days(BsDate date);
+extern BsDate bs_date_from_days(int32_t days);
 
 /* 101 for 1 January to 1231 for 31 December: the key planning searches by. */
 extern int	bs_date_month_day(int month, int day);

@@ -4,9 +4,7 @@
  *	  The mailer: a window of slots over one libcurl multi handle.
  *
  * A slot is an easy handle, the mail that it carries and, for SMTP, the session
- * that it keeps.  All sockets are in one epoll set, whose descriptor never
- * changes: libcurl's by level, named by descriptor; those of open SMTP sessions
- * by edge, named by slot.
+ * that it keeps, whose socket is watched under the slot's number.
  *
  * src/net/net_mail.c
  *
@@ -15,66 +13,12 @@
 #include "net/net_mail_private.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <time.h>
 
 /* libcurl ends its transfers itself; this long after it should have, we do. */
 #define CURL_GRACE_MS		1000
-
-/* ---- clocks and signals ---- */
-
-static int64_t
-read_clock(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-int64_t
-bs_mail_clock_ms(void)
-{
-	return read_clock(CLOCK_MONOTONIC);
-}
-
-int64_t
-bs_mail_wall_ms(void)
-{
-	return read_clock(CLOCK_REALTIME);
-}
-
-/*
- * libcurl resolves names in threads.  They inherit the mask of the thread that
- * starts them, so signals are blocked around what may start one: a handler of
- * the host must not run there.  Signals that tell of a fault in this very code
- * stay as they are.
- */
-static void
-block_signals(sigset_t *saved)
-{
-	sigset_t	all;
-
-	sigfillset(&all);
-	sigdelset(&all, SIGSEGV);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGFPE);
-	sigdelset(&all, SIGILL);
-	sigdelset(&all, SIGABRT);
-	sigdelset(&all, SIGTRAP);
-	pthread_sigmask(SIG_SETMASK, &all, saved);
-}
-
-static void
-restore_signals(const sigset_t *saved)
-{
-	pthread_sigmask(SIG_SETMASK, saved, NULL);
-}
 
 const char *
 bs_mail_curl_error(const BsMailSlot *slot, CURLcode code)
@@ -86,13 +30,8 @@ bs_mail_curl_error(const BsMailSlot *slot, CURLcode code)
 bool
 bs_mail_start_curl(BsMailSlot *slot)
 {
-	sigset_t	saved;
-
 	slot->curl_error[0] = '\0';
-	block_signals(&saved);
-	slot->in_multi = curl_multi_add_handle(slot->mailer->multi,
-										   slot->easy) == CURLM_OK;
-	restore_signals(&saved);
+	slot->in_multi = bs_curl_add(&slot->mailer->loop, slot->easy);
 	return slot->in_multi;
 }
 
@@ -102,7 +41,7 @@ bs_mail_stop_curl(BsMailSlot *slot)
 	if (!slot->in_multi)
 		return;
 	slot->in_multi = false;
-	(void) curl_multi_remove_handle(slot->mailer->multi, slot->easy);
+	(void) curl_multi_remove_handle(slot->mailer->loop.multi, slot->easy);
 }
 
 void
@@ -137,8 +76,8 @@ void
 bs_mail_finish(BsMailSlot *slot)
 {
 	bs_mail_free_body(slot);
-	slot->result.ended_ms = bs_mail_wall_ms();
-	slot->mailer->used_ms = bs_mail_clock_ms();
+	slot->result.ended_ms = bs_net_wall_ms();
+	slot->mailer->used_ms = bs_net_clock_ms();
 	slot->done_number = slot->mailer->done_count++;
 	slot->state = BS_SLOT_DONE;
 }
@@ -202,8 +141,8 @@ bs_mailer_submit(BsMailer *mailer, const BsMail *mail, uint64_t tag)
 	memset(&slot->result, 0, sizeof(slot->result));
 	slot->result.tag = tag;
 	slot->result.retry_after_ms = -1;
-	slot->result.started_ms = bs_mail_wall_ms();
-	slot->deadline_ms = bs_mail_clock_ms() + mailer->timeout_ms;
+	slot->result.started_ms = bs_net_wall_ms();
+	slot->deadline_ms = bs_net_clock_ms() + mailer->timeout_ms;
 	slot->recipient[0] = '\0';
 	bs_mail_text_reset(&slot->said);
 
@@ -256,7 +195,7 @@ bs_mailer_busy(const BsMailer *mailer)
 int
 bs_mailer_fd(const BsMailer *mailer)
 {
-	return mailer->epoll_fd;
+	return mailer->loop.epoll_fd;
 }
 
 /* When a slot must be looked at if nothing happens before, or -1. */
@@ -279,7 +218,7 @@ slot_due_ms(const BsMailSlot *slot)
 int64_t
 bs_mailer_deadline_ms(BsMailer *mailer)
 {
-	int64_t		due = mailer->curl_due_ms;
+	int64_t		due = mailer->loop.due_ms;
 	int64_t		left;
 	int			i;
 
@@ -292,38 +231,8 @@ bs_mailer_deadline_ms(BsMailer *mailer)
 	}
 	if (due < 0)
 		return -1;
-	left = due - bs_mail_clock_ms();
+	left = due - bs_net_clock_ms();
 	return left > 0 ? left : 0;
-}
-
-static void
-run_curl(BsMailer *mailer, curl_socket_t sock, int what)
-{
-	sigset_t	saved;
-	int			running;
-
-	block_signals(&saved);
-	(void) curl_multi_socket_action(mailer->multi, sock, what, &running);
-	restore_signals(&saved);
-}
-
-static void
-run_event(BsMailer *mailer, const struct epoll_event *event)
-{
-	int			what = 0;
-
-	if (!(event->data.u64 & BS_MAIL_CURL_EVENT))
-	{
-		bs_smtp_step(&mailer->slots[event->data.u64]);
-		return;
-	}
-	if (event->events & (EPOLLIN | EPOLLHUP))
-		what |= CURL_CSELECT_IN;
-	if (event->events & EPOLLOUT)
-		what |= CURL_CSELECT_OUT;
-	if (event->events & EPOLLERR)
-		what |= CURL_CSELECT_ERR;
-	run_curl(mailer, (curl_socket_t) (uint32_t) event->data.u64, what);
 }
 
 static void
@@ -332,7 +241,7 @@ collect_from_curl(BsMailer *mailer)
 	CURLMsg    *message;
 	int			left;
 
-	while ((message = curl_multi_info_read(mailer->multi, &left)) != NULL)
+	while ((message = curl_multi_info_read(mailer->loop.multi, &left)) != NULL)
 	{
 		CURLcode	code = message->data.result;
 		char	   *slot = NULL;
@@ -352,7 +261,7 @@ collect_from_curl(BsMailer *mailer)
 static void
 run_due(BsMailer *mailer)
 {
-	int64_t		now = bs_mail_clock_ms();
+	int64_t		now = bs_net_clock_ms();
 	int			i;
 
 	for (i = 0; i < mailer->slot_count; i++)
@@ -377,26 +286,21 @@ run_due(BsMailer *mailer)
 /*
  * bs_mailer_run
  *		Move every transfer as far as it goes without waiting.
- *
- * libcurl's timers are asked for once more where one is due at once, as after
- * a handle was added; what keeps coming is left for the next call.
  */
 void
 bs_mailer_run(BsMailer *mailer)
 {
 	struct epoll_event events[2 * BS_MAIL_SLOTS_MAX];
-	int			count = epoll_wait(mailer->epoll_fd, events,
+	int			count = epoll_wait(mailer->loop.epoll_fd, events,
 								   2 * BS_MAIL_SLOTS_MAX, 0);
 	int			i;
 
 	for (i = 0; i < count; i++)
-		run_event(mailer, &events[i]);
-	for (i = 0; i < 4 && mailer->curl_due_ms >= 0 &&
-		 mailer->curl_due_ms <= bs_mail_clock_ms(); i++)
 	{
-		mailer->curl_due_ms = -1;
-		run_curl(mailer, CURL_SOCKET_TIMEOUT, 0);
+		if (!bs_curl_take_event(&mailer->loop, &events[i]))
+			bs_smtp_step(&mailer->slots[events[i].data.u64]);
 	}
+	bs_curl_run_timer(&mailer->loop);
 	collect_from_curl(mailer);
 	run_due(mailer);
 }
@@ -447,23 +351,10 @@ bs_mailer_abort(BsMailer *mailer)
 	}
 }
 
-/* libcurl closes its idle connections only together with the multi handle. */
-static void
-renew_multi(BsMailer *mailer)
-{
-	CURLM	   *multi = bs_mail_make_multi(mailer);
-
-	if (multi == NULL)
-		return;
-	curl_multi_cleanup(mailer->multi);
-	mailer->multi = multi;
-	mailer->curl_due_ms = -1;
-}
-
 void
 bs_mailer_close_idle(BsMailer *mailer, int64_t idle_ms)
 {
-	int64_t		now = bs_mail_clock_ms();
+	int64_t		now = bs_net_clock_ms();
 	int			i;
 
 	if (mailer->is_http)
@@ -471,7 +362,7 @@ bs_mailer_close_idle(BsMailer *mailer, int64_t idle_ms)
 		if (mailer->used_ms != 0 && now - mailer->used_ms >= idle_ms &&
 			bs_mailer_busy(mailer) == 0)
 		{
-			renew_multi(mailer);
+			bs_curl_renew(&mailer->loop);
 			mailer->used_ms = 0;
 		}
 		return;

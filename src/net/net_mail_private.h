@@ -12,18 +12,9 @@
 #ifndef BS_NET_MAIL_PRIVATE_H
 #define BS_NET_MAIL_PRIVATE_H
 
-#include <curl/curl.h>
-
 #include "net/net_address.h"
+#include "net/net_curl.h"
 #include "net/net_mail.h"
-
-/*
- * PROTOCOLS_STR came with 7.85.  QUICK_EXIT came with 7.87: without it the end
- * of a transfer waits for a resolver thread that is stuck in getaddrinfo().
- */
-#if LIBCURL_VERSION_NUM < 0x075700
-#error "libcurl 7.87 or later is needed"
-#endif
 
 /* ---- an answer's text, net_mail_text.c ---- */
 
@@ -51,9 +42,6 @@ extern void bs_mail_text_clean(const BsMailText *said, const char *address,
 /* ---- slots, net_mail.c ---- */
 
 #define BS_MAIL_SLOTS_MAX	64
-
-/* In an event: of libcurl's socket in the lower half; else of that slot. */
-#define BS_MAIL_CURL_EVENT	(UINT64_C(1) << 32)
 
 typedef enum BsSlotState
 {
@@ -136,11 +124,8 @@ typedef struct BsMailSlot
 struct BsMailer
 {
 	bool		is_http;
-	CURLM	   *multi;
-	int			epoll_fd;
-	int64_t		curl_due_ms;	/* when libcurl wants to be called, or -1 */
+	BsCurlLoop	loop;
 	int64_t		timeout_ms;
-	int64_t		connect_timeout_ms;
 	uint64_t	done_count;
 	int64_t		used_ms;		/* the last time that a transfer ended */
 	char		sender[BS_ADDRESS_MAX + 1];
@@ -148,10 +133,6 @@ struct BsMailer
 	int			slot_count;
 	BsMailSlot *slots;
 };
-
-/* Monotonic and wall clock, in milliseconds. */
-extern int64_t bs_mail_clock_ms(void);
-extern int64_t bs_mail_wall_ms(void);
 
 /*
  * What the result says: the outcome, the code and text of the answer (0: none),
@@ -172,10 +153,6 @@ extern void bs_mail_free_body(BsMailSlot *slot);
 /* Gives the slot's easy handle to the multi handle, or takes it back. */
 extern bool bs_mail_start_curl(BsMailSlot *slot);
 extern void bs_mail_stop_curl(BsMailSlot *slot);
-
-/* ---- libcurl's options, net_mail_setup.c ---- */
-
-extern CURLM *bs_mail_make_multi(BsMailer *mailer);
 
 /* ---- SMTP sessions, net_mail_session.c ---- */
 

@@ -14,8 +14,6 @@
  */
 #include "net/net_mail_private.h"
 
-#include <sys/epoll.h>
-
 /* ---- the session's beginning, as libcurl sees it ---- */
 
 /*
@@ -122,8 +120,6 @@ void
 bs_smtp_opened(BsMailSlot *slot, CURLcode code)
 {
 	BsSmtpSession *smtp = &slot->smtp;
-	curl_socket_t sock = CURL_SOCKET_BAD;
-	struct epoll_event event = {0};
 
 	if (code != CURLE_OK)
 	{
@@ -131,18 +127,15 @@ bs_smtp_opened(BsMailSlot *slot, CURLcode code)
 		return;
 	}
 
-	event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-	event.data.u64 = (uint64_t) slot->index;
-	curl_easy_getinfo(slot->easy, CURLINFO_ACTIVESOCKET, &sock);
-	if (sock == CURL_SOCKET_BAD ||
-		epoll_ctl(slot->mailer->epoll_fd, EPOLL_CTL_ADD, sock, &event) != 0)
+	if (!bs_curl_watch(&slot->mailer->loop, slot->easy,
+					   (uint32_t) slot->index))
 	{
 		bs_smtp_open_failed(slot, CURLE_COULDNT_CONNECT,
 							"the connection cannot be watched");
 		return;
 	}
 	smtp->open = true;
-	smtp->opened_ms = bs_mail_clock_ms();
+	smtp->opened_ms = bs_net_clock_ms();
 	smtp->used_ms = smtp->opened_ms;
 	bs_smtp_talk(slot);
 }
@@ -157,7 +150,6 @@ void
 bs_smtp_close(BsMailSlot *slot, bool polite)
 {
 	BsSmtpSession *smtp = &slot->smtp;
-	curl_socket_t sock = CURL_SOCKET_BAD;
 	size_t		sent;
 
 	if (!smtp->open)
@@ -165,8 +157,6 @@ bs_smtp_close(BsMailSlot *slot, bool polite)
 	smtp->open = false;
 	if (polite)
 		(void) curl_easy_send(slot->easy, "QUIT\r\n", 6, &sent);
-	curl_easy_getinfo(slot->easy, CURLINFO_ACTIVESOCKET, &sock);
-	if (sock != CURL_SOCKET_BAD)
-		(void) epoll_ctl(slot->mailer->epoll_fd, EPOLL_CTL_DEL, sock, NULL);
+	bs_curl_unwatch(&slot->mailer->loop, slot->easy);
 	bs_mail_stop_curl(slot);
 }

@@ -9,15 +9,10 @@
  */
 #include "net/net_mail_private.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 bool
 bs_mailer_global_init(void)
@@ -81,96 +76,16 @@ bs_mailer_check_url(const char *url, const char **reason)
 	return *reason == NULL;
 }
 
-/* ---- what libcurl asks of us ---- */
-
-static void
-watch(BsMailer *mailer, curl_socket_t sock, int what, bool known)
-{
-	struct epoll_event event = {0};
-
-	if (what == CURL_POLL_REMOVE)
-	{
-		(void) epoll_ctl(mailer->epoll_fd, EPOLL_CTL_DEL, sock, NULL);
-		return;
-	}
-	if (what & CURL_POLL_IN)
-		event.events |= EPOLLIN;
-	if (what & CURL_POLL_OUT)
-		event.events |= EPOLLOUT;
-	event.data.u64 = BS_MAIL_CURL_EVENT | (uint32_t) sock;
-	(void) epoll_ctl(mailer->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD,
-					 sock, &event);
-}
-
-/*
- * A socket that cannot be watched is not reported to libcurl, which would give
- * up the whole multi handle: the deadline ends its transfer.
- */
-static int
-on_socket(CURL *easy, curl_socket_t sock, int what, void *arg, void *known)
-{
-	BsMailer   *mailer = arg;
-
-	(void) easy;
-	watch(mailer, sock, what, known != NULL);
-	if (known == NULL && what != CURL_POLL_REMOVE)
-		curl_multi_assign(mailer->multi, sock, mailer);
-	return 0;
-}
-
-static int
-on_timer(CURLM *multi, long timeout_ms, void *arg)
-{
-	BsMailer   *mailer = arg;
-
-	(void) multi;
-	mailer->curl_due_ms = timeout_ms < 0 ? -1 :
-		bs_mail_clock_ms() + timeout_ms;
-	return 0;
-}
-
-/*
- * A peer that does not acknowledge what was sent is given up as early as one
- * that cannot be connected: so a kept connection that a firewall has forgotten
- * costs one connect timeout, not one transfer timeout.
- */
-static curl_socket_t
-on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
-{
-	BsMailSlot *slot = arg;
-	unsigned int patience = (unsigned int) slot->mailer->connect_timeout_ms;
-	int			sock = socket(address->family,
-							  address->socktype | SOCK_CLOEXEC,
-							  address->protocol);
-
-	(void) purpose;
-	if (sock < 0)
-		return CURL_SOCKET_BAD;
-	if (address->family == AF_INET || address->family == AF_INET6)
-		(void) setsockopt(sock, IPPROTO_TCP, TCP_USER_TIMEOUT,
-						  &patience, sizeof(patience));
-	return sock;
-}
-
 /* ---- making and unmaking ---- */
 
-/*
- * The options that stay the same for the handle's life.
- *
- * QUICK_EXIT: a thread that is stuck in getaddrinfo() when its transfer ends is
- * left behind and ends by itself.  Otherwise libcurl joins it in
- * curl_multi_remove_handle() and at its own timeout, and the host would wait.
- *
- * Certificates come from one file, ours or the system's, and not from a folder
- * beside it: only then does libcurl keep them for the next connection.  To read
- * the system's takes some 50 ms.
- */
+/* The options that stay the same for the handle's life. */
 static CURLcode
 setup_easy(BsMailSlot *slot, const BsMailerConfig *config, const char *scheme)
 {
 	BsMailer   *mailer = slot->mailer;
 	CURL	   *easy = slot->easy;
-	CURLcode	code = CURLE_OK;
+	CURLcode	code = bs_curl_setup(&mailer->loop, easy, scheme,
+									 config->ca_file, mailer->timeout_ms);
 
 #define SET(option, value) \
 	(code = code != CURLE_OK ? code : curl_easy_setopt(easy, option, value))
@@ -178,30 +93,8 @@ setup_easy(BsMailSlot *slot, const BsMailerConfig *config, const char *scheme)
 	SET(CURLOPT_URL, config->url);
 	SET(CURLOPT_PRIVATE, slot);
 	SET(CURLOPT_ERRORBUFFER, slot->curl_error);
-	SET(CURLOPT_NOSIGNAL, 1L);
-	SET(CURLOPT_QUICK_EXIT, 1L);
-	SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
-	SET(CURLOPT_OPENSOCKETDATA, slot);
-
-	SET(CURLOPT_PROTOCOLS_STR, scheme);
-	SET(CURLOPT_REDIR_PROTOCOLS_STR, scheme);	/* an empty list is an error */
-	SET(CURLOPT_FOLLOWLOCATION, 0L);
-	SET(CURLOPT_PROXY, "");
-	SET(CURLOPT_NOPROXY, "*");
-	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
-
-	SET(CURLOPT_TIMEOUT_MS, (long) mailer->timeout_ms);
-	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) mailer->connect_timeout_ms);
 	SET(CURLOPT_SERVER_RESPONSE_TIMEOUT,
 		(long) ((mailer->timeout_ms + 999) / 1000));
-
-	SET(CURLOPT_SSL_VERIFYPEER, 1L);
-	SET(CURLOPT_SSL_VERIFYHOST, 2L);
-	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
-	if (config->ca_file != NULL && config->ca_file[0] != '\0')
-		SET(CURLOPT_CAINFO, config->ca_file);
-	SET(CURLOPT_CAPATH, NULL);
-	SET(CURLOPT_CA_CACHE_TIMEOUT, 3600L);
 	if (config->user != NULL && config->user[0] != '\0')
 	{
 		SET(CURLOPT_USERNAME, config->user);
@@ -214,35 +107,6 @@ setup_easy(BsMailSlot *slot, const BsMailerConfig *config, const char *scheme)
 		code = mailer->is_http ? bs_http_setup(slot, config) :
 			bs_smtp_setup(slot, config);
 	return code;
-}
-
-CURLM *
-bs_mail_make_multi(BsMailer *mailer)
-{
-	CURLM	   *multi = curl_multi_init();
-	CURLMcode	code = CURLM_OK;
-
-	if (multi == NULL)
-		return NULL;
-
-#define SET(option, value) \
-	(code = code != CURLM_OK ? code : curl_multi_setopt(multi, option, value))
-
-	SET(CURLMOPT_SOCKETFUNCTION, on_socket);
-	SET(CURLMOPT_SOCKETDATA, mailer);
-	SET(CURLMOPT_TIMERFUNCTION, on_timer);
-	SET(CURLMOPT_TIMERDATA, mailer);
-	SET(CURLMOPT_MAXCONNECTS, (long) mailer->slot_count);
-	SET(CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) mailer->slot_count);
-	SET(CURLMOPT_PIPELINING, (long) CURLPIPE_NOTHING);
-#undef SET
-
-	if (code != CURLM_OK)
-	{
-		curl_multi_cleanup(multi);
-		return NULL;
-	}
-	return multi;
 }
 
 /* A static full sentence on what is wrong with the settings, or NULL. */
@@ -295,18 +159,15 @@ build(BsMailer *mailer, const BsMailerConfig *config)
 			 (int) strcspn(config->url, ":"), config->url);
 	mailer->is_http = strncasecmp(scheme, "http", 4) == 0;
 	mailer->timeout_ms = config->timeout_ms;
-	mailer->connect_timeout_ms = config->connect_timeout_ms;
 
-	mailer->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (mailer->epoll_fd < 0)
-		return "A descriptor for waiting cannot be made.";
+	fault = bs_curl_open(&mailer->loop, config->connections,
+						 config->connect_timeout_ms);
+	if (fault != NULL)
+		return fault;
 	mailer->slots = calloc((size_t) config->connections, sizeof(BsMailSlot));
 	if (mailer->slots == NULL)
 		return no_memory;
 	mailer->slot_count = config->connections;
-	mailer->multi = bs_mail_make_multi(mailer);
-	if (mailer->multi == NULL)
-		return no_memory;
 	if (mailer->is_http)
 	{
 		mailer->http_headers = bs_http_headers(config);
@@ -340,8 +201,7 @@ bs_mailer_create(const BsMailerConfig *config, char *error, size_t error_size)
 
 	if (mailer != NULL)
 	{
-		mailer->epoll_fd = -1;
-		mailer->curl_due_ms = -1;
+		bs_curl_init(&mailer->loop);
 		fault = build(mailer, config);
 	}
 	if (fault == NULL)
@@ -371,11 +231,8 @@ bs_mailer_destroy(BsMailer *mailer)
 		curl_easy_cleanup(slot->easy);
 		bs_mail_free_body(slot);
 	}
-	if (mailer->multi != NULL)
-		curl_multi_cleanup(mailer->multi);
+	bs_curl_close(&mailer->loop);
 	curl_slist_free_all(mailer->http_headers);
-	if (mailer->epoll_fd >= 0)
-		close(mailer->epoll_fd);
 	free(mailer->slots);
 	free(mailer);
 }

@@ -43,32 +43,6 @@ bs_mail_text_add(BsMailText *said, const char *data, size_t len)
 	said->len += len;
 }
 
-typedef struct BsMailOutput
-{
-	char	   *data;
-	size_t		size;			/* with room for the final NUL */
-	size_t		len;
-	bool		blank;			/* one is owed before the next character */
-	bool		full;
-} BsMailOutput;
-
-static void
-put(BsMailOutput *out, const char *bytes, size_t len)
-{
-	size_t		blank = out->blank && out->len > 0;
-
-	if (out->full || out->len + blank + len >= out->size)
-	{
-		out->full = true;
-		return;
-	}
-	if (blank)
-		out->data[out->len++] = ' ';
-	memcpy(out->data + out->len, bytes, len);
-	out->len += len;
-	out->blank = false;
-}
-
 /*
  * How many octets at "at" are the address, with the angle brackets around it; 0
  * where it is not there.
@@ -102,7 +76,7 @@ bs_mail_text_clean(const BsMailText *said, const char *address,
 	size_t		address_len = address != NULL ? strlen(address) : 0;
 	size_t		end = said->len;
 	size_t		at = 0;
-	BsMailOutput output = {out, size, 0, false, false};
+	BsUtf8Output output = {out, size, 0, false, false};
 
 	if (said->cut)
 		end -= address_len < end ? address_len : end;
@@ -110,28 +84,14 @@ bs_mail_text_clean(const BsMailText *said, const char *address,
 	while (at < end && !output.full)
 	{
 		size_t		matched = match_address(said, at, address, address_len);
-		size_t		width;
-		uint32_t	code;
 
 		if (matched > 0)
 		{
-			put(&output, RECIPIENT_MARK, strlen(RECIPIENT_MARK));
+			bs_utf8_put(&output, RECIPIENT_MARK, strlen(RECIPIENT_MARK));
 			at += matched;
-			continue;
 		}
-
-		width = bs_utf8_decode(said->raw + at, said->len - at, &code);
-		if (width == 0)
-		{
-			put(&output, BS_UTF8_REPLACEMENT, strlen(BS_UTF8_REPLACEMENT));
-			width = 1;
-		}
-		else if (code == ' ' || bs_utf8_is_control(code) ||
-				 bs_utf8_is_bidi(code))
-			output.blank = true;
 		else
-			put(&output, said->raw + at, width);
-		at += width;
+			at += bs_utf8_put_clean(&output, said->raw + at, said->len - at);
 	}
 	out[output.len] = '\0';
 }

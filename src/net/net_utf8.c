@@ -9,6 +9,8 @@
  */
 #include "net/net_utf8.h"
 
+#include <string.h>
+
 size_t
 bs_utf8_decode(const char *bytes, size_t len, uint32_t *code)
 {
@@ -102,4 +104,52 @@ bs_utf8_is_bidi(uint32_t code)
 	return code == 0x061C || code == 0x200E || code == 0x200F ||
 		(code >= 0x202A && code <= 0x202E) ||
 		(code >= 0x2066 && code <= 0x2069);
+}
+
+/* ---- what others said ---- */
+
+void
+bs_utf8_put(BsUtf8Output *out, const char *bytes, size_t len)
+{
+	size_t		blank = out->blank && out->len > 0;
+
+	if (out->full || out->len + blank + len >= out->size)
+	{
+		out->full = true;
+		return;
+	}
+	if (blank)
+		out->data[out->len++] = ' ';
+	memcpy(out->data + out->len, bytes, len);
+	out->len += len;
+	out->blank = false;
+}
+
+size_t
+bs_utf8_put_clean(BsUtf8Output *out, const char *bytes, size_t len)
+{
+	uint32_t	code;
+	size_t		width = bs_utf8_decode(bytes, len, &code);
+
+	if (width == 0)
+	{
+		bs_utf8_put(out, BS_UTF8_REPLACEMENT, strlen(BS_UTF8_REPLACEMENT));
+		return 1;
+	}
+	if (code == ' ' || bs_utf8_is_control(code) || bs_utf8_is_bidi(code))
+		out->blank = true;
+	else
+		bs_utf8_put(out, bytes, width);
+	return width;
+}
+
+void
+bs_utf8_clean(const char *bytes, size_t len, char *out, size_t size)
+{
+	BsUtf8Output output = {out, size, 0, false, false};
+	size_t		at = 0;
+
+	while (at < len && !output.full)
+		at += bs_utf8_put_clean(&output, bytes + at, len - at);
+	out[output.len] = '\0';
 }

@@ -38,4 +38,27 @@ extern bool bs_utf8_is_control(uint32_t code);
  */
 extern bool bs_utf8_is_bidi(uint32_t code);
 
+/*
+ * What others said, made fit for a row and a log: well-formed, without controls
+ * and outer blanks, a blank for each run of them.  Whoever puts terminates.
+ */
+typedef struct BsUtf8Output
+{
+	char	   *data;
+	size_t		size;			/* with room for the final NUL */
+	size_t		len;
+	bool		blank;			/* one is owed before the next character */
+	bool		full;
+} BsUtf8Output;
+
+/* As it is, whole or not at all. */
+extern void bs_utf8_put(BsUtf8Output *out, const char *bytes, size_t len);
+
+/* One character, cleaned; how many bytes of the input it was. */
+extern size_t bs_utf8_put_clean(BsUtf8Output *out, const char *bytes,
+								size_t len);
+
+extern void bs_utf8_clean(const char *bytes, size_t len,
+						  char *out, size_t size);
+
 #endif							/* BS_NET_UTF8_H */

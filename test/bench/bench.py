@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 """Measures what the project promises; what "make bench" runs.
 
-    bench.py --out DIR [--quick] [--runs N] [--seed N] [lateness|burst|planning|months]...
+    bench.py --out DIR [--quick] [--runs N] [--seed N] [CASE]...
 
-Each case has a fresh server on the disk of DIR, with fsync on and default
-settings but for those that are printed.  Every figure is the median of N runs
-with the smallest and the largest beside it.  All of it, each run's value too,
-is kept as JSON in DIR.  Called by tools/bench.sh, as a user that is not root.
+Cases: lateness, burst, planning, publish, broker, months.  Each has a fresh
+server on the disk of DIR, with fsync on and default settings but for those that
+are printed; publish and broker a fresh RabbitMQ too.  Every figure is the median
+of N runs with the smallest and the largest beside it.  All of it, each run's
+value too, is kept as JSON in DIR.  Called by tools/bench.sh, as a user that is
+not root.
 """
 import argparse
 import datetime
@@ -17,6 +19,7 @@ import statistics
 import subprocess
 import sys
 
+from broker import publish, through_broker
 from cases import CASES
 from months import months
 from server import SETTINGS, BenchError
@@ -27,11 +30,13 @@ SIZES = {           # full, quick
     "lateness_seconds": (20, 5),
     "burst_mails": (20000, 3000),
     "planning_people": (20000, 4000),
+    "publish_messages": (20000, 3000),
     "months_people": (10000, 1000),
     "months_rows": (10000000, 20000),
 }
 
-CASES["months"] = months
+CASES.update({"publish": publish, "broker": through_broker,
+              "months": months})
 
 
 def arguments():
@@ -93,7 +98,7 @@ def summary(figure):
                 "runs": figure.values, "meaning": figure.meaning}
     if figure.aim is not None:
         sign, aim = figure.aim
-        document["aim"] = "%s %d" % (sign, aim)
+        document["aim"] = "%s %g" % (sign, aim)
         document["reached"] = middle < aim if sign == "<" else middle > aim
     return document
 

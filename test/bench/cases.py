@@ -1,4 +1,4 @@
-"""The three things that are measured.  Each case makes its server, runs a
+"""What is measured without a broker.  Each case makes its server, runs a
 number of times, and gives a list of figures."""
 import collections
 import time
@@ -68,51 +68,63 @@ SELECT json_agg(json_build_object('rcpt', recipient_email,
   FROM message_logs"""
 
 
-def lateness(options, folder):
+LATENESS_NOTE = "%d mails due at instants of their own within %d s"
+
+
+def lateness_runs(options, server, catcher):
+    """Milliseconds at the relay and in the log, a list for each run."""
     mails, seconds = options.lateness_mails, options.lateness_seconds
-    catcher = Catcher(folder)
-    server = Server(folder, catcher.url)
+    session = server.session()
     arrived, recorded = [], []
-    try:
-        server.start()
-        session = server.session()
-        session.ask("SELECT bs_resume() \\g /dev/null")
-        for run in range(options.runs):
-            clear(session)
-            wait_until_idle(session)
-            session.ask(LATENESS_SQL % {
-                "seed": (options.seed + run) % 1000 / 1000, "mails": mails,
-                "step_us": seconds * 1000000 // mails})
-            time.sleep(seconds + 3)
-            wait_for(lambda: session.value(
-                "SELECT count(*) FROM message_logs WHERE status <> 'SENT'")
-                == "0", "all mails to be sent", every=0.5)
-            at = catcher.arrivals()
-            rows = session.document(LATENESS_RESULT)
-            arrived.append([(at[row["rcpt"]] - row["scheduled"]) * 1000
-                            for row in rows])
-            recorded.append([(row["recorded"] - row["scheduled"]) * 1000
-                             for row in rows])
-            if min(arrived[-1]) < 0:
-                raise BenchError("a mail came early")
-    finally:
-        server.stop()
-        catcher.stop()
-    note = "%d mails due at instants of their own within %d s" % (
-        mails, seconds)
+    for run in range(options.runs):
+        clear(session)
+        wait_until_idle(session)
+        session.ask(LATENESS_SQL % {
+            "seed": (options.seed + run) % 1000 / 1000, "mails": mails,
+            "step_us": seconds * 1000000 // mails})
+        time.sleep(seconds + 3)
+        wait_for(lambda: session.value(
+            "SELECT count(*) FROM message_logs WHERE status <> 'SENT'")
+            == "0", "all mails to be sent", every=0.5)
+        at = catcher.arrivals()
+        rows = session.document(LATENESS_RESULT)
+        arrived.append([(at[row["rcpt"]] - row["scheduled"]) * 1000
+                        for row in rows])
+        recorded.append([(row["recorded"] - row["scheduled"]) * 1000
+                         for row in rows])
+        if min(arrived[-1]) < 0:
+            raise BenchError("a mail came early")
+    return arrived, recorded
+
+
+def lateness_figures(runs, aim):
     figures = []
     for what, series, meaning in (
-            ("relay", arrived, "the mail is with the relay, by the relay's "
+            ("relay", runs[0], "the mail is with the relay, by the relay's "
              "own clock reading, so long after scheduled_send_time"),
-            ("log", recorded, "actual_send_time (the relay's \"accepted\" as "
+            ("log", runs[1], "actual_send_time (the relay's \"accepted\" as "
              "the sender saw it) less scheduled_send_time")):
         for name, share in (("p50", 50), ("p99", 99), ("max", 100)):
             figures.append(Figure(
                 "lateness at the %s, %s" % (what, name), "ms",
                 [percentile(run, share) for run in series],
                 meaning if name == "p50" else "",
-                ("<", 50) if (what, name) == ("relay", "p99") else None))
-    return note, figures, server
+                aim if (what, name) == ("relay", "p99") else None))
+    return figures
+
+
+def lateness(options, folder):
+    catcher = Catcher(folder)
+    server = Server(folder, catcher.url)
+    try:
+        server.start()
+        server.session().ask("SELECT bs_resume() \\g /dev/null")
+        runs = lateness_runs(options, server, catcher)
+    finally:
+        server.stop()
+        catcher.stop()
+    return (LATENESS_NOTE % (options.lateness_mails, options.lateness_seconds),
+            lateness_figures(runs, ("<", 50)), server)
 
 
 # ---- a burst ----------------------------------------------------------------
@@ -130,35 +142,33 @@ SELECT extract(epoch FROM scheduled_send_time), count(*), extract(epoch FROM clo
 """
 
 
-def burst(options, folder):
-    mails = options.burst_mails
-    sink = Sink()
-    server = Server(folder, sink.url)
-    runs = collections.defaultdict(list)
-    try:
-        server.start()
-        session = server.session()
-        session.ask("SELECT bs_resume() \\g /dev/null")
-        sessions = int(session.value(
-            "SELECT current_setting('birthday_scheduler.senders')::int"
-            " * current_setting('birthday_scheduler.mail_connections')::int"))
-        for _ in range(options.runs):
-            clear(session)
-            one_burst(options, server, session, sink, runs)
-            # As large as ours: headers of some 400 octets and the text.
-            runs["source"].append(sink.source_rate(mails, sessions, 450))
-    finally:
-        server.stop()
-        sink.stop()
-    note = ("%d mails due at one instant, into Postfix's smtp-sink; planned "
-            "some seconds before,\nthen VACUUM ANALYZE and a checkpoint; "
-            "smtp-source: %d sessions, connections kept, same size"
-            % (mails, sessions))
-    figures = [
+BURST_NOTE = ("%d mails due at one instant, into Postfix's smtp-sink; planned "
+              "some seconds before,\nthen VACUUM ANALYZE and a checkpoint")
+
+
+def burst_runs(options, server, sink, runs, more=()):
+    """A list of values for each thing that is measured; "more" are processes
+    beside the server's and the sink, by name."""
+    session = server.session()
+    sessions = int(session.value(
+        "SELECT current_setting('birthday_scheduler.senders')::int"
+        " * current_setting('birthday_scheduler.mail_connections')::int"))
+    others = {"sink": sink.process.pid, **dict(more)}
+    for _ in range(options.runs):
+        clear(session)
+        one_burst(options, server, others, runs)
+        # As large as ours: headers of some 400 octets and the text.
+        runs["source"].append(sink.source_rate(
+            options.burst_mails, sessions, 450))
+    return sessions
+
+
+def rate_figures(runs, aim):
+    return [
         Figure("mails a second, end to end", "1/s", runs["rate"],
                "all of them, divided by the time from the due instant until "
                "the last one was recorded as SENT; fsync is on",
-               (">", 5000)),
+               (">", aim)),
         Figure("smtp-source into the same sink", "1/s", runs["source"],
                "what a program gets that has no database and keeps no record",
                None),
@@ -167,22 +177,42 @@ def burst(options, folder):
             zip(runs["rate"], runs["source"])], "in the same run", None),
         Figure("first mail accepted after", "ms", runs["first"],
                "from the due instant", None)]
-    for group in ("senders", "server, rest", "sink"):
-        figures.append(Figure(
-            "CPU per 1,000 mails: " + group, "s", runs[group],
-            "user and system time in /proc/PID/stat, from before the due "
-            "instant until the end" if group == "senders" else "", None))
-    figures += [
+
+
+def cpu_figures(runs):
+    groups = [name[4:] for name in runs if name.startswith("cpu ")]
+    return [Figure(
+        "CPU per 1,000 mails: " + group, "s", runs["cpu " + group],
+        "user and system time in /proc/PID/stat, from before the due "
+        "instant until the end" if group == groups[0] else "", None)
+        for group in groups]
+
+
+def burst(options, folder):
+    sink = Sink()
+    server = Server(folder, sink.url)
+    runs = collections.defaultdict(list)
+    try:
+        server.start()
+        server.session().ask("SELECT bs_resume() \\g /dev/null")
+        sessions = burst_runs(options, server, sink, runs)
+    finally:
+        server.stop()
+        sink.stop()
+    note = (BURST_NOTE % options.burst_mails
+            + "; smtp-source: %d sessions, connections kept, same size"
+            % sessions)
+    return note, rate_figures(runs, 5000) + cpu_figures(runs) + [
         Figure("peak memory of a sender", "MB", runs["peak"],
                "highest resident size (VmHWM), shared buffers included",
                None),
         Figure("its own memory after the burst", "MB", runs["own"],
-               "RssAnon: what the sender alone has", None)]
-    return note, figures, server
+               "RssAnon: what the sender alone has", None)], server
 
 
-def one_burst(options, server, session, sink, runs):
+def one_burst(options, server, others, runs):
     mails = options.burst_mails
+    session = server.session()
     # The instant comes once everything is planned and the disk is quiet.
     ahead = 10 + mails // 1000
     due, planned, now = map(float, session.ask(
@@ -194,12 +224,12 @@ def one_burst(options, server, session, sink, runs):
     if time.time() > due - 0.3:
         raise BenchError("the disk was not quiet before the due instant")
     time.sleep(due - 0.2 - time.time())
-    before = cpu_by_group(server, sink.process.pid)
+    before = cpu_by_group(server, others)
     sent = "SELECT sum(sent) FROM bs_workers"
     total = int(session.value(sent)) + mails
     wait_for(lambda: int(session.value(sent)) >= total,
              "the burst to be sent", 300, 0.1)
-    after = cpu_by_group(server, sink.process.pid)
+    after = cpu_by_group(server, others)
     result = session.document(
         "SELECT json_build_object('last', extract(epoch FROM max(updated_at)),"
         " 'first', extract(epoch FROM min(actual_send_time)),"
@@ -211,8 +241,8 @@ def one_burst(options, server, session, sink, runs):
     runs["rate"].append(mails / (result["last"] - due))
     runs["first"].append((result["first"] - due) * 1000)
     for group, seconds in after.items():
-        runs[group].append((seconds - before[group]) * 1000 / mails)
-    memory = [memory_mb(pid) for pid in server.sender_pids()]
+        runs["cpu " + group].append((seconds - before[group]) * 1000 / mails)
+    memory = [memory_mb(pid) for pid in server.worker_pids("sender")]
     runs["peak"].append(max(peak for peak, _ in memory))
     runs["own"].append(max(own for _, own in memory))
 

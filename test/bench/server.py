@@ -85,7 +85,7 @@ class Session:
 class Server:
     """A fresh cluster with the extension and its worker role."""
 
-    def __init__(self, folder, mail_url):
+    def __init__(self, folder, mail_url, settings=()):
         self.folder = folder
         self.data = os.path.join(folder, "data")
         self.environment = {key: text for key, text in os.environ.items()
@@ -94,7 +94,8 @@ class Server:
         self.bin = self.find_programs()
         self.settings = {**SETTINGS,
                          "unix_socket_directories": self.sockets,
-                         "birthday_scheduler.mail_url": mail_url}
+                         "birthday_scheduler.mail_url": mail_url,
+                         **dict(settings)}
         self.sessions = {}
 
     @staticmethod
@@ -161,10 +162,10 @@ class Server:
 
     # ---- what its processes cost ----
 
-    def sender_pids(self):
+    def worker_pids(self, kind):
         return [int(pid) for pid in self.session().ask(
-            "SELECT pid FROM bs_workers WHERE worker LIKE '%sender%'"
-            " AND pid IS NOT NULL")]
+            "SELECT pid FROM bs_workers WHERE worker LIKE '%%%s%%'"
+            " AND pid IS NOT NULL" % kind)]
 
     def postmaster_pid(self):
         with open(os.path.join(self.data, "postmaster.pid"),
@@ -203,16 +204,21 @@ def children(parent):
     return found
 
 
-def cpu_by_group(server, sink_pid):
-    """CPU seconds so far of the senders, the sink and the rest of the server;
-    children that have ended are with the rest."""
-    senders = server.sender_pids()
+def cpu_by_group(server, others):
+    """CPU seconds so far of the senders, the publisher, the rest of the server,
+    and of other processes, by name; children that have ended are with the
+    rest."""
+    found, seen = {}, set()
+    for kind in ("sender", "publisher"):
+        pids = server.worker_pids(kind)
+        seen.update(pids)
+        found[kind + "s" * (kind == "sender")] = sum(map(cpu_seconds, pids))
     postmaster = server.postmaster_pid()
-    rest = [pid for pid in children(postmaster) if pid not in senders]
-    return {"senders": sum(map(cpu_seconds, senders)),
-            "server, rest": sum(map(cpu_seconds, rest))
-            + cpu_seconds(postmaster, with_children=True),
-            "sink": cpu_seconds(sink_pid)}
+    rest = [pid for pid in children(postmaster) if pid not in seen]
+    found["server, rest"] = sum(map(cpu_seconds, rest)) + cpu_seconds(
+        postmaster, with_children=True)
+    found.update({name: cpu_seconds(pid) for name, pid in others.items()})
+    return found
 
 
 def memory_mb(pid):

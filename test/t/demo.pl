@@ -34,6 +34,13 @@ sub server_pid
 	return $pid + 0;
 }
 
+sub broker_pid
+{
+	open(my $file, '<', "$dir/broker/pid") or return 0;
+	my $pid = <$file>;
+	return $pid + 0;
+}
+
 sub catcher_pid
 {
 	open(my $file, '<', "$dir/mail/ports.json") or return 0;
@@ -73,7 +80,8 @@ is(kill(0, @second), 2, 'server and mail catcher are still running');
 ($code, $said) = demo('psql', '-XAt', '-c',
 	"SELECT rolsuper, count(*) FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid"
 	  . " WHERE backend_type LIKE 'birthday_scheduler%' GROUP BY 1");
-is($said, "f|3\n", 'the workers run as a role that is no superuser');
+is($said, "f|4\n", 'the workers run as a role that is no superuser');
+ok(!-e "$dir/broker", 'there is no broker unless it is asked for');
 
 ($code, $said) = demo('seed');
 is($code, 0, 'sample people can be added') or diag $said;
@@ -81,6 +89,32 @@ is($code, 0, 'sample people can be added') or diag $said;
 ($code, $said) = demo('stop');
 is($code, 0, 'it ends') or diag $said;
 ok(wait_for(sub { kill(0, @second) == 0 }, 'the end of both'),
+	'nothing runs any more');
+ok(!-e $dir, 'and nothing is left');
+
+# The same with a broker between planning and sending.
+($code, $said) = demo('start', '--queue', 'postgresql');
+isnt($code, 0, 'an unknown queue is refused');
+like($said, qr/unknown queue: postgresql \(postgres or rabbitmq\)/, 'by name');
+
+($code, $said) =
+  demo('start', '--spacing', '200 milliseconds', '--queue', 'rabbitmq');
+is($code, 0, 'the demo succeeds through RabbitMQ') or diag $said;
+like($said, qr/16 mails for people in 11 time zones: each arrived once, none early/,
+	'all mails arrived');
+like($said,
+	qr/^Through RabbitMQ: 16 published and confirmed, 16 consumed, 0 refused; 0 in the dead letters\.$/m,
+	'all of them through the broker');
+like($said, qr{/tools/private_rabbitmq\.sh ctl \S+/broker list_queues$}m,
+	'how to look into it is said');
+my @third = (server_pid(), catcher_pid(), broker_pid());
+is(kill(0, @third), 3, 'server, mail catcher and broker are still running');
+is((stat("$dir/broker/password"))[2] & 0777, 0600,
+	'nobody else reads the password for the broker');
+
+($code, $said) = demo('stop');
+is($code, 0, 'it ends') or diag $said;
+ok(wait_for(sub { kill(0, @third) == 0 }, 'the end of all three'),
 	'nothing runs any more');
 ok(!-e $dir, 'and nothing is left');
 

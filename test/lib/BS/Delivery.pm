@@ -222,7 +222,7 @@ sub wait_settled
 	return wait_for(
 		sub {
 			$found = counts($node, $pattern, %options);
-			return $found ne 'none' && $found !~ /SCHEDULED|SENDING|RETRYING/;
+			return $found ne 'none' && $found !~ /SCHEDULED|QUEUED|SENDING|RETRYING/;
 		},
 		"$pattern to be settled",
 		$seconds) // do { diag("now: $found"); undef };

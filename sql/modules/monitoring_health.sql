@@ -1,0 +1,211 @@
+-- monitoring: bs_health(), a function for each part that wants more than a line.
+
+CREATE FUNCTION @extschema@.bs_worker_health()
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    expected bigint;
+    running bigint;
+    trouble text;
+BEGIN
+    IF NOT @extschema@.bs_is_preloaded() THEN
+        RETURN jsonb_build_object(
+            'status', 'error',
+            'reason', 'birthday_scheduler is not in shared_preload_libraries: nothing is sent');
+    END IF;
+    SELECT count(*), count(w.pid),
+           string_agg(w.worker || ': ' || w.last_error, '; ' ORDER BY w.worker)
+               FILTER (WHERE w.last_error_at > now() - interval '5 minutes' AND w.state <> 'idle')
+      INTO expected, running, trouble
+      FROM @extschema@.bs_worker_stats() w;
+    RETURN jsonb_build_object(
+        'status', CASE WHEN running < expected THEN 'error' WHEN trouble IS NOT NULL THEN 'warning' ELSE 'ok' END,
+        'reason', CASE WHEN running < expected THEN format('%s of %s workers are running; look at max_worker_processes and the server log', running, expected)
+                       ELSE trouble END);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_worker_health() IS
+'The part of bs_health() about the workers: do all run, and has one met an error in the last five minutes?';
+
+-- The publisher speaks for the broker: senders that cannot reach it say so in the
+-- part about the workers.
+CREATE FUNCTION @extschema@.bs_queue_health(installation text)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    preloaded boolean := @extschema@.bs_is_preloaded();
+    kind text := current_setting('birthday_scheduler.queue');
+    broker record;
+    publisher record;
+    status text := 'ok';
+    reason text;
+BEGIN
+    IF kind = 'postgres' OR NOT preloaded THEN
+        RETURN jsonb_build_object('status', status, 'reason', reason, 'kind', kind,
+                                  'ready', NULL, 'dead_letters', NULL, 'counted_at', NULL);
+    END IF;
+    SELECT b.* INTO broker FROM @extschema@.bs_broker_stats() b;
+    SELECT w.* INTO publisher FROM @extschema@.bs_worker_stats() w WHERE w.worker = 'publisher';
+    IF installation <> 'adopted' THEN
+        NULL;                           -- nothing is published
+    ELSIF NOT broker.up THEN
+        status := 'error';
+        reason := coalesce(publisher.last_error, 'the publisher is not connected to a broker');
+    ELSIF broker.blocked THEN
+        status := 'warning';
+        reason := format('the broker takes nothing since %s: it is short of memory or disk', broker.since);
+    ELSIF publisher.last_error_at > now() - interval '1 minute' THEN
+        status := 'warning';
+        reason := publisher.last_error;
+    END IF;
+    RETURN jsonb_build_object('status', status, 'reason', reason, 'kind', kind,
+                              'ready', broker.ready, 'dead_letters', broker.dead, 'counted_at', broker.counted_at);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_queue_health(text) IS
+'The part of bs_health() about the queue: its kind (postgres or rabbitmq), and with a broker whether the publisher is connected and gets its messages through, and how many messages are ready in the queue and in the dead letters; null where unknown.';
+
+CREATE FUNCTION @extschema@.bs_message_health()
+RETURNS jsonb
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_catalog.jsonb_build_object(
+               'backlog', pg_catalog.jsonb_build_object(
+                   'status', CASE WHEN c.overdue > 0 THEN 'warning' ELSE 'ok' END,
+                   'reason', CASE WHEN c.overdue > 0 THEN pg_catalog.format('%s messages are more than a minute overdue', c.overdue) END,
+                   'overdue', c.overdue),
+               'results', pg_catalog.jsonb_build_object(
+                   'status', CASE WHEN c.expired + c.failed > 0 THEN 'warning' ELSE 'ok' END,
+                   'reason', CASE WHEN c.expired + c.failed > 0
+                                  THEN pg_catalog.format('in the last days %s messages failed and %s expired', c.failed, c.expired) END,
+                   'failed', c.failed, 'expired', c.expired))
+      FROM (SELECT pg_catalog.count(*) FILTER (WHERE m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+                                      AND CASE m.status WHEN 'QUEUED' THEN least(m.due_at, m.updated_at) ELSE m.due_at END
+                                          < pg_catalog.clock_timestamp() - interval '1 minute') AS overdue,
+                   pg_catalog.count(*) FILTER (WHERE m.status = 'EXPIRED') AS expired,
+                   pg_catalog.count(*) FILTER (WHERE m.status = 'FAILED') AS failed
+              FROM @extschema@.message_logs m
+             WHERE m.scheduled_send_time >= pg_catalog.now() - @extschema@.bs_max_lateness() - interval '48 hours') c;
+END;
+COMMENT ON FUNCTION @extschema@.bs_message_health() IS
+'The parts of bs_health() about messages: the backlog, to which what waits in the broker for more than a minute belongs, and the results of the last days.';
+
+CREATE FUNCTION @extschema@.bs_planning_health(installation text)
+RETURNS jsonb
+LANGUAGE sql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_catalog.jsonb_build_object(
+               'status', CASE WHEN p.nothing THEN 'warning'
+                              WHEN p.behind THEN 'error'
+                              WHEN p.lost_zones > 0 THEN 'warning'
+                              ELSE 'ok' END,
+               'reason', CASE WHEN p.nothing THEN 'nothing was planned yet'
+                              WHEN p.behind THEN 'planning has fallen behind'
+                              WHEN p.lost_zones > 0
+                              THEN pg_catalog.format('%s time zones of users are not in the server''s database', p.lost_zones) END,
+               'planned_until', p.planned_until)
+      FROM (SELECT i.planned_until,
+                   installation IN ('new', 'copy') OR i.planned_until IS NULL AS nothing,
+                   i.planned_until < pg_catalog.now() + @extschema@.bs_horizon() / 2 AS behind,
+                   (SELECT pg_catalog.count(*)
+                      FROM (SELECT DISTINCT u.timezone FROM @extschema@.users u WHERE u.deleted_at IS NULL) z
+                     WHERE NOT @extschema@.bs_is_timezone(z.timezone)) AS lost_zones
+              FROM (SELECT pg_catalog.max(i.planned_until) AS planned_until FROM @extschema@.bs_installation i) i) p;
+END;
+COMMENT ON FUNCTION @extschema@.bs_planning_health(text) IS
+'The part of bs_health() about planning: how far it has come, and whether users have zones that the server does not know.';
+
+CREATE FUNCTION @extschema@.bs_partition_health(installation text)
+RETURNS jsonb
+LANGUAGE sql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_catalog.jsonb_build_object(
+               'status', CASE WHEN installation = 'new' THEN 'ok'
+                              WHEN NOT r.ready THEN 'error'
+                              WHEN r.trouble IS NOT NULL THEN 'warning'
+                              ELSE 'ok' END,
+               'reason', CASE WHEN installation = 'new' THEN NULL
+                              WHEN NOT r.ready THEN pg_catalog.concat_ws(': ', 'partitions are missing',
+                                  coalesce(r.trouble, 'call bs_create_partitions()'))
+                              ELSE r.trouble END)
+      FROM (SELECT @extschema@.bs_partitions_ready(
+                       (pg_catalog.now() - interval '1 day')::date, (pg_catalog.now() + interval '32 days')::date) AS ready,
+                   (SELECT l.trouble FROM @extschema@.bs_upkeep_log l WHERE l.task = 'partitions') AS trouble) r;
+END;
+COMMENT ON FUNCTION @extschema@.bs_partition_health(text) IS
+'The part of bs_health() about the months: are those there that are needed soon?';
+
+CREATE FUNCTION @extschema@.bs_upkeep_health(installation text)
+RETURNS jsonb
+LANGUAGE sql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_catalog.jsonb_build_object(
+               'status', CASE WHEN f.reason IS NULL THEN 'ok' ELSE 'warning' END,
+               'reason', f.reason,
+               'done_at', f.done_at,
+               'done_by', f.done_by,
+               'pg_cron', f.cron)
+      FROM (SELECT w.done_at, w.done_by, w.cron,
+                   CASE
+                       WHEN installation IN ('new', 'copy') THEN NULL
+                       WHEN w.cron = 'stale' THEN pg_catalog.format(
+                           'pg_cron has not run its jobs since %s: the scheduler does the upkeep', w.cron_at)
+                       WHEN w.done_at IS NULL OR w.done_at < pg_catalog.now() - interval '26 hours' THEN
+                           'partitions were not looked after for a day'
+                       ELSE w.trouble
+                   END AS reason
+              FROM (SELECT pg_catalog.max(l.done_at) FILTER (WHERE l.task = 'partitions') AS done_at,
+                           pg_catalog.max(l.done_by) FILTER (WHERE l.task = 'partitions') AS done_by,
+                           pg_catalog.max(l.trouble) FILTER (WHERE l.task = 'retention') AS trouble,
+                           pg_catalog.max(greatest(l.cron_since, l.cron_at)) AS cron_at,
+                           CASE
+                               WHEN pg_catalog.bool_or(s.state = 'stale') THEN 'stale'
+                               WHEN pg_catalog.bool_or(s.state = 'alive') THEN 'alive'
+                               ELSE 'absent'
+                           END AS cron
+                      FROM @extschema@.bs_upkeep_log l
+                           CROSS JOIN LATERAL (SELECT @extschema@.bs_cron_state(l.task) AS state) s) w) f;
+END;
+COMMENT ON FUNCTION @extschema@.bs_upkeep_health(text) IS
+'The part of bs_health() about the upkeep of partitions: who did it last and when, and whether pg_cron is absent, alive or stale.';
+
+CREATE FUNCTION @extschema@.bs_health()
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    installation text := @extschema@.bs_installation_state();
+    parts jsonb;
+BEGIN
+    parts := @extschema@.bs_message_health() || jsonb_build_object(
+        'installation', jsonb_build_object(
+            'status', CASE installation WHEN 'adopted' THEN 'ok' ELSE 'warning' END,
+            'reason', CASE installation
+                WHEN 'new' THEN 'no user was added yet; bs_add_user() or bs_resume() begins'
+                WHEN 'copy' THEN 'this database is a copy: nothing is planned or sent until bs_resume()'
+                WHEN 'paused' THEN 'paused by bs_pause(): nothing is sent until bs_resume()' END),
+        'workers', @extschema@.bs_worker_health(),
+        'queue', @extschema@.bs_queue_health(installation),
+        'planning', @extschema@.bs_planning_health(installation),
+        'partitions', @extschema@.bs_partition_health(installation),
+        'upkeep', @extschema@.bs_upkeep_health(installation));
+    RETURN jsonb_build_object(
+        'status', (SELECT CASE WHEN bool_or(p.value ->> 'status' = 'error') THEN 'error'
+                               WHEN bool_or(p.value ->> 'status' = 'warning') THEN 'warning'
+                               ELSE 'ok' END
+                     FROM jsonb_each(parts) AS p),
+        'parts', parts);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_health() IS
+'How things are: {"status": ok, warning or error, "parts": {part: {"status", "reason", ...}}}; the reason is null where a part is ok. The parts are installation, workers, queue, backlog, results, planning, partitions and upkeep.';

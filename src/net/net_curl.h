@@ -1,0 +1,82 @@
+/*-------------------------------------------------------------------------
+ *
+ * net_curl.h
+ *	  libcurl without waiting: what the mailer and the link to a broker share.
+ *
+ * A loop is a multi handle and an epoll set whose descriptor never changes:
+ * libcurl's sockets are watched by level, named by descriptor; those of
+ * connections that libcurl has opened and we use (CONNECT_ONLY) by edge, named
+ * by their owner.
+ *
+ * src/net/net_curl.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef BS_NET_CURL_H
+#define BS_NET_CURL_H
+
+#include <curl/curl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+/*
+ * PROTOCOLS_STR came with 7.85.  QUICK_EXIT came with 7.87: without it the end
+ * of a transfer waits for a resolver thread that is stuck in getaddrinfo().
+ */
+#if LIBCURL_VERSION_NUM < 0x075700
+#error "libcurl 7.87 or later is needed"
+#endif
+
+typedef struct BsCurlLoop
+{
+	CURLM	   *multi;
+	int			epoll_fd;
+	int			connections;	/* at most, at a time */
+	int64_t		due_ms;			/* when libcurl wants to be called, or -1 */
+	int64_t		connect_timeout_ms;
+} BsCurlLoop;
+
+/* Monotonic and wall clock, in milliseconds. */
+extern int64_t bs_net_clock_ms(void);
+extern int64_t bs_net_wall_ms(void);
+
+/* Makes it fit for bs_curl_close(), and for nothing else. */
+extern void bs_curl_init(BsCurlLoop *loop);
+
+/* NULL, or a static full sentence on what is missing. */
+extern const char *bs_curl_open(BsCurlLoop *loop, int connections,
+								int64_t connect_timeout_ms);
+
+/* The easy handles must be gone; those that are only removed may remain. */
+extern void bs_curl_close(BsCurlLoop *loop);
+
+/* Closes idle connections by way of a new multi handle; none may be in use. */
+extern void bs_curl_renew(BsCurlLoop *loop);
+
+/*
+ * The options that all have in common: no signals, no proxy, no redirects, one
+ * scheme, verified certificates.  "timeout_ms" is of the whole transfer.
+ */
+extern CURLcode bs_curl_setup(BsCurlLoop *loop, CURL *easy,
+							  const char *scheme, const char *ca_file,
+							  int64_t timeout_ms);
+
+/* Gives the easy handle to the multi handle, which begins at its next timer. */
+extern bool bs_curl_add(BsCurlLoop *loop, CURL *easy);
+
+/* Was the event libcurl's?  Then it has been dealt with. */
+extern bool bs_curl_take_event(BsCurlLoop *loop,
+							   const struct epoll_event *event);
+
+/* What libcurl's timer asks for. */
+extern void bs_curl_run_timer(BsCurlLoop *loop);
+
+/*
+ * Watches the socket of a connection that libcurl has opened for us, by edge.
+ * The name, below 2^32, is in the events' data.u64.
+ */
+extern bool bs_curl_watch(BsCurlLoop *loop, CURL *easy, uint32_t name);
+extern void bs_curl_unwatch(BsCurlLoop *loop, CURL *easy);
+
+#endif							/* BS_NET_CURL_H */

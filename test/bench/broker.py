@@ -1,0 +1,139 @@
+"""What goes through RabbitMQ: publishing beside the least that a program can do,
+and messages end to end."""
+import collections
+import json
+import os
+import subprocess
+
+from cases import (BURST_NOTE, LATENESS_NOTE, Figure, burst_runs,
+                   cpu_figures, lateness_figures, lateness_runs, rate_figures)
+from server import TOP, BenchError, Catcher, Server, Sink, wait_for
+
+SCRIPT = os.path.join(TOP, "tools", "private_rabbitmq.sh")
+PROGRAMS = os.path.join(TOP, "build", "bench_c")
+WINDOW = 2048       # what the publisher keeps unconfirmed
+BODY_OCTETS = 160   # what a body of ours has
+
+
+class Broker:
+    """A RabbitMQ of the run's own; see tools/private_rabbitmq.sh."""
+
+    def __init__(self, folder):
+        self.folder = os.path.join(folder, "broker")
+        self.url = self.call("start")
+        self.pid = int(self.call("pid"))
+        self.version = self.call("eval", "rabbit_misc:version()")
+
+    def call(self, command, *arguments):
+        done = subprocess.run(
+            [SCRIPT, command, self.folder, *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, encoding="utf-8", check=False)
+        if done.returncode != 0:
+            raise BenchError(done.stderr.strip()[-2000:])
+        return done.stdout.strip()
+
+    def settings(self):
+        return {"birthday_scheduler.queue": "rabbitmq",
+                "birthday_scheduler.amqp_url": self.url}
+
+    def stop(self):
+        self.call("stop")
+        subprocess.run(["rm", "-rf", self.folder], check=True)
+
+
+def wait_until_up(session):
+    """Until the publisher and every sender have their connection."""
+    wait_for(lambda: session.value(
+        "SELECT bs_health() -> 'queue' ->> 'status' = 'ok'") == "t",
+        "the connections to the broker")
+
+
+# ---- publishing -------------------------------------------------------------
+
+def published(program, broker, count):
+    done = subprocess.run(
+        [os.path.join(PROGRAMS, program), broker.url, str(count),
+         str(WINDOW), str(BODY_OCTETS)], stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+        check=False)
+    if done.returncode != 0:
+        raise BenchError(done.stderr.strip())
+    return json.loads(done.stdout)
+
+
+def publish(options, folder):
+    count = options.publish_messages
+    broker = Broker(folder)
+    found = {"publish_link": [], "publish_bare": []}
+    try:
+        for program in found:       # queues and code paths are warm after it
+            published(program, broker, min(count, 2000))
+        for _ in range(options.runs):
+            for program, answers in found.items():
+                answers.append(published(program, broker, count))
+    finally:
+        broker.stop()
+
+    ours, bare = found["publish_link"], found["publish_bare"]
+    note = ("%d persistent, mandatory messages of %d octets to a quorum queue "
+            "of RabbitMQ %s,\nat most %d of them unconfirmed; one process, "
+            "one connection, then the other program" % (
+                count, BODY_OCTETS, broker.version, WINDOW))
+    figures = [
+        Figure("confirmed publishes a second", "1/s",
+               [run["rate"] for run in ours],
+               "src/net/net_amqp.c, driven by poll(): test/bench/"
+               "publish_link.c", None),
+        Figure("bare librabbitmq loop", "1/s", [run["rate"] for run in bare],
+               "the library's blocking calls and nothing else: test/bench/"
+               "publish_bare.c", None),
+        Figure("ratio of the two", "", [
+            mine["rate"] / theirs["rate"] for mine, theirs in
+            zip(ours, bare)], "in the same run", (">", 0.7))]
+    for name, runs in (("ours", ours), ("bare loop", bare)):
+        figures.append(Figure(
+            "CPU per 1,000 publishes: " + name, "ms",
+            [(run["cpu_user"] + run["cpu_system"]) * 1e6 / count
+             for run in runs], "", None))
+    return note, figures, None
+
+
+# ---- end to end -------------------------------------------------------------
+
+def through_broker(options, folder):
+    broker = Broker(folder)
+    sink = Sink()
+    server = Server(folder, sink.url, broker.settings())
+    runs = collections.defaultdict(list)
+    try:
+        server.start()
+        session = server.session()
+        session.ask("SELECT bs_resume() \\g /dev/null")
+        wait_until_up(session)
+        burst_runs(options, server, sink, runs, {"broker": broker.pid})
+        version = broker.version
+    finally:
+        server.stop()
+        sink.stop()
+
+    catcher = Catcher(folder)
+    server = Server(folder, catcher.url, broker.settings())
+    try:
+        server.start()
+        session = server.session()
+        session.ask("SELECT bs_resume() \\g /dev/null")
+        wait_until_up(session)
+        late = lateness_runs(options, server, catcher)
+    finally:
+        server.stop()
+        catcher.stop()
+        broker.stop()
+
+    note = (BURST_NOTE % options.burst_mails
+            + ";\nall of it through a queue of RabbitMQ %s on the same "
+            "machine. Lateness: " % version
+            + LATENESS_NOTE % (options.lateness_mails,
+                               options.lateness_seconds))
+    return note, (rate_figures(runs, 3000) + cpu_figures(runs)
+                  + lateness_figures(late, None)), server

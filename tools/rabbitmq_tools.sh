@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# rabbitmq_tools.sh: RabbitMQ and the Erlang it runs on, without a broker.
+#
+# Debian's package "rabbitmq-server" starts a broker, and enables it and epmd for
+# every boot to come; tests and the demo want one of their own that nobody else
+# ever sees.  So the packages are only unpacked, into build/rabbitmq, and nothing
+# is installed, started or enabled: an admin's own broker is not touched.
+#
+#   tools/rabbitmq_tools.sh     prints the folder: erlang/ and server/ in it
+#
+# tools/private_rabbitmq.sh starts brokers from there.  Safe to repeat; does
+# nothing when all is there and runs.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+umask 022
+dest=$PWD/build/rabbitmq
+# What the package "rabbitmq-server" depends on of Erlang.
+packages=(rabbitmq-server erlang-base erlang-asn1 erlang-crypto erlang-eldap
+	erlang-inets erlang-mnesia erlang-os-mon erlang-parsetools
+	erlang-public-key erlang-runtime-tools erlang-ssl erlang-syntax-tools
+	erlang-tools erlang-xmerl)
+# The plugins folder holds RabbitMQ itself, and plugins that nobody switches on;
+# without them a broker is up in two thirds of the time.
+parts=(amqp10_common aten credentials_obfuscation cuttlefish enough
+	gen_batch_server jsx observer_cli osiris ra rabbit rabbit_common
+	rabbitmq_prelaunch ranch recon seshat stdout_formatter syslog
+	sysmon_handler systemd)
+
+die() {
+	echo "rabbitmq_tools.sh: $*" >&2
+	exit 1
+}
+
+usable() {
+	[ -f "$dest/complete" ] && "$dest/erlang/bin/erl" -noinput -boot start_clean \
+		-eval 'crypto:start(), halt(0).' >/dev/null 2>&1
+}
+
+download() {
+	apt-get download -o APT::Sandbox::User=root "${packages[@]}" >log 2>&1
+}
+
+# unpack DIR: all packages into DIR/root
+unpack() {
+	local deb
+	cd "$1"
+	if ! download; then
+		"$OLDPWD/tools/setup.sh" update
+		download || die "apt-get cannot download them: $(tail -n 1 log)"
+	fi
+	for deb in *.deb; do
+		dpkg-deb -x "$deb" root
+	done
+	cd "$OLDPWD"
+}
+
+# Debian's script says where Erlang is; this one looks where it is itself.
+write_erl() {
+	cat >"$1" <<'WRAPPER'
+#!/bin/sh
+here=$(readlink -f "$0")
+ROOTDIR=${here%/*/*}
+case $ROOTDIR in */erts-*) ROOTDIR=${ROOTDIR%/*} ;; esac
+for BINDIR in "$ROOTDIR"/erts-*/bin; do :; done
+EMU=beam
+PROGNAME=erl
+export ROOTDIR BINDIR EMU PROGNAME
+exec "$BINDIR/erlexec" "$@"
+WRAPPER
+	chmod 755 "$1"
+}
+
+# keep_parts DIR: removes the plugins that are not in the list
+keep_parts() {
+	local entry name
+	for entry in "$1"/*; do
+		name=${entry##*/}
+		[[ " ${parts[*]} " == *" ${name%-*} "* ]] || rm -rf "$entry"
+	done
+}
+
+if usable; then
+	echo "$dest"
+	exit 0
+fi
+command -v apt-get >/dev/null || die "apt-get is needed to fetch RabbitMQ"
+command -v dpkg-deb >/dev/null || die "dpkg-deb is needed to unpack RabbitMQ"
+
+mkdir -p build
+work=$(mktemp -d build/rabbitmq.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+# apt gives up its rights to a user that must be able to write here.
+chmod 755 "$work"
+unpack "$PWD/$work"
+rm -rf "$dest"
+mkdir -p "$dest"
+mv "$work/root/usr/lib/erlang" "$dest/erlang"
+mv "$work"/root/usr/lib/rabbitmq/lib/rabbitmq_server-* "$dest/server"
+keep_parts "$dest/server/plugins"
+for place in "$dest"/erlang/bin "$dest"/erlang/erts-*/bin; do
+	write_erl "$place/erl"
+done
+touch "$dest/complete"
+usable || die "Erlang was unpacked into $dest but does not run"
+echo "$dest"
