@@ -69,11 +69,8 @@ def provoke(stage, load, name):
     if name.startswith("recover"):
         sql = sql.replace("SET session_replication_role = replica;\n", "") \
             + LOST_SQL % ",".join(one.user for one in owed)
-    load.ledger.add(owed)
-    if not load.commit(sql, "SELECT EXISTS (SELECT FROM users WHERE id ="
-                       " '%s')" % owed[0].user):
+    if not load.enter(sql, owed):
         raise BenchError("people could not be added: %s" % load.trouble)
-    load.added += len(owed)
     kinds = {"stop": "sender", "publisher": "publisher"}
     kind = kinds.get(name.split("-")[0])
     for pid in stage.cluster.workers(kind) if kind else ():

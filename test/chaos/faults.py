@@ -96,7 +96,7 @@ def kill_whole_server(stage, rng):
     stage.cluster.launch()
 
 
-@fault("server", 2)
+@fault("all", 2)
 def kill_everything(stage, rng):
     """As a power failure does, but for what the kernel keeps."""
     stage.relay.process.kill()
@@ -458,14 +458,14 @@ def kill_broker(stage, rng):
 
 @fault("broker", 2, "broker")
 def restart_broker(stage, rng):
-    stage.broker.stop()
+    stage.broker.shut_down()
     time.sleep(rng.uniform(0, 5))
     stage.broker.start()
 
 
 @fault("broker", 3, "broker")
 def freeze_broker(stage, rng):
-    with stopped(stage.broker.pid()):
+    with stopped(stage.broker.pid):
         time.sleep(rng.choice((rng.uniform(0.5, 4), rng.uniform(9, 12))))
 
 
@@ -476,16 +476,16 @@ def network_to_broker(stage, rng):
 
 @fault("broker", 3, "broker")
 def purge_queue(stage, rng):
-    stage.broker.ctl("purge_queue", "birthday.messages.queue")
+    stage.broker.call("ctl", "purge_queue", "birthday.messages.queue")
 
 
 @fault("broker", 2, "broker")
 def delete_queue(stage, rng):
-    stage.broker.ctl("delete_queue", "birthday.messages.queue")
+    stage.broker.call("ctl", "delete_queue", "birthday.messages.queue")
 
 
 @fault("broker", 2, "broker")
 def broker_alarm(stage, rng):
-    stage.broker.ctl("set_disk_free_limit", "900GB")
+    stage.broker.call("ctl", "set_disk_free_limit", "900GB")
     time.sleep(rng.uniform(1, 6))
-    stage.broker.ctl("set_disk_free_limit", "1MB")
+    stage.broker.call("ctl", "set_disk_free_limit", "1MB")

@@ -204,6 +204,22 @@ class Load(threading.Thread):
                 pass
         return False
 
+    def enter(self, sql, owed):
+        """People and what they are owed, known before it is tried: a broken
+        connection must not hide them."""
+        self.ledger.add(owed)
+        committed = self.commit(
+            sql, "SELECT EXISTS (SELECT FROM users WHERE id = '%s')"
+            % owed[0].user)
+        now = self.clock()
+        for one in owed:
+            one.since = now
+            if not committed:
+                one.fate = "UNKNOWN"
+        if committed:
+            self.added += len(owed)
+        return committed
+
     def add_batch(self):
         count = self.random.choice((20, 50, 100, 100, 200, 500, 1000))
         count = max(1, min(count, self.total // 20, self.total - self.added))
@@ -212,17 +228,7 @@ class Load(threading.Thread):
         if made is None:
             return
         sql, owed = made
-        # Known before it is tried: a broken connection must not hide them.
-        self.ledger.add(owed)
-        if self.commit(sql, "SELECT EXISTS (SELECT FROM users WHERE id = '%s')"
-                       % owed[0].user):
-            self.added += count
-            now = self.clock()
-            for one in owed:
-                one.since = now
-        else:
-            for one in owed:
-                one.fate = "UNKNOWN"
+        if not self.enter(sql, owed):
             return
         if make == self.in_time:
             self.ahead.extend(one for one in owed

@@ -5,6 +5,7 @@ import subprocess
 import threading
 import time
 
+import broker
 from server import BenchError, Catcher
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -22,6 +23,28 @@ class Relay(Catcher):
                 {"phase": "rcpt", "rcpt": "nobody*",
                  "reply": "550 5.1.1 no such user"}, *specs]}, file)
         os.replace(path + ".new", path)
+
+
+class Broker(broker.Broker):
+    """One that is killed, and started again with what it holds."""
+
+    def address(self, port):
+        """Its URL by way of another port."""
+        return "%s:%d" % (self.url.rpartition(":")[0], port)
+
+    @property
+    def port(self):
+        return int(self.url.rpartition(":")[2])
+
+    def start(self):
+        self.call("start")
+        self.pid = int(self.call("pid"))
+
+    def kill(self):
+        self.call("kill9")
+
+    def shut_down(self):
+        self.call("stop")
 
 
 class Proxy:

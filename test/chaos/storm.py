@@ -8,7 +8,7 @@ from cluster import Cluster, SqlError
 from faults import FAULTS, Skip
 from load import Load
 from server import BenchError
-from stage import Proxy, Relay, Stage
+from stage import Broker, Proxy, Relay, Stage
 from verdict import judge, story
 
 FINAL = "('SENT', 'FAILED', 'CANCELLED', 'EXPIRED')"
@@ -30,7 +30,7 @@ def build(folder, queue, disks, settings=None, tree=None):
         stage.proxy = Proxy(**targets)
         settings["birthday_scheduler.queue"] = queue
         if stage.broker:
-            settings["birthday_scheduler.amqp_url"] = stage.broker.url(
+            settings["birthday_scheduler.amqp_url"] = stage.broker.address(
                 stage.proxy.ports["broker"])
         stage.cluster = Cluster(
             folder, "smtp://127.0.0.1:%d" % stage.proxy.ports["relay"],
@@ -74,7 +74,12 @@ class Lanes:
         self.running = {}
 
     def put(self, lane, *work):
-        """Waits until the lane is free."""
+        """Waits until the lane is free; "all" has no others beside it."""
+        if lane == "all":
+            self.wait()
+            self.put("server", *work)
+            self.wait()
+            return
         if lane not in self.lanes:
             self.lanes[lane] = concurrent.futures.ThreadPoolExecutor(
                 1, thread_name_prefix=lane)

@@ -170,7 +170,7 @@ def judge_doubles(verdict, owed, cluster, rows, mails, disturbed):
     twice += [key for key, row in rows.items()
               if row.count > 1 and key not in twice]
     verdict.count("recorded twice", twice, "%s was recorded twice")
-    copies, unexplained, quiet = 0, [], []
+    copies, answered, unexplained, quiet = 0, 0, [], []
     most = 1
     for key, one in owed.items():
         came = mails.get(key.replace(":", "."), [])
@@ -179,12 +179,15 @@ def judge_doubles(verdict, owed, cluster, rows, mails, disturbed):
         if len(came) > 1:
             copies += len(came) - 1
             most = max(most, len(came))
+            answered += sum(mail.answer is not None for mail in came[:-1])
         if len(came) > known + doubts.get(key, 0):
             unexplained.append(key)
         elif len(came) > 1 and not all(
                 disturbed(mail.time) for mail in came[:-1]):
             quiet.append(key)
     verdict.figures["delivered twice, same Message-ID, in doubt before"] = copies
+    verdict.figures["of them after an answer that was sent and not recorded"] \
+        = answered
     verdict.figures["copies of one message at most"] = most
     verdict.figures["attempts in doubt"] = sum(doubts.values())
     verdict.count("copies without a doubt", unexplained,
