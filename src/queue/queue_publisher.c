@@ -15,6 +15,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
+#include "bs_failpoint.h"
 #include "bs_time.h"
 #include "bs_txn.h"
 #include "bs_wake.h"
@@ -131,6 +132,7 @@ confirmed(BsPublisher *publisher, BsOutgoing *item)
 	if (publisher->confirmed_count++ == 0)
 		publisher->first_confirm = GetCurrentTimestamp();
 	publisher->refused_wait_ms = REFUSED_WAIT_MS;
+	BS_FAILPOINT("confirm");
 }
 
 /*
@@ -231,9 +233,12 @@ read_work(void *arg)
 {
 	BsReadWork *work = arg;
 
+	BS_FAILPOINT("due-begin");
 	work->count = bs_queue_read_due(work->limit, work->under_way,
 									work->under_way_count, work->again,
 									work->dues, &work->next_due);
+	if (work->count > 0)
+		BS_FAILPOINT("due-before-commit");
 }
 
 static int
@@ -275,6 +280,8 @@ read_due(BsPublisher *publisher, BsReadWork *work)
 		publisher->next_read = bs_time_ms_from_now(1000);
 		return false;
 	}
+	if (work->count > 0)
+		BS_FAILPOINT("due-after-commit");
 
 	/*
 	 * What was due before is under way or waits in the queue: no spinning
@@ -312,6 +319,7 @@ publish_one(BsPublisher *publisher, const BsDue *due)
 														 UUIDPGetDatum(&due->id)));
 	size_t		len;
 
+	BS_FAILPOINT("publish-before");
 	memcpy(payload.id, due->id.data, UUID_LEN);
 	payload.send_time_us = bs_time_to_unix_us(due->scheduled_send_time);
 	len = bs_payload_write(body, sizeof(body), bs_queue_installation(),
@@ -326,6 +334,7 @@ publish_one(BsPublisher *publisher, const BsDue *due)
 	publisher->free_count--;
 	dlist_push_tail(&publisher->unconfirmed, &item->node);
 	publisher->unconfirmed_count++;
+	BS_FAILPOINT("publish-after");
 	return true;
 }
 
@@ -371,8 +380,10 @@ mark_work(void *arg)
 {
 	BsMarkWork *work = arg;
 
+	BS_FAILPOINT("mark-begin");
 	work->left_count = bs_queue_mark_queued(work->dues, work->count,
 											work->left);
+	BS_FAILPOINT("mark-before-commit");
 }
 
 static bool
@@ -428,6 +439,7 @@ bs_publisher_record(BsPublisher *publisher, bool at_once)
 			bs_time_ms_from_now(Min(5000, 50 << Min(publisher->record_failures, 10)));
 		return;
 	}
+	BS_FAILPOINT("mark-after-commit");
 	publisher->record_failures = 0;
 	dlist_foreach_modify(iter, &publisher->confirmed)
 	{
