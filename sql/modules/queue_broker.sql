@@ -16,7 +16,7 @@ BEGIN ATOMIC
     WITH months AS MATERIALIZED (
         SELECT DISTINCT @extschema@.bs_month(t.instant) AS month
           FROM pg_catalog.unnest(instants) AS t (instant)
-         WHERE pg_catalog.isfinite(t.instant)
+         WHERE t.instant BETWEEN '1900-01-01 00:00+00' AND '9999-12-31 00:00+00'
     )
     SELECT d.month
       FROM months d
@@ -24,7 +24,7 @@ BEGIN ATOMIC
      ORDER BY d.month;
 END;
 COMMENT ON FUNCTION @extschema@.bs_months_of(timestamptz[]) IS
-'The months of these instants, those that have a partition of message_logs.';
+'The months of these instants, those that have a partition of message_logs; whatever the instants are, no error.';
 
 -- An arm for each month and status, merged in the order of their index: a filter
 -- on several statuses would visit every row that is QUEUED and overdue only to

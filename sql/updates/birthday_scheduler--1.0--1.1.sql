@@ -1,6 +1,8 @@
 -- birthday_scheduler 1.0 to 1.1: upkeep of partitions, retention, pg_cron, the broker.
 \echo Use "ALTER EXTENSION birthday_scheduler UPDATE" to load this file. \quit
 
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 CREATE TABLE @extschema@.bs_upkeep_log (
     task varchar(20) NOT NULL,
     done_at timestamptz,
@@ -892,7 +894,7 @@ BEGIN ATOMIC
     WITH months AS MATERIALIZED (
         SELECT DISTINCT @extschema@.bs_month(t.instant) AS month
           FROM pg_catalog.unnest(instants) AS t (instant)
-         WHERE pg_catalog.isfinite(t.instant)
+         WHERE t.instant BETWEEN '1900-01-01 00:00+00' AND '9999-12-31 00:00+00'
     )
     SELECT d.month
       FROM months d
@@ -900,7 +902,7 @@ BEGIN ATOMIC
      ORDER BY d.month;
 END;
 COMMENT ON FUNCTION @extschema@.bs_months_of(timestamptz[]) IS
-'The months of these instants, those that have a partition of message_logs.';
+'The months of these instants, those that have a partition of message_logs; whatever the instants are, no error.';
 REVOKE ALL ON FUNCTION @extschema@.bs_months_of(timestamptz[]) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.bs_due_messages(

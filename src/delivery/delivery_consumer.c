@@ -12,8 +12,10 @@
  */
 #include "postgres.h"
 
+#include "lib/ilist.h"
 #include "utils/timestamp.h"
 
+#include "bs_failpoint.h"
 #include "bs_time.h"
 #include "bs_worker.h"
 #include "delivery/delivery_consumer.h"
@@ -22,7 +24,9 @@
 
 typedef struct BsCopy
 {
+	dlist_node	node;
 	BsCopyKey	key;
+	uint64		tag;
 	BsCopyState state;
 } BsCopy;
 
@@ -31,34 +35,16 @@ struct BsConsumer
 	BsAmqpLink *link;
 	int			prefetch;
 	uint32		epoch;			/* of the connection */
-	uint64		first_tag;		/* the oldest in the ring */
-	uint64		next_tag;		/* expected */
-	uint64		waiting_from;	/* none before it waits */
-	int			waiting;
-	int			unsettled;		/* done or dead, and the broker does not know */
+	uint64		last_tag;
+	int			waiting_count;
+	int			untold;			/* done or dead, and the broker does not know */
 	TimestampTz fault_logged;
-	BsCopy	   *ring;			/* of prefetch entries, by tag */
+	dlist_head	free;
+	dlist_head	waiting;		/* by tag */
+	dlist_head	taken;			/* held, done or dead; by tag, but for those
+								 * that were dead on arrival */
+	BsCopy		copies[FLEXIBLE_ARRAY_MEMBER];	/* prefetch of them */
 };
-
-static BsCopy *
-copy_at(const BsConsumer *consumer, uint64 tag)
-{
-	return &consumer->ring[tag % consumer->prefetch];
-}
-
-BsConsumer *
-bs_consumer_create(MemoryContext context, BsAmqpLink *link, int prefetch)
-{
-	BsConsumer *consumer =
-	MemoryContextAllocZero(context, sizeof(BsConsumer) +
-						   sizeof(BsCopy) * prefetch);
-
-	consumer->link = link;
-	consumer->prefetch = prefetch;
-	consumer->ring = (BsCopy *) (consumer + 1);
-	consumer->first_tag = consumer->next_tag = consumer->waiting_from = 1;
-	return consumer;
-}
 
 /*
  * The connection has ended: what was not acknowledged comes again, perhaps to
@@ -67,10 +53,30 @@ bs_consumer_create(MemoryContext context, BsAmqpLink *link, int prefetch)
 static void
 forget_copies(BsConsumer *consumer, uint32 epoch)
 {
+	int			i;
+
 	consumer->epoch = epoch;
-	consumer->first_tag = consumer->next_tag = consumer->waiting_from = 1;
-	consumer->waiting = 0;
-	consumer->unsettled = 0;
+	consumer->last_tag = 0;
+	consumer->waiting_count = 0;
+	consumer->untold = 0;
+	dlist_init(&consumer->free);
+	dlist_init(&consumer->waiting);
+	dlist_init(&consumer->taken);
+	for (i = 0; i < consumer->prefetch; i++)
+		dlist_push_tail(&consumer->free, &consumer->copies[i].node);
+}
+
+BsConsumer *
+bs_consumer_create(MemoryContext context, BsAmqpLink *link, int prefetch)
+{
+	BsConsumer *consumer =
+	MemoryContextAllocZero(context, offsetof(BsConsumer, copies) +
+						   sizeof(BsCopy) * prefetch);
+
+	consumer->link = link;
+	consumer->prefetch = prefetch;
+	forget_copies(consumer, 0);
+	return consumer;
 }
 
 /*
@@ -94,36 +100,49 @@ report_fault(BsConsumer *consumer, BsPayloadFault fault)
 	}
 }
 
+static BsCopyTag
+tag_of(const BsConsumer *consumer, const BsCopy *copy)
+{
+	BsCopyTag	tag = {
+		.epoch = consumer->epoch,
+		.place = copy - consumer->copies,
+		.tag = copy->tag
+	};
+
+	return tag;
+}
+
 static void
 take_delivery(BsConsumer *consumer, const BsAmqpEvent *event)
 {
-	BsCopyTag	tag = {.epoch = event->epoch,.tag = event->tag};
 	BsPayloadFault fault;
 	BsPayload	payload;
 	BsCopy	   *copy;
 
 	if (event->epoch != consumer->epoch)
 		forget_copies(consumer, event->epoch);
-	if (event->tag != consumer->next_tag ||
-		event->tag - consumer->first_tag >= (uint64) consumer->prefetch)
+	if (event->tag <= consumer->last_tag || dlist_is_empty(&consumer->free))
 	{
 		/* No broker does that; the copy comes again on the next connection. */
-		bs_worker_report_error("the broker numbers its deliveries with gaps");
+		bs_worker_report_error("the broker sends more than it was asked for");
 		return;
 	}
-	consumer->next_tag++;
-	copy = copy_at(consumer, tag.tag);
+	consumer->last_tag = event->tag;
+	copy = dlist_container(BsCopy, node, dlist_pop_head_node(&consumer->free));
+	copy->tag = event->tag;
 	copy->state = BS_COPY_WAITING;
-	consumer->waiting++;
+	dlist_push_tail(&consumer->waiting, &copy->node);
+	consumer->waiting_count++;
 
 	fault = bs_payload_read(event->body, event->body_len,
 							bs_queue_installation(), &payload);
 	if (fault != BS_PAYLOAD_OK)
 	{
 		report_fault(consumer, fault);
-		bs_consumer_settle(consumer, tag, BS_COPY_DEAD);
+		bs_consumer_settle(consumer, tag_of(consumer, copy), BS_COPY_DEAD);
 		return;
 	}
+	BS_FAILPOINT("copy-delivered");
 	memcpy(copy->key.id.data, payload.id, UUID_LEN);
 	copy->key.scheduled_send_time = bs_time_from_unix_us(payload.send_time_us);
 }
@@ -165,7 +184,7 @@ bs_consumer_run(BsConsumer *consumer)
 int
 bs_consumer_waiting(const BsConsumer *consumer)
 {
-	return consumer->waiting;
+	return consumer->waiting_count;
 }
 
 int
@@ -173,18 +192,16 @@ bs_consumer_peek(const BsConsumer *consumer, int limit, BsCopyKey *keys,
 				 BsCopyTag *tags)
 {
 	int			count = 0;
-	uint64		tag;
+	dlist_iter	iter;
 
-	for (tag = consumer->waiting_from;
-		 tag < consumer->next_tag && count < limit; tag++)
+	dlist_foreach(iter, (dlist_head *) &consumer->waiting)
 	{
-		const BsCopy *copy = copy_at(consumer, tag);
+		const BsCopy *copy = dlist_container(BsCopy, node, iter.cur);
 
-		if (copy->state != BS_COPY_WAITING)
-			continue;
+		if (count == limit)
+			break;
 		keys[count] = copy->key;
-		tags[count].epoch = consumer->epoch;
-		tags[count++].tag = tag;
+		tags[count++] = tag_of(consumer, copy);
 	}
 	return count;
 }
@@ -194,40 +211,40 @@ bs_consumer_settle(BsConsumer *consumer, BsCopyTag copy_tag, BsCopyState state)
 {
 	BsCopy	   *copy;
 
-	if (consumer == NULL || copy_tag.epoch != consumer->epoch ||
-		copy_tag.tag < consumer->first_tag ||
-		copy_tag.tag >= consumer->next_tag)
+	if (consumer == NULL || copy_tag.tag == 0 ||
+		copy_tag.epoch != consumer->epoch)
 		return;
-	copy = copy_at(consumer, copy_tag.tag);
+	copy = &consumer->copies[copy_tag.place];
+	if (copy->tag != copy_tag.tag)
+		return;
 	if (copy->state == BS_COPY_WAITING)
 	{
-		consumer->waiting--;
-		while (consumer->waiting_from < consumer->next_tag &&
-			   (consumer->waiting_from == copy_tag.tag ||
-				copy_at(consumer, consumer->waiting_from)->state != BS_COPY_WAITING))
-			consumer->waiting_from++;
+		dlist_delete(&copy->node);
+		dlist_push_tail(&consumer->taken, &copy->node);
+		consumer->waiting_count--;
 	}
 	copy->state = state;
 	if (state == BS_COPY_DONE || state == BS_COPY_DEAD)
-		consumer->unsettled++;
+		consumer->untold++;
 }
 
 static void
-tell_broker(BsConsumer *consumer, uint64 tag, BsCopyState state, bool multiple)
+set_free(BsConsumer *consumer, BsCopy *copy)
 {
-	if (state == BS_COPY_DEAD)
-		bs_amqp_reject(consumer->link, consumer->epoch, tag);
-	else
-		bs_amqp_ack(consumer->link, consumer->epoch, tag, multiple);
+	copy->tag = 0;
+	dlist_delete(&copy->node);
+	dlist_push_head(&consumer->free, &copy->node);
+	consumer->untold--;
 }
 
 /*
  * bs_consumer_flush
  *		Tell the broker of those that are done or dead.
  *
- * Those at the front of the ring go with one acknowledgement.  One that is slow
- * must not keep all behind it from the broker, which would send no more: where
- * a quarter of the prefetch is done and waits behind it, those go one by one.
+ * Those before the first that is held go with one acknowledgement: everything
+ * older was taken before, and is among them.  One that is slow must not keep all
+ * behind it from the broker, which would send no more: where more than a quarter
+ * of the prefetch is done and waits behind it, those go one by one.
  *
  * An acknowledgement of "all up to" one that was settled before is an error to
  * the broker, so it names the last one that was not.
@@ -235,41 +252,43 @@ tell_broker(BsConsumer *consumer, uint64 tag, BsCopyState state, bool multiple)
 bool
 bs_consumer_flush(BsConsumer *consumer)
 {
-	int			untold = consumer->unsettled;
+	int			untold = consumer->untold;
 	uint64		last_done = 0;
-	uint64		tag;
+	dlist_mutable_iter iter;
 
 	if (untold == 0)
 		return false;
-	for (tag = consumer->first_tag; tag < consumer->next_tag; tag++)
+	BS_FAILPOINT("ack-before");
+	dlist_foreach_modify(iter, &consumer->taken)
 	{
-		BsCopy	   *copy = copy_at(consumer, tag);
+		BsCopy	   *copy = dlist_container(BsCopy, node, iter.cur);
 
-		if (copy->state == BS_COPY_WAITING || copy->state == BS_COPY_HELD)
+		if (copy->state == BS_COPY_HELD)
 			break;
-		if (copy->state == BS_COPY_DEAD)
-			tell_broker(consumer, tag, copy->state, false);
-		else if (copy->state == BS_COPY_DONE)
-			last_done = tag;
-		if (copy->state != BS_COPY_SETTLED)
-			consumer->unsettled--;
+		if (copy->state == BS_COPY_DONE)
+			last_done = copy->tag;
+		else
+			bs_amqp_reject(consumer->link, consumer->epoch, copy->tag);
+		set_free(consumer, copy);
 	}
-	consumer->first_tag = tag;
 	if (last_done != 0)
-		tell_broker(consumer, last_done, BS_COPY_DONE, true);
+		bs_amqp_ack(consumer->link, consumer->epoch, last_done, true);
 
-	if (consumer->unsettled > consumer->prefetch / 4)
+	if (consumer->untold > consumer->prefetch / 4)
 	{
-		for (; tag < consumer->next_tag; tag++)
+		dlist_foreach_modify(iter, &consumer->taken)
 		{
-			BsCopy	   *copy = copy_at(consumer, tag);
+			BsCopy	   *copy = dlist_container(BsCopy, node, iter.cur);
 
-			if (copy->state != BS_COPY_DONE && copy->state != BS_COPY_DEAD)
+			if (copy->state == BS_COPY_HELD)
 				continue;
-			tell_broker(consumer, tag, copy->state, false);
-			copy->state = BS_COPY_SETTLED;
-			consumer->unsettled--;
+			if (copy->state == BS_COPY_DONE)
+				bs_amqp_ack(consumer->link, consumer->epoch, copy->tag, false);
+			else
+				bs_amqp_reject(consumer->link, consumer->epoch, copy->tag);
+			set_free(consumer, copy);
 		}
 	}
-	return consumer->unsettled < untold;
+	BS_FAILPOINT("ack-after");
+	return consumer->untold < untold;
 }

@@ -6,8 +6,8 @@
  *	  waiting --> held (claimed by a job) --> done --> acknowledged
  *	     \----------------------------------/ \-> dead --> rejected
  *
- * A connection numbers its copies without gaps, and they stay in a ring until
- * the broker has been told about them and all before.
+ * They are given out in the order in which they came, and forgotten once the
+ * broker has been told.
  *
  * src/delivery/delivery_consumer.h
  *
@@ -23,7 +23,8 @@
 typedef struct BsCopyTag
 {
 	uint32		epoch;
-	uint64		tag;
+	uint32		place;
+	uint64		tag;			/* 0: none */
 } BsCopyTag;
 
 typedef enum BsCopyState
@@ -31,8 +32,7 @@ typedef enum BsCopyState
 	BS_COPY_WAITING,			/* nobody has looked at it */
 	BS_COPY_HELD,				/* its message is this sender's */
 	BS_COPY_DONE,				/* may be acknowledged */
-	BS_COPY_DEAD,				/* belongs to the dead letters */
-	BS_COPY_SETTLED				/* the broker was told */
+	BS_COPY_DEAD				/* belongs to the dead letters */
 } BsCopyState;
 
 typedef struct BsConsumer BsConsumer;

@@ -3,7 +3,7 @@
 \set QUIET 1
 BEGIN;
 SET LOCAL client_min_messages = warning;
-SELECT plan(46);
+SELECT plan(49);
 
 CREATE TEMP TABLE member AS
 SELECT p.oid, p.oid::regprocedure::text AS signature, p.proname::text AS name, l.lanname::text AS lang,
@@ -19,10 +19,10 @@ SELECT has_function(f, a::text[]) FROM (VALUES
     ('bs_restore_user', '{uuid}'), ('bs_purge_user', '{uuid}'), ('bs_send_time', '{text,date,time}'), ('bs_occurrence', '{date,integer,text}'), ('bs_is_timezone', '{text}'),
     ('bs_plan', '{timestamptz,timestamptz}'), ('bs_upcoming', '{interval}'), ('bs_preview', '{uuid,text,integer}'), ('bs_explain', '{uuid}'),
     ('bs_cancel_message', '{uuid}'), ('bs_retry_message', '{uuid}'), ('bs_retry_failed', '{timestamptz}'), ('bs_create_partitions', '{integer}'),
-    ('bs_health', '{}'), ('bs_pause', '{}'), ('bs_resume', '{}'), ('bs_seed', '{integer,boolean}')) AS v (f, a);
+    ('bs_health', '{}'), ('bs_metrics', '{}'), ('bs_broker_stats', '{}'), ('bs_pause', '{}'), ('bs_resume', '{}'), ('bs_seed', '{integer,boolean}')) AS v (f, a);
 SELECT function_returns(f, r) FROM (VALUES
     ('bs_add_user', 'uuid'), ('bs_get_user', 'users'), ('bs_update_user', 'users'), ('bs_send_time', 'timestamp with time zone'), ('bs_occurrence', 'date'),
-    ('bs_is_timezone', 'boolean'), ('bs_plan', 'bigint'), ('bs_health', 'jsonb')) AS v (f, r);
+    ('bs_is_timezone', 'boolean'), ('bs_plan', 'bigint'), ('bs_health', 'jsonb'), ('bs_metrics', 'setof record')) AS v (f, r);
 
 -- ---- names and comments
 SELECT is_empty('SELECT signature FROM member WHERE name !~ ''^bs_[a-z0-9_]+$''', 'every function is named bs_*');
@@ -45,9 +45,9 @@ SELECT set_eq('SELECT name FROM member WHERE prosecdef', ARRAY[
     -- applications
     'bs_add_user', 'bs_get_user', 'bs_update_user', 'bs_delete_user', 'bs_restore_user', 'bs_purge_user', 'bs_preview', 'bs_explain', 'bs_upcoming', 'bs_seed',
     -- operators
-    'bs_plan', 'bs_pause', 'bs_resume', 'bs_cancel_message', 'bs_retry_message', 'bs_retry_failed', 'bs_create_partitions', 'bs_drop_partitions', 'bs_upkeep', 'bs_health',
+    'bs_plan', 'bs_pause', 'bs_resume', 'bs_cancel_message', 'bs_retry_message', 'bs_retry_failed', 'bs_create_partitions', 'bs_drop_partitions', 'bs_upkeep', 'bs_health', 'bs_metrics',
     -- workers
-    'bs_installation_state', 'bs_plan_step', 'bs_claim', 'bs_claim_holders', 'bs_next_due', 'bs_recover', 'bs_record',
+    'bs_installation_state', 'bs_plan_step', 'bs_claim', 'bs_claim_holders', 'bs_next_due', 'bs_recover', 'bs_record', 'bs_due_messages', 'bs_mark_queued', 'bs_claim_copies',
     -- triggers, for whoever may write the table
     'bs_users_after_insert', 'bs_users_after_update', 'bs_users_after_delete', 'bs_user_dates_after_write', 'bs_message_types_after_write'],
     'these run with the owner''s rights, and no others');
@@ -61,7 +61,7 @@ SELECT is_empty($$SELECT c.oid::regclass, a.privilege_type FROM pg_class c JOIN 
 
 -- ---- labels
 SELECT set_eq('SELECT name FROM member WHERE provolatile = ''i''', ARRAY['bs_occurrence', 'bs_month_day', 'bs_celebrated', 'bs_is_owed', 'bs_is_email',
-    'bs_check_template', 'bs_render', 'bs_partition_name', 'bs_partition_options'], 'pure arithmetic is immutable; what reads zone files, tables or the clock is not');
+    'bs_check_template', 'bs_render', 'bs_partition_name', 'bs_partition_options', 'bs_stale_condition'], 'pure arithmetic is immutable; what reads zone files, tables or the clock is not');
 SELECT is_empty('SELECT signature FROM member WHERE provolatile = ''v'' AND proparallel = ''s''', 'what writes is not parallel safe');
 SELECT is_empty('SELECT signature FROM member WHERE provolatile = ''i'' AND proparallel <> ''s''', 'what is arithmetic is');
 SELECT is_empty($$SELECT signature FROM member WHERE prorettype = 'trigger'::regtype AND provolatile <> 'v'$$, 'triggers are volatile');

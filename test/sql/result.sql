@@ -79,9 +79,9 @@ SELECT name, test.error(format('SELECT bs_cancel_message(%L)', m.id)) FROM test.
 SELECT name, status, reason, due, attempts FROM test.rows WHERE name IN ('SCHEDULED', 'QUEUED', 'RETRYING');
 ROLLBACK;
 SELECT name, test.error(format('SELECT bs_retry_message(%L)', m.id)) FROM test.rows r JOIN message_logs m ON m.user_id = test.id(r.name) ORDER BY 1;
-SELECT name, status, reason, due IS NOT NULL AS due, attempts FROM test.rows WHERE name = 'FAILED';
+SELECT name, status, reason, due IS NOT NULL AS due, attempts FROM test.rows WHERE name IN ('FAILED', 'QUEUED');
 SELECT f, test.error(format('SELECT %s(%L)', f, '00000000-0000-0000-0000-000000000000')), test.error(format('SELECT %s(NULL)', f)) FROM unnest('{bs_cancel_message,bs_retry_message}'::text[]) AS f;
-SELECT count(*) FROM test.rows WHERE name NOT IN (status, 'FAILED');
+SELECT count(*) FROM test.rows WHERE name NOT IN (status, 'FAILED', 'QUEUED');
 -- All that failed since a moment.
 UPDATE message_logs SET status = 'FAILED', due_at = NULL, attempts = 5;
 SELECT bs_retry_failed('2044-06-05 09:00:00.000001+00') AS after, bs_retry_failed('2044-06-05 09:00+00') AS since, bs_retry_failed('-infinity') AS again;

@@ -63,6 +63,15 @@ system('curl', '-s', '-o', '/dev/null', '-d', '{"email":"a@b","message":"m"}',
 	$catcher->url('http') . '/x');
 is(scalar($catcher->api_calls), 1, 'a call over HTTP');
 
+# In brief it says what is needed to count.
+$catcher = start_catcher("$dir/brief", '--brief');
+post('n1@d.example') foreach 1, 2;
+post('n2@d.example');
+my $arrivals = $catcher->arrivals('n');
+is(join(' ', map { "$_:" . @{ $arrivals->{$_} } } sort keys %$arrivals),
+	'n1@d.example:2 n2@d.example:1', 'arrivals by address');
+like($arrivals->{'n2@d.example'}[0][0], qr/^\d+\.\d+$/, 'with their time');
+
 # Waiting in vain ends, and says so.
 ok(!wait_for(sub { 0 }, 'nothing (as it should)', 0.1), 'waiting in vain ends');
 

@@ -122,7 +122,7 @@ is( sql($node, q{SELECT DISTINCT status_reason FROM message_logs WHERE status = 
 
 is(sql($node, 'SELECT bs_plan()'), 0, 'there is nothing left to plan');
 $node->restart;
-ok(wait_workers($node, 3), 'the workers are back');
+ok(wait_workers($node, 4), 'the workers are back');
 ok( wait_for(
 		sub { sql($node, q{SELECT count(*) FROM bs_workers WHERE state = 'working'}) == 3 },
 		'the workers to work'),

@@ -57,7 +57,7 @@ my $before = sql($first, $contents);
 my $second = BS::Test->new_node('second', mail_url => $catcher->url, max_lateness => '2d', mail_tls => 'off',
 	database => 'postgres', mail_from => 'test@example.com', role => 'bs_worker');
 upgrade($first, $second);
-unlike(PostgreSQL::Test::Utils::slurp_file($_), qr/birthday_scheduler (?:scheduler|sender)/, 'no worker ran meanwhile')
+unlike(PostgreSQL::Test::Utils::slurp_file($_), qr/birthday_scheduler (?:scheduler|sender|publisher)/, 'no worker ran meanwhile')
   foreach grep { -f } glob $second->data_dir . '/pg_upgrade_output.d/*/log/*server*.log';
 $second->start;
 is(sql($second, $contents), $before, 'copied: everything is there');
@@ -104,7 +104,7 @@ $clone->append_conf('postgresql.auto.conf', "birthday_scheduler.mail_url = ''");
 $clone->start;
 is(sql($clone, $contents), $before, 'clone: everything is there');
 is(sql($clone, 'SELECT bs_installation_state()'), 'adopted', 'clone: nothing tells it from its original');
-is(scalar(worker_pids($clone, 'sender')) > 0 ? 'yes' : 'no', 'yes', 'clone: it has senders') if wait_workers($clone, 3);
+is(scalar(worker_pids($clone, 'sender')) > 0 ? 'yes' : 'no', 'yes', 'clone: it has senders') if wait_workers($clone, 4);
 sql($clone, 'SELECT bs_pause()');
 set_conf($clone, mail_url => $catcher->url);
 ok(wait_for(sub { log_lines($clone, qr/idle: sending is paused/) >= 2 }, 'idle senders'), 'clone: paused, it stays silent');

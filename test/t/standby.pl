@@ -24,8 +24,8 @@ ok(wait_settled($primary, 'before%'), 'the primary sends');
 $primary->wait_for_catchup($standby);
 is(counts($standby, 'before%'), 'SENT 10', 'the standby has the rows');
 is(scalar(worker_pids($standby, '')), 0, 'and no workers');
-is(sql($standby, 'SELECT count(*), count(pid) FROM bs_workers'), '3|0', 'as bs_workers says');
-like(sql($standby, 'SELECT bs_health()'), qr/0 of 3 workers are running/, 'and bs_health()');
+is(sql($standby, 'SELECT count(*), count(pid) FROM bs_workers'), '4|0', 'as bs_workers says');
+like(sql($standby, 'SELECT bs_health()'), qr/0 of 4 workers are running/, 'and bs_health()');
 my $err;
 $standby->psql('postgres', 'SELECT bs_resume()', stderr => \$err,
 	extra_params => [ '-v', 'VERBOSITY=verbose' ]);

@@ -94,10 +94,16 @@ foreach my $phase (qw(connect data body))
 	is( sql($node, qq{SELECT count(*) FROM message_logs
 			WHERE recipient_email LIKE '$phase%' AND status <> 'RETRYING'}),
 		0, "$phase: nobody holds anything");
-	is( sql($node, qq{SELECT count(*) FROM message_logs
-			WHERE recipient_email LIKE '$phase%' AND status_reason <> 'in_doubt' AND attempts > 1
-			   OR recipient_email LIKE '$phase%' AND attempts > 0 AND '$phase' <> 'body'}),
-		0, "$phase: what was not handed over was released, no attempt is spent");
+	# A statement gets a quarter of a second of a shutdown, so under valgrind what
+	# a sender gives back may be cut off.
+	SKIP:
+	{
+		skip 'recording is too slow', 1 if slow(1) > 1;
+		is( sql($node, qq{SELECT count(*) FROM message_logs
+				WHERE recipient_email LIKE '$phase%' AND status_reason <> 'in_doubt' AND attempts > 1
+				   OR recipient_email LIKE '$phase%' AND attempts > 0 AND '$phase' <> 'body'}),
+			0, "$phase: what was not handed over was released, no attempt is spent");
+	}
 	my $doubts = sql($node, qq{SELECT count(*) FROM message_logs
 			WHERE recipient_email LIKE '$phase%' AND status_reason = 'in_doubt'});
 	cmp_ok($doubts, $phase eq 'body' ? '>=' : '==', $phase eq 'body' ? 4 : 0, "$phase: $doubts are in doubt");
@@ -168,7 +174,7 @@ ok( wait_for(sub { sql($node, "SELECT count(*) FROM message_logs WHERE status = 
 my $alone = timed(sub { drop_extension('template1') });
 quick('frozen relay: DROP EXTENSION', timed(sub { drop_extension('postgres') }), 1 + $alone);
 @pids = worker_pids($node, '');
-is(scalar(@pids), 3, 'the workers live on');
+is(scalar(@pids), 4, 'the workers live on');
 quick('frozen relay: fast stop', stop_timed($node));
 $catcher->thaw;
 

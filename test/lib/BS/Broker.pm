@@ -24,6 +24,9 @@ use File::Basename qw(dirname);
 use IPC::Run ();
 use JSON::PP ();
 
+# How long the script waits for a broker to be up.
+$ENV{BS_BROKER_SECONDS} //= BS::Test::slow(60);
+
 my $script =
   abs_path(dirname(__FILE__) . '/../../..') . '/tools/private_rabbitmq.sh';
 my $owner = $$;

@@ -298,6 +298,26 @@ sub mails { return $_[0]->_lines('mails'); }
 sub attempts { return $_[0]->_lines('attempts'); }
 sub api_calls { return $_[0]->_lines('api'); }
 
+# What is needed to count many thousand mails, without parsing all that is known of
+# them: address => [[time, Message-ID], ...] of the mails to addresses like
+# "${prefix}7@...".
+sub arrivals
+{
+	my ($self, $prefix) = @_;
+	my %found;
+
+	open(my $file, '<:raw', "$self->{dir}/mails.jsonl") or return {};
+	while (my $line = <$file>)
+	{
+		my ($address) = $line =~ /"rcpt": \["(\Q$prefix\E[\d-]+@[^"]+)"/ or next;
+
+		push @{ $found{$address} },
+		  [ $line =~ /"time": ([\d.]+)/, $line =~ /"message_id": "([^"]*)"/ ];
+	}
+	close $file;
+	return \%found;
+}
+
 # What came since the last look is read and parsed, the rest is remembered.
 sub _lines
 {

@@ -38,6 +38,8 @@ def arguments(argv):
     add("--script", metavar="FILE",
         help="the rules (default: script.json in the folder)")
     add("--raw", action="store_true", help="record the octets of each mail")
+    add("--brief", action="store_true",
+        help="of a mail's text record the Message-ID alone: much quicker")
     add("--maildir", action="store_true", help="keep a Maildir as well")
     add("--tls-cert", metavar="FILE", help="certificate; offers STARTTLS")
     add("--tls-key", metavar="FILE", help="its key")
@@ -112,7 +114,7 @@ async def run(options):
         loop.add_signal_handler(number, stop.set)
     records = record.Records(
         options.dir, keep_raw=options.raw or options.page_port is not None,
-        maildir=options.maildir)
+        maildir=options.maildir, brief=options.brief)
     watcher = page.Page(records, options.dir)
     script = rules.Script(
         options.script or os.path.join(options.dir, "script.json"),

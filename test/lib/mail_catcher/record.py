@@ -7,6 +7,7 @@ import email.utils
 import json
 import mailbox
 import os
+import re
 import time
 
 
@@ -132,14 +133,21 @@ def describe_mail(raw):
             "wire": _wire(raw)}
 
 
+def message_id(raw):
+    """What there is to say in brief."""
+    found = re.search(rb"^Message-ID:\s*(\S+)", raw, re.MULTILINE | re.IGNORECASE)
+    return {"message_id": found and found[1].decode("utf-8", "replace")}
+
+
 class Records:
     """All that one catcher writes down."""
 
-    def __init__(self, folder, keep_raw=False, maildir=False):
+    def __init__(self, folder, keep_raw=False, maildir=False, brief=False):
         self.mails = Journal(os.path.join(folder, "mails.jsonl"))
         self.attempts = Journal(os.path.join(folder, "attempts.jsonl"))
         self.api = Journal(os.path.join(folder, "api.jsonl"))
         self.keep_raw = keep_raw
+        self.describe = message_id if brief else describe_mail
         self.maildir = None
         if maildir:
             self.maildir = mailbox.Maildir(os.path.join(folder, "Maildir"))
@@ -157,7 +165,7 @@ class Records:
         entry = {"number": number, "time": arrived, **envelope, **session,
                  "answer": answer}
         try:
-            entry.update(describe_mail(raw))
+            entry.update(self.describe(raw))
         except Exception as error:  # too odd to read, and kept all the same
             entry["unreadable"] = repr(error)
         if self.keep_raw or "unreadable" in entry:
