@@ -156,6 +156,14 @@ pid_of() {
 		echo "$pid"
 }
 
+# The process that FILE names has ended; one that has yet to become what it shall
+# be, a shell that is about to run the broker, has not.
+ended() {
+	local pid
+	pid=$(cat "$dir/$1" 2>/dev/null) && [ -n "$pid" ] &&
+		! readlink "/proc/$pid/cwd" >/dev/null 2>&1
+}
+
 broker_pid() { pid_of pid beam.smp; }
 epmd_pid() { pid_of epmd.pid epmd; }
 
@@ -362,7 +370,7 @@ wait_until_up() {
 			listens "$port"; then
 			return 0
 		fi
-		broker_pid >/dev/null || [ ! -s "$dir/pid" ] || return 1
+		! ended pid || return 1
 		sleep 0.1
 	done
 	return 1
