@@ -100,7 +100,10 @@ BEGIN
       FROM (SELECT DISTINCT ON (e.user_id, e.message_type, s.local_date)
                    e.user_id, e.message_type, s.local_date, e.event_date, p.send_at
               FROM unnest(user_ids) AS w (user_id)
-                   JOIN @extschema@.bs_events e ON e.user_id = w.user_id
+                   -- One by one, by the key of users: without statistics, as in
+                   -- a database that was just restored, a join would read them all.
+                   CROSS JOIN LATERAL (
+                       SELECT v.* FROM @extschema@.bs_events v WHERE v.user_id = w.user_id OFFSET 0) e
                    JOIN slices s ON s.message_type = e.message_type AND s.month_day = e.month_day
                    CROSS JOIN LATERAL (
                        SELECT @extschema@.bs_send_time_or_null(e.timezone, s.local_date, e.send_time) AS send_at) p
@@ -285,6 +288,8 @@ SET jit = off
 SET timezone = 'UTC'
 SET datestyle = 'ISO, YMD'
 SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
 AS $$
 DECLARE
     window_from timestamptz := state ->> 'from';
