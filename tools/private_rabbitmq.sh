@@ -354,13 +354,18 @@ start_broker() {
 
 # Up means that it takes connections.
 wait_until_up() {
-	local deadline=$((SECONDS + limit))
+	local deadline=$((SECONDS + limit)) missed=0
 	while [ "$SECONDS" -lt "$deadline" ]; do
 		if [ "$(evaluate 'rabbit:is_booted(node())' 2 2>/dev/null)" = true ] &&
 			listens "$port"; then
 			return 0
 		fi
-		broker_pid >/dev/null || [ ! -s "$dir/pid" ] || return 1
+		# The broker writes the file anew while it starts.
+		if broker_pid >/dev/null || [ ! -s "$dir/pid" ]; then
+			missed=0
+		elif ((++missed == 5)); then
+			return 1
+		fi
 		sleep 0.1
 	done
 	return 1
