@@ -19,6 +19,9 @@ fi
 {
     echo "-- $extension: made by tools/join_sql.sh from sql/modules/; edit those."
     printf '\\echo Use "CREATE EXTENSION %s" to load this file. \\quit\n' "$extension"
+    # Names and operators mean the server's, whatever others have put into the
+    # schema that the extension is created in.
+    printf '\nSET LOCAL search_path = pg_catalog, pg_temp;\n'
     for module in $modules; do
         printf '\n'
         cat "sql/modules/$module"

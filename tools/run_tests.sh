@@ -205,6 +205,7 @@ if has lint; then
 fi
 ! has unit || compile unit unit-tests
 ! has fuzz || compile fuzz fuzzers
+! has tap || compile tap bench-programs
 if has regress || has isolation || has pgtap || has tap || has chaos; then
 	prepare_server
 fi

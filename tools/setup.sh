@@ -11,6 +11,8 @@
 #   lint       what "make lint" needs beside build and test
 #   bench      smtp-source and smtp-sink; nothing of a mail server is installed
 #   valgrind   for the runs under valgrind
+#   deb        what "make deb" and "make deb-test" need
+#   image      what "make docker-test" needs to build the image without Docker
 #   update     refresh apt's package lists, nothing else
 #
 # Says nothing and asks for no rights when everything is there.  Otherwise it
@@ -38,15 +40,19 @@ packages_of() {
 		postgresql-15 postgresql-server-dev-15 ;;
 	test) echo postgresql-15-pgtap postgresql-15-cron libtap-parser-sourcehandler-pgtap-perl \
 		libipc-run-perl perl python3-aiosmtpd openssl tzdata \
-		clang libclang-rt-14-dev pg-bsd-indent curl amqp-tools ;;
+		clang libclang-rt-14-dev pg-bsd-indent curl amqp-tools \
+		docker-compose python3-yaml ;;
 	lint) echo clang-tidy cppcheck python3-pyflakes shellcheck ;;
 	demo) echo python3-aiosmtpd openssl tzdata ;;
 	# the libraries that the unpacked programs want
 	broker) echo libssl3 libstdc++6 libsystemd0 libtinfo6 zlib1g ;;
 	bench) echo libdb5.3 libgssapi-krb5-2 libicu72 libnsl2 ;;
 	valgrind) echo valgrind ;;
+	deb) echo debhelper fakeroot git lintian postgresql-server-dev-all \
+		postgresql-15-cron ;;
+	image) echo buildah mmdebstrap ;;
 	update) ;;
-	*) die "unknown set \"$1\": build, test, demo, broker, lint, bench, valgrind or update" ;;
+	*) die "unknown set \"$1\": build, test, demo, broker, lint, bench, valgrind, deb, image or update" ;;
 	esac
 }
 
@@ -143,5 +149,6 @@ for set_name in "$@"; do
 	case $set_name in
 	bench) "$(dirname "${BASH_SOURCE[0]}")/postfix_tools.sh" >/dev/null ;;
 	broker) "$(dirname "${BASH_SOURCE[0]}")/rabbitmq_tools.sh" >/dev/null ;;
+	test) "$(dirname "${BASH_SOURCE[0]}")/prometheus_tools.sh" >/dev/null ;;
 	esac
 done

@@ -33,7 +33,7 @@ FUZZ_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Isrc \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 FUZZERS = $(patsubst test/fuzz/%.c,build/fuzz/%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
 
-build/fuzz/fuzz_%: test/fuzz/fuzz_%.c $(UNIT_HDRS) $(NET_SRCS) $(NET_HDRS)
+build/fuzz/fuzz_%: test/fuzz/fuzz_%.c test/fuzz/must.h $(UNIT_HDRS) $(NET_SRCS) $(NET_HDRS)
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(FUZZ_FLAGS) -o $@ $< $(NET_SRCS) -lcurl -lrabbitmq -lcjson -lpthread
 
@@ -177,3 +177,35 @@ test-valgrind: setup
 	@tools/setup.sh valgrind
 	+@$(MAKE) -s --no-print-directory -j"$$(nproc)" all
 	@PG_CONFIG="$(PG_CONFIG)" exec tools/run_tests.sh valgrind $(TESTS)
+
+# ---- containers, archives, packages -----------------------------------------
+
+#: docker-up      the whole installation in containers: docs/docker.md
+#: docker-down    end it; its data stays
+#: docker-test    build the image without Docker and try it, minutes; as root
+#: dist           archives of a release, as PGXN takes them, in build/dist
+#: deb            the Debian package, in build/deb
+#: deb-test       install it on a fresh Debian 12, minutes; as root
+
+.PHONY: docker-up docker-down docker-test dist deb deb-test
+
+docker-up:
+	@tools/docker.sh up
+
+docker-down:
+	@tools/docker.sh down
+
+docker-test:
+	@tools/setup.sh image
+	@tools/try_image.sh
+
+dist:
+	@tools/dist.sh
+
+deb:
+	@tools/setup.sh build deb
+	@tools/deb.sh
+
+deb-test:
+	@tools/setup.sh build deb image
+	@tools/try_deb.sh

@@ -108,7 +108,9 @@ void
 bs_delivery_claim_due(BsSender *sender)
 {
 	BsClaimWork work = {.limit = claim_limit(sender)};
-	TimestampTz lease_until = bs_time_ms_from_now((int64) bs_lease_s * 1000);
+	TimestampTz start = GetCurrentTimestamp();
+	TimestampTz lease_until =
+	TimestampTzPlusMilliseconds(start, (int64) bs_lease_s * 1000);
 	BsCopyTag	no_copy = {0};
 	int			i;
 
@@ -122,8 +124,8 @@ bs_delivery_claim_due(BsSender *sender)
 	for (i = 0; i < work.count; i++)
 		bs_delivery_begin(sender, &work.claims[i], lease_until, no_copy);
 	/* Due, but another sender is just taking it: no spinning meanwhile. */
-	if (work.count < work.limit)
-		work.next_due = Max(work.next_due, bs_time_ms_from_now(BUSY_MS));
+	if (work.count < work.limit && work.next_due <= start)
+		work.next_due = bs_time_ms_from_now(BUSY_MS);
 	sender->next_claim = bs_wake_settle_sleep(bs_worker_number(),
 											  work.next_due);
 }

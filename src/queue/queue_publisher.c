@@ -25,6 +25,9 @@
 
 #define RECORD_BATCH		256
 #define RECORD_DELAY_MS		10	/* how long a confirm may wait for others */
+#define HELD_MS				20	/* at most, for what is under way */
+#define IDLE_MS				500 /* between looks at what is overdue in the
+								 * queue */
 #define LEFT_WAIT_MS		250 /* before what was locked is tried again */
 #define DEPTH_INTERVAL_MS	10000
 #define REFUSED_WAIT_MS		250 /* doubles with every refusal in a row */
@@ -110,6 +113,8 @@ note_depth(BsPublisher *publisher, int64 ready, int64 dead)
 void
 bs_publisher_set_link(BsPublisher *publisher, BsAmqpLink *link)
 {
+	if (publisher->link == NULL && link == NULL)
+		return;
 	publisher->link = link;
 	publisher->redeclare = false;
 	forget_unconfirmed(publisher);
@@ -258,7 +263,7 @@ read_due(BsPublisher *publisher, BsReadWork *work)
 {
 	pg_uuid_t  *ids = palloc(sizeof(pg_uuid_t) * BS_PUBLISHER_WINDOW);
 	int			worker = bs_worker_number();
-	int64		hold_ms;
+	TimestampTz start = GetCurrentTimestamp();
 	char		error[256];
 
 	work->dues = palloc(sizeof(BsDue) * work->limit);
@@ -277,11 +282,16 @@ read_due(BsPublisher *publisher, BsReadWork *work)
 	}
 	if (work->count > 0)
 		BS_FAILPOINT("due-after-commit");
-	/* Under way, or waiting in the queue: no spinning meanwhile. */
-	hold_ms = publisher->free_count < BS_PUBLISHER_WINDOW ||
-		work->count > 0 ? 20 : 500;
-	if (work->count < work->limit)
-		work->next_due = Max(work->next_due, bs_time_ms_from_now(hold_ms));
+
+	/*
+	 * What was due before is under way or waits in the queue: no spinning
+	 * meanwhile.  What has become due since is read at once.
+	 */
+	publisher->held = publisher->free_count < BS_PUBLISHER_WINDOW ||
+		work->count > 0;
+	if (work->count < work->limit && work->next_due <= start)
+		work->next_due =
+			bs_time_ms_from_now(publisher->held ? HELD_MS : IDLE_MS);
 	publisher->next_read = bs_wake_settle_sleep(worker, work->next_due);
 	return true;
 }
@@ -440,6 +450,9 @@ bs_publisher_record(BsPublisher *publisher, bool at_once)
 		set_free(publisher, item);
 		publisher->confirmed_count--;
 	}
+	if (publisher->held && publisher->refused_wait_ms == REFUSED_WAIT_MS)
+		publisher->next_read = DT_NOBEGIN;	/* nothing hides what is next */
+	publisher->held = false;
 	publisher->next_record = work.left_count == 0 ? DT_NOBEGIN :
 		bs_time_ms_from_now(LEFT_WAIT_MS);
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);

@@ -72,6 +72,7 @@ look_at_settings(BsPublisher *publisher)
 	}
 	else
 	{
+		bs_worker_start_succeeded();
 		bs_worker_set_state("idle");
 		bs_wake_never(bs_worker_number());
 	}

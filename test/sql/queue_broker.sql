@@ -14,7 +14,8 @@ SELECT u.first_name AS name, m.status, m.status_reason AS reason, m.attempts, m.
 -- The publisher's two steps in one, and a sender that receives a copy of each of these people's messages.
 CREATE FUNCTION test.publish(now timestamptz, again boolean DEFAULT false, look_again interval DEFAULT '5 min', most integer DEFAULT 100) RETURNS bigint LANGUAGE sql
 BEGIN ATOMIC
-    SELECT bs_mark_queued(array_agg(d.id), array_agg(d.scheduled_send_time), array_agg(d.due_at), look_again, now) FROM bs_due_messages(most, '{}', again, now) d;
+    SELECT d.n - (SELECT count(*) FROM bs_mark_queued(d.ids, d.times, d.dues, look_again, now))
+      FROM (SELECT count(*) AS n, array_agg(d.id) AS ids, array_agg(d.scheduled_send_time) AS times, array_agg(d.due_at) AS dues FROM bs_due_messages(most, '{}', again, now) d) d;
 END;
 CREATE FUNCTION test.receive(by text, now timestamptz, VARIADIC names text[]) RETURNS TABLE (name text, attempts integer, token boolean, letter boolean) LANGUAGE plpgsql AS $$
 DECLARE copies uuid[]; times timestamptz[];
@@ -53,8 +54,10 @@ SELECT DISTINCT due FROM test.rows WHERE status = 'QUEUED';
 SELECT bs_mark_queued(array_agg(id), array_agg('2044-05-05 09:00+00'::timestamptz), array_agg('2044-05-05 09:05+00'::timestamptz), '1 h') AS other_due_at FROM test.rows WHERE name = 'U1';
 SELECT bs_mark_queued(array_agg(id), array_agg('2044-06-05 09:00+00'::timestamptz), array_agg(due AT TIME ZONE 'UTC'), '1 h') AS other_month FROM test.rows WHERE name = 'U1';
 SELECT bs_mark_queued(array_agg(id), array_agg('2999-06-05 09:00+00'::timestamptz), array_agg(due AT TIME ZONE 'UTC'), '1 h') AS no_such_month FROM test.rows WHERE name = 'U1';
-SELECT bs_mark_queued(array_agg(r.id), array_agg(r.send_at AT TIME ZONE 'UTC'), array_agg(r.due AT TIME ZONE 'UTC'), '5 min', '2044-05-05 09:05+00') AS twice FROM test.rows r, generate_series(1, 2) WHERE name = 'U1';
 SELECT bs_mark_queued('{}', '{}', '{}', '5 min') AS nothing, bs_mark_queued(ARRAY[NULL]::uuid[], ARRAY[NULL]::timestamptz[], ARRAY[NULL]::timestamptz[], '5 min') AS nulls, bs_mark_queued(NULL, NULL, NULL, '5 min') AS unknown;
+SELECT DISTINCT due FROM test.rows WHERE status = 'QUEUED';
+SELECT bs_mark_queued(array_agg(r.id), array_agg(r.send_at AT TIME ZONE 'UTC'), array_agg(r.due AT TIME ZONE 'UTC'), '1 h', '2044-05-05 09:05+00') AS twice FROM test.rows r, generate_series(1, 2) WHERE name = 'U1';
+SELECT due, count(*) FROM test.rows WHERE status = 'QUEUED' GROUP BY 1 ORDER BY 1;
 
 -- A copy of what is QUEUED is claimed whatever its due_at, and once.
 SELECT * FROM test.receive('s1', '2044-05-05 09:05:01+00', 'U1', 'U2', 'U1');

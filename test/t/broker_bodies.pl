@@ -68,7 +68,7 @@ to_the_dead(
 	'malformed', 'malformed',
 	'', ' ', '{', '{}', '[]', 'null', '42', '"' . $id . '"', "\0" x 300, "\xff" x 300,
 	'<xml/>', 'hello', $id,
-	$sample . $sample, "$sample\0", "$sample x", substr($sample, 0, -1), "\xef\xbb\xbf$sample",
+	$sample . $sample, "$sample\0", "$sample x", substr($sample, 0, -1),
 	changed('"version":1', '"version":"1"'), changed('"version":1', '"version":0'),
 	changed('"version":1', '"version":-1'), changed('"version":1', '"version":1.5'),
 	changed('"version":1', '"version":1e400'), changed('"version":1', '"version":[1]'),
@@ -96,7 +96,8 @@ to_the_dead(
 to_the_dead('oversized', 'oversized', 'x' x 4097, 'x' x 131_065, $sample . ' ' x 5000, '{' x 5_000_000);
 
 # ---- Odd clothes.  The body counts, and this one's message is not due: the copy
-# is dropped, without a dead letter.
+# is dropped, without a dead letter.  (The same after a byte order mark: a reader of
+# JSON may overlook it.)
 
 my $nested = '';
 $nested = "\0F" . pack('N/a', $nested) foreach 1 .. 17_000;
@@ -108,15 +109,15 @@ my %odd = (
 	'a hundred thousand octets of one header' => { headers => "\1aS" . pack('N/a', 'y' x 100_000) },
 	'headers of every type' => {
 		headers => join '', "\1at\1", "\1bb\x80", "\1cB\xff", "\1ds\x80\0", "\1eu\xff\xff", "\1fI\x80\0\0\0",
-		"\1gi\xff\xff\xff\xff", "\1hl\x80\0\0\0\0\0\0\0", "\1kf\x7f\xc0\0\0", "\1ld\x7f\xf8\0\0\0\0\0\0",
+		"\1gi\xff\xff\xff\xff", "\1hl\x80\0\0\0\0\0\0\0", "\1kf\x7f\x7f\xff\xff", "\1ld\x7f\xef\xff\xff\xff\xff\xff\xff",
 		"\1mD\xff\xff\xff\xff\xff", "\1nS\0\0\0\0", "\1oT\xff\xff\xff\xff\xff\xff\xff\xff", "\1pV", "\1qx\0\0\0\1\0" },
 	'a message-id of 255 octets' => { message_id => "\xff" x 255 },
-	'no message-id' => {});
+	'a byte order mark' => {});
 foreach my $what (sort keys %odd)
 {
 	my $before = broker_stats($node)->{dropped};
 
-	$amqp->publish($EXCHANGE, 'birthday', $sample, %{ $odd{$what} });
+	$amqp->publish($EXCHANGE, 'birthday', $what =~ /mark/ ? "\xef\xbb\xbf$sample" : $sample, %{ $odd{$what} });
 	my $taken = eval { $amqp->confirm; 1 };
 	# A broker that will not have it is as good as one that hands it on.
 	if (!$taken)
@@ -185,7 +186,7 @@ is(scalar(keys %{ $catcher->arrivals('cancel') }), 0, 'cancelled: no mail');
 
 my $letter = $amqp->get($DEAD_LETTERS, keep => 1);
 like($letter->{headers}, qr/x-death.*\Q$QUEUE\E/s, 'a dead letter says where it came from');
-unlike(server_log($node), qr/\@example\.com|First\d/, 'the log names nobody');
+unlike(our_log($node), qr/\@example\.com|First\d/, 'the log names nobody');
 unlike(server_log($node), qr/server process.*was terminated by signal/, 'nothing crashed');
 $node->stop;
 done_testing();

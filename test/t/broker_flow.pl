@@ -116,21 +116,22 @@ each_once($node, $catcher, 'ten', 200, 'ten copies, at the end');
 
 # ---- A second publisher does the same work at the same time.
 
-my ($publisher) = worker_pids($node, 'publisher');
 my $published = 0;
+my $session = $node->background_psql('postgres');
 foreach my $round (1 .. 5)
 {
-	kill 'STOP', $publisher;
-	add_due($node, 200, "two$round-");
-	my @rows = map { [ split /\|/ ] } split /\n/, value($node,
+	# It reads what is due before the publisher can see it.
+	$session->query_safe('BEGIN; ' . due_sql(200, "two$round-"));
+	my @rows = map { [ split /\|/ ] } split /\n/, $session->query_safe(
 		q{SELECT id, scheduled_send_time, due_at FROM bs_due_messages(150, '{}', false)});
+	$session->query_safe('COMMIT');
 	publish_copies(1, grep { my $id = $_->[0]; grep { $_->[0] eq $id } @rows } copies($node, "two$round-%"));
-	kill 'CONT', $publisher;
 	my $list = join ', ', map { "('$_->[0]'::uuid, '$_->[1]'::timestamptz, '$_->[2]'::timestamptz)" } @rows;
-	sql($node, qq{SELECT bs_mark_queued(array_agg(i), array_agg(s), array_agg(d), '5 minutes')
+	$session->query_safe(qq{SELECT bs_mark_queued(array_agg(i), array_agg(s), array_agg(d), '5 minutes')
 		FROM (VALUES $list) v (i, s, d)});
 	$published += @rows;
 }
+$session->quit;
 is($published, 750, 'two publishers: the other one has published');
 each_once($node, $catcher, 'two', 1000, 'two publishers');
 wait_empty($broker, 'two publishers');
@@ -167,7 +168,7 @@ well($node, 'the broker is back');
 wait_empty($broker, 'what was left in it');
 each_once($node, $catcher, 'left', 100, 'what was left in it');
 
-unlike(server_log($node), qr/\@example\.com|First\d/, 'the log names nobody');
-unlike(server_log($node), qr/guest/, 'and no password');
+unlike(our_log($node), qr/\@example\.com|First\d/, 'the log names nobody');
+unlike(our_log($node), qr/guest/, 'and no password');
 $node->stop;
 done_testing();

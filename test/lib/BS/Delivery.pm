@@ -19,7 +19,7 @@ use PostgreSQL::Test::Utils ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(mail_node set_conf create_extension add_due row rows counts
+our @EXPORT = qw(mail_node set_conf create_extension add_due due_sql row rows counts
   wait_settled wait_count server_log log_lines timed stop_timed
   worker_pids wait_workers by_recipient sql utf8);
 
@@ -142,6 +142,15 @@ sub add_due
 {
 	my ($node, $count, $prefix, %values) = @_;
 	my $dbname = delete $values{dbname};
+
+	sql($node, due_sql($count, $prefix, %values), $dbname);
+	return;
+}
+
+# The statement that does it.
+sub due_sql
+{
+	my ($count, $prefix, %values) = @_;
 	my $schema = delete $values{schema} // 'public';
 	my %column = (
 		first_name => "'First' || n",
@@ -154,14 +163,11 @@ sub add_due
 		%values);
 	my @names = sort keys %column;
 
-	sql($node,
-		"INSERT INTO $schema.users ("
-		  . join(', ', @names)
-		  . ') SELECT '
-		  . join(', ', map { $column{$_} } @names)
-		  . " FROM generate_series(1, $count) AS n",
-		$dbname);
-	return;
+	return "INSERT INTO $schema.users ("
+	  . join(', ', @names)
+	  . ') SELECT '
+	  . join(', ', map { $column{$_} } @names)
+	  . " FROM generate_series(1, $count) AS n";
 }
 
 # Rows of message_logs for addresses like the pattern, as hashes, by address.

@@ -309,7 +309,7 @@ sub arrivals
 	open(my $file, '<:raw', "$self->{dir}/mails.jsonl") or return {};
 	while (my $line = <$file>)
 	{
-		my ($address) = $line =~ /"rcpt": \["(\Q$prefix\E\d+@[^"]+)"/ or next;
+		my ($address) = $line =~ /"rcpt": \["(\Q$prefix\E[\d-]+@[^"]+)"/ or next;
 
 		push @{ $found{$address} },
 		  [ $line =~ /"time": ([\d.]+)/, $line =~ /"message_id": "([^"]*)"/ ];

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# deb.sh: the Debian package, built from the release archive of what is committed.
+#
+#   tools/deb.sh        prints the name of the package; it is in build/deb
+#
+# So the archive is tried as well: what it lacks, the build lacks.  The tree itself
+# is not touched.  lintian's errors and warnings are errors, but for what
+# debian/*lintian-overrides say and the version that is not released yet.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+umask 022
+unset MAKEFLAGS MAKELEVEL MFLAGS
+dir=$PWD/build/deb
+log=build/deb.log
+
+die() {
+	tail -n 40 "$log" >&2
+	echo "deb.sh: $*" >&2
+	exit 1
+}
+
+for program in dpkg-buildpackage dh pg_buildext lintian; do
+	command -v "$program" >/dev/null || {
+		echo "deb.sh: no $program; run tools/setup.sh deb" >&2
+		exit 1
+	}
+done
+
+rm -rf "$dir"
+mkdir -p "$dir"
+: >"$log"
+archive=$(tools/dist.sh "$dir" | grep '\.tar\.gz$')
+tar -xzf "$archive" -C "$dir"
+source=${archive%.tar.gz}
+(cd "$source" && dpkg-buildpackage -us -uc -b -j"$(nproc)") >>"$log" 2>&1 ||
+	die "dpkg-buildpackage failed"
+package=$(echo "$dir"/postgresql-15-birthday-scheduler_*.deb)
+[ -f "$package" ] || die "there is no package in $dir"
+lintian --allow-root --fail-on error,warning --suppress-tags unreleased-changes \
+	"$dir"/*.changes >>"$log" 2>&1 || die "lintian complains"
+echo "$package"
