@@ -21,6 +21,10 @@ REGRESS_OPTS = --inputdir=test --encoding=UTF8 --no-locale
 
 PG_CPPFLAGS = -Isrc -DBS_VERSION='"$(EXTVERSION)"' \
 	-DBS_SYSTEM_TZDIR='"$(SYSTEM_TZDIR)"'
+# "make FAILPOINTS=1": for tests alone, see src/bs_failpoint.h.
+ifneq ($(FAILPOINTS),)
+PG_CPPFLAGS += -DBS_FAILPOINTS
+endif
 PG_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers
 SHLIB_LINK = -lcurl -lrabbitmq -lcjson

@@ -15,6 +15,7 @@
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 
+#include "bs_failpoint.h"
 #include "net/net_limit.h"
 #include "net/net_payload.h"
 
@@ -68,6 +69,9 @@ typedef struct BsShared
 	BsBucket	bucket;
 	BsBreaker	breaker;
 	BsBrokerStats broker;
+#ifdef BS_FAILPOINTS
+	BsFailpoint failpoint;
+#endif
 	int			worker_count;
 	BsWorkerSlot workers[FLEXIBLE_ARRAY_MEMBER];
 } BsShared;

@@ -407,11 +407,22 @@ find_obstacle(void *arg)
 	strlcpy(readiness->obstacle, obstacle, sizeof(readiness->obstacle));
 }
 
+void
+bs_worker_start_succeeded(void)
+{
+	BsWorkerSlot *slot = bs_worker_slot();
+
+	if (slot->failed_starts == 0)
+		return;
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	slot->failed_starts = 0;
+	LWLockRelease(bs_shared->lock);
+}
+
 bool
 bs_worker_is_ready(bool sending)
 {
 	BsReadiness readiness = {.sending = sending};
-	BsWorkerSlot *slot = bs_worker_slot();
 	char		error[256];
 
 	if (!bs_txn_try("looking for the extension", find_obstacle, &readiness,
@@ -421,12 +432,7 @@ bs_worker_is_ready(bool sending)
 		return false;
 	}
 
-	if (slot->failed_starts != 0)
-	{
-		LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-		slot->failed_starts = 0;
-		LWLockRelease(bs_shared->lock);
-	}
+	bs_worker_start_succeeded();
 	if (strcmp(readiness.obstacle, last_readiness) != 0)
 	{
 		if (readiness.obstacle[0] != '\0')

@@ -30,6 +30,12 @@ extern void bs_worker_start(int number);
 extern void bs_worker_fix_session(void);
 
 /*
+ * This start came to something: the next one need not wait.  For workers that
+ * do not ask bs_worker_is_ready(), which says so as well.
+ */
+extern void bs_worker_start_succeeded(void);
+
+/*
  * Is there work to be done in this database?  Looks, in a transaction of its
  * own, for the extension, its version and the adoption; logs each change.
  * Sending adds: not paused.

@@ -193,6 +193,7 @@ if has lint; then
 fi
 ! has unit || compile unit unit-tests
 ! has fuzz || compile fuzz fuzzers
+! has tap || compile tap bench-programs
 if has regress || has isolation || has pgtap || has tap; then
 	prepare_server
 fi

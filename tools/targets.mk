@@ -33,7 +33,7 @@ FUZZ_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Isrc \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 FUZZERS = $(patsubst test/fuzz/%.c,build/fuzz/%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
 
-build/fuzz/fuzz_%: test/fuzz/fuzz_%.c $(UNIT_HDRS) $(NET_SRCS) $(NET_HDRS)
+build/fuzz/fuzz_%: test/fuzz/fuzz_%.c test/fuzz/must.h $(UNIT_HDRS) $(NET_SRCS) $(NET_HDRS)
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(FUZZ_FLAGS) -o $@ $< $(NET_SRCS) -lcurl -lrabbitmq -lcjson -lpthread
 

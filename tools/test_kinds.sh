@@ -198,8 +198,8 @@ fuzz_one() {
 	local name=$1 seconds=$2 log=$logs/$1.log work=$scratch/fuzz/$1
 	local options=()
 	mkdir -p "$work"
-	if [ -d "test/fuzz/corpus/$name" ]; then
-		cp -r "test/fuzz/corpus/$name/." "$work/"
+	if [ -d "test/fuzz/corpus/${name#fuzz_}" ]; then
+		cp -r "test/fuzz/corpus/${name#fuzz_}/." "$work/"
 	fi
 	[ ! -f "test/fuzz/$name.dict" ] ||
 		options+=("-dict=test/fuzz/$name.dict")

@@ -24,6 +24,8 @@ COMMENT ON COLUMN @extschema@.bs_upkeep_log.cron_at IS 'When pg_cron did it last
 
 REVOKE ALL ON @extschema@.bs_upkeep_log FROM PUBLIC;
 
+COMMENT ON COLUMN @extschema@.users.first_name IS 'Given name, 1 to 100 characters; no control characters, outer blanks are trimmed, Unicode form NFC.';
+
 -- It takes the months that cannot be planned as well.
 DROP FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz);
 
@@ -1390,6 +1392,76 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_uninstall_cron() IS
 'Takes our jobs out of pg_cron, with the record of their runs, and gives their names; nothing where there are none. Superusers only.';
 REVOKE ALL ON FUNCTION @extschema@.bs_uninstall_cron() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_update_user(id uuid, changes jsonb)
+RETURNS @extschema@.users
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO, YMD'
+AS $$
+DECLARE
+    known constant text[] := '{first_name,last_name,email,timezone,birthday_date,anniversary_date,location_city,location_country}';
+    required constant text[] := '{first_name,last_name,email,timezone}';
+    old_user @extschema@.users;
+    new_user @extschema@.users;
+    bad text;
+BEGIN
+    IF jsonb_typeof(changes) IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION 'changes must be a JSON object'
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Write {"timezone": "Europe/Kyiv"}; null clears a value (RFC 7396).';
+    END IF;
+    SELECT k INTO bad FROM jsonb_object_keys(changes) AS k WHERE k <> ALL (known) ORDER BY k LIMIT 1;
+    IF bad IS NOT NULL THEN
+        RAISE EXCEPTION 'a user has no value "%" that can be changed', bad
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = format('The values are %s.', array_to_string(known, ', '));
+    END IF;
+    SELECT k.key INTO bad FROM jsonb_each(changes) AS k
+     WHERE jsonb_typeof(k.value) NOT IN ('string', 'null')
+        OR (jsonb_typeof(k.value) = 'null' AND k.key = ANY (required)) ORDER BY k.key LIMIT 1;
+    IF bad IS NOT NULL THEN
+        RAISE EXCEPTION 'the value of "%" must be a string%', bad,
+            CASE WHEN bad = ANY (required) THEN ' and cannot be cleared' ELSE ' or null' END
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    -- No "today" and no "02/03/04".
+    SELECT k.key INTO bad FROM jsonb_each_text(changes) AS k
+     WHERE k.key IN ('birthday_date', 'anniversary_date') AND k.value !~ '^\d{4}-\d\d-\d\d$' ORDER BY k.key LIMIT 1;
+    IF bad IS NOT NULL THEN
+        RAISE EXCEPTION '% must be a date such as "1990-02-28"', bad
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    SELECT u.* INTO old_user FROM @extschema@.users u
+     WHERE u.id = bs_update_user.id AND u.deleted_at IS NULL FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'user % does not exist', coalesce(bs_update_user.id::text, 'NULL')
+            USING ERRCODE = 'no_data_found';
+    END IF;
+    new_user := jsonb_populate_record(old_user, changes);
+    UPDATE @extschema@.users u
+       SET (first_name, last_name, email, timezone, birthday_date, anniversary_date,
+            location_city, location_country)
+         = (new_user.first_name, new_user.last_name, new_user.email, new_user.timezone,
+            new_user.birthday_date, new_user.anniversary_date,
+            new_user.location_city, new_user.location_country)
+     WHERE u.id = bs_update_user.id
+    RETURNING u.* INTO new_user;
+    RETURN new_user;
+EXCEPTION
+    WHEN unique_violation THEN
+        RAISE EXCEPTION 'a user with this e-mail address exists'
+            USING ERRCODE = 'unique_violation',
+                  HINT = 'Addresses are compared without case. Change or delete the other user first.';
+    WHEN invalid_datetime_format OR datetime_field_overflow THEN
+        RAISE EXCEPTION 'birthday_date and anniversary_date must be dates such as "1990-02-28"'
+            USING ERRCODE = 'invalid_parameter_value';
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_update_user(uuid, jsonb) IS
+'Changes the values that the JSON object names (RFC 7396: null clears) and plans the user again. Errors: 22023 for a bad or unknown value, 22001 for one that is too long, 23505 for an address in use, P0002 for an unknown or deleted user.';
 
 CREATE OR REPLACE FUNCTION @extschema@.bs_move_by_hand(message_id uuid, wanted text[], new_status text, reason text)
 RETURNS void

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "bs_failpoint.h"
 #include "bs_guc.h"
 #include "bs_time.h"
 #include "bs_txn.h"
@@ -33,9 +34,12 @@ claim_due_work(void *arg)
 {
 	BsClaimWork *work = arg;
 
+	BS_FAILPOINT("claim-begin");
 	work->count = bs_queue_claim(bs_worker_slot()->identity, work->limit,
 								 work->context, work->claims,
 								 &work->next_due);
+	if (work->count > 0)
+		BS_FAILPOINT("claim-before-commit");
 }
 
 static void
@@ -43,9 +47,11 @@ claim_copies_work(void *arg)
 {
 	BsClaimWork *work = arg;
 
+	BS_FAILPOINT("copies-begin");
 	work->count = bs_queue_claim_copies(bs_worker_slot()->identity,
 										work->keys, work->limit,
 										work->context, work->claims);
+	BS_FAILPOINT("copies-before-commit");
 }
 
 /*
@@ -102,7 +108,9 @@ void
 bs_delivery_claim_due(BsSender *sender)
 {
 	BsClaimWork work = {.limit = claim_limit(sender)};
-	TimestampTz lease_until = bs_time_ms_from_now((int64) bs_lease_s * 1000);
+	TimestampTz start = GetCurrentTimestamp();
+	TimestampTz lease_until =
+	TimestampTzPlusMilliseconds(start, (int64) bs_lease_s * 1000);
 	BsCopyTag	no_copy = {0};
 	int			i;
 
@@ -111,11 +119,13 @@ bs_delivery_claim_due(BsSender *sender)
 	bs_wake_announce_sleep(bs_worker_number());
 	if (!claim_in_transaction(sender, claim_due_work, &work))
 		return;
+	if (work.count > 0)
+		BS_FAILPOINT("claim-after-commit");
 	for (i = 0; i < work.count; i++)
 		bs_delivery_begin(sender, &work.claims[i], lease_until, no_copy);
 	/* Due, but another sender is just taking it: no spinning meanwhile. */
-	if (work.count < work.limit)
-		work.next_due = Max(work.next_due, bs_time_ms_from_now(BUSY_MS));
+	if (work.count < work.limit && work.next_due <= start)
+		work.next_due = bs_time_ms_from_now(BUSY_MS);
 	sender->next_claim = bs_wake_settle_sleep(bs_worker_number(),
 											  work.next_due);
 }
@@ -165,6 +175,7 @@ bs_delivery_claim_copies(BsSender *sender)
 	if (work.limit == 0 ||
 		!claim_in_transaction(sender, claim_copies_work, &work))
 		return;
+	BS_FAILPOINT("copies-after-commit");
 	for (i = 0; i < work.limit; i++)
 	{
 		BsClaim    *claim = take_claim(work.claims, work.count,

@@ -15,6 +15,7 @@
 #include "lib/ilist.h"
 #include "utils/timestamp.h"
 
+#include "bs_failpoint.h"
 #include "bs_time.h"
 #include "bs_worker.h"
 #include "delivery/delivery_consumer.h"
@@ -141,6 +142,7 @@ take_delivery(BsConsumer *consumer, const BsAmqpEvent *event)
 		bs_consumer_settle(consumer, tag_of(consumer, copy), BS_COPY_DEAD);
 		return;
 	}
+	BS_FAILPOINT("copy-delivered");
 	memcpy(copy->key.id.data, payload.id, UUID_LEN);
 	copy->key.scheduled_send_time = bs_time_from_unix_us(payload.send_time_us);
 }
@@ -256,6 +258,7 @@ bs_consumer_flush(BsConsumer *consumer)
 
 	if (untold == 0)
 		return false;
+	BS_FAILPOINT("ack-before");
 	dlist_foreach_modify(iter, &consumer->taken)
 	{
 		BsCopy	   *copy = dlist_container(BsCopy, node, iter.cur);
@@ -286,5 +289,6 @@ bs_consumer_flush(BsConsumer *consumer)
 			set_free(consumer, copy);
 		}
 	}
+	BS_FAILPOINT("ack-after");
 	return consumer->untold < untold;
 }

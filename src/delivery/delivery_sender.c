@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "bs_failpoint.h"
 #include "bs_guc.h"
 #include "bs_time.h"
 #include "bs_txn.h"
@@ -220,6 +221,7 @@ bs_delivery_collect(BsSender *sender)
 	{
 		BsJob	   *job = &sender->jobs[mail.tag];
 
+		BS_FAILPOINT("answer");
 		report_to_breaker(&mail);
 		/* A session that the relay ended is no attempt, within reason. */
 		if (mail.outcome == BS_OUTCOME_AGAIN && !sender->stopping &&
@@ -333,12 +335,14 @@ bs_delivery_submit(BsSender *sender)
 			bs_mail_list_unsubscribe : NULL;
 		/* The same at every attempt, so that a copy is the same to the octet. */
 		mail.date = bs_time_to_unix_ms(job->claim.scheduled_send_time) / 1000;
+		BS_FAILPOINT("submit-before");
 		if (!bs_mailer_submit(sender->mailer, &mail, job - sender->jobs))
 		{
 			end_unharmed(sender, job, "released", bs_time_ms_from_now(1000));
 			bs_worker_report_error("out of memory for a mail");
 			return;
 		}
+		BS_FAILPOINT("submit-after");
 	}
 }
 
@@ -437,6 +441,7 @@ bs_delivery_record(BsSender *sender)
 		work.claims[i] = &job->claim;
 		work.results[i++] = &job->result;
 	}
+	BS_FAILPOINT("record-before");
 	if (!bs_txn_try("recording outcomes", record_work, &work,
 					error, sizeof(error)))
 	{
@@ -446,6 +451,7 @@ bs_delivery_record(BsSender *sender)
 			bs_time_ms_from_now(Min(5000, 50 << Min(sender->record_failures, 10)));
 		return false;
 	}
+	BS_FAILPOINT("record-after-commit");
 	sender->record_failures = 0;
 	if (work.recorded < work.count)
 		ereport(LOG,

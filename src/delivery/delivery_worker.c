@@ -22,6 +22,7 @@
 #include "utils/timestamp.h"
 
 #include "bs_compat.h"
+#include "bs_failpoint.h"
 #include "bs_guc.h"
 #include "bs_time.h"
 #include "bs_wake.h"
@@ -273,7 +274,9 @@ stop(BsSender *sender)
 		bs_mailer_run(sender->mailer);
 		bs_delivery_collect(sender);
 	}
+	BS_FAILPOINT("stop-before-record");
 	(void) bs_delivery_record(sender);
+	BS_FAILPOINT("stop-after-record");
 	if (sender->consumer != NULL)
 		(void) bs_consumer_flush(sender->consumer);
 	bs_queue_close_link();

@@ -116,7 +116,7 @@ bs_broker_stats(PG_FUNCTION_ARGS)
 	values[COL_DEAD] = Int64GetDatum(broker.dead);
 	nulls[COL_DEAD] = broker.dead < 0;
 	values[COL_COUNTED_AT] = TimestampTzGetDatum(broker.counted_at);
-	nulls[COL_COUNTED_AT] = broker.counted_at == 0;
+	nulls[COL_COUNTED_AT] = broker.ready < 0 && broker.dead < 0;
 	values[COL_PUBLISHED] = Int64GetDatum((int64) broker.published);
 	values[COL_REFUSED] = Int64GetDatum((int64) broker.refused);
 	values[COL_CONSUMED] = Int64GetDatum((int64) broker.consumed);

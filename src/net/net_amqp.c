@@ -18,6 +18,8 @@
 #include <sys/random.h>
 
 #define POOL_PAGE			4096
+#define CURL_GRACE_MS		1000	/* libcurl ends its attempt itself, and
+									 * says more; this long after, we do */
 #define CONNECTIONS_MAX		2	/* the one before may not be gone yet */
 #define NOTES_KEPT_FREE		8
 #define PUBLISH_FIRST_GUESS 512 /* octets */
@@ -78,6 +80,25 @@ bs_amqp_next(BsAmqpLink *link, BsAmqpEvent *event)
 }
 
 /* ---- up and down ---- */
+
+void
+bs_amqp_reset_connection(BsAmqpLink *link)
+{
+	int64_t		now = bs_net_clock_ms();
+
+	link->epoch++;
+	link->setup_due_ms = now + link->config.connect_timeout_ms;
+	link->received_ms = link->sent_ms = now;
+	link->may_read = link->may_write = false;
+	link->send_code = CURLE_OK;
+	link->in_start = link->in_end = 0;
+	link->out_sent = link->out_end = 0;
+	link->frame_max = BS_AMQP_FRAME_MAX;
+	link->heartbeat_ms = 0;
+	link->blocked = link->closed_by_broker = false;
+	link->depth_asked = link->depth_channel_open = false;
+	bs_amqp_reset_messages(link);
+}
 
 void
 bs_amqp_came_up(BsAmqpLink *link)
@@ -142,7 +163,8 @@ bs_amqp_fail(BsAmqpLink *link, bool permanent, const char *format,...)
 
 	if (link->state == BS_AMQP_STATE_IDLE)
 		return;
-	len = snprintf(text, sizeof(text), "%.100s:%d: ",
+	len = snprintf(text, sizeof(text), strchr(address->host, ':') != NULL ?
+				   "[%.100s]:%d: " : "%.100s:%d: ",
 				   address->host, address->port);
 	va_start(args, format);
 	vsnprintf(text + len, sizeof(text) - (size_t) len, format, args);
@@ -155,6 +177,7 @@ bs_amqp_fail(BsAmqpLink *link, bool permanent, const char *format,...)
 	link->next_try_ms = bs_net_clock_ms() + next_wait_ms(link, permanent);
 	bs_amqp_disconnect(link, link->send_code == CURLE_OK);
 	link->state = BS_AMQP_STATE_IDLE;
+	link->blocked = false;
 	bs_amqp_reset_messages(link);
 }
 
@@ -201,7 +224,8 @@ due_ms(const BsAmqpLink *link)
 	if (link->state == BS_AMQP_STATE_IDLE)
 		return link->next_try_ms;
 	if (link->state == BS_AMQP_STATE_CONNECTING)
-		return earlier(link->loop.due_ms, link->setup_due_ms);
+		return earlier(link->loop.due_ms,
+					   link->setup_due_ms + CURL_GRACE_MS);
 	if (link->may_read || (link->may_write && bs_amqp_unsent(link) > 0))
 		return 0;
 	due = link->received_ms + link->config.silence_ms;
@@ -237,13 +261,15 @@ look_at_clock(BsAmqpLink *link)
 	int64_t		now = bs_net_clock_ms();
 	int64_t		answer_due = answer_due_ms(link);
 	int64_t		heartbeat_due = heartbeat_due_ms(link);
+	bool		connecting = link->state == BS_AMQP_STATE_CONNECTING;
 
 	if (link->state == BS_AMQP_STATE_IDLE)
 		return;
-	if (link->state != BS_AMQP_STATE_UP && now >= link->setup_due_ms)
+	if (link->state != BS_AMQP_STATE_UP &&
+		now >= link->setup_due_ms + (connecting ? CURL_GRACE_MS : 0))
 		bs_amqp_fail(link, false, "%s within the time limit",
 					 waits_for[link->state]);
-	else if (link->state == BS_AMQP_STATE_CONNECTING)
+	else if (connecting)
 		return;
 	else if (now >= link->received_ms + link->config.silence_ms)
 		bs_amqp_fail(link, false, "the broker has been silent for %lld ms",

@@ -2,8 +2,8 @@
  *
  * net_amqp_private.h
  *	  What the parts of the link share: net_amqp.c, net_amqp_socket.c,
- *	  net_amqp_frame.c, net_amqp_session.c, net_amqp_message.c and
- *	  net_amqp_url.c.
+ *	  net_amqp_frame.c, net_amqp_session.c, net_amqp_declare.c,
+ *	  net_amqp_message.c and net_amqp_url.c.
  *
  * The library librabbitmq encodes and decodes single methods here and parses
  * URLs.  Sockets, frames and states are ours, because its own wait.
@@ -45,6 +45,7 @@ typedef struct BsAmqpAddress
 	const char *vhost;
 	const char *user;
 	const char *password;		/* NULL: it has none */
+	const char *usual_password; /* where the settings have none either */
 	int			port;
 	bool		tls;
 } BsAmqpAddress;
@@ -204,6 +205,9 @@ extern void bs_amqp_fail(BsAmqpLink *link, bool permanent,
 						 const char *format,...)
 			__attribute__((format(printf, 3, 4)));
 
+/* Nothing of an earlier connection is left; another epoch begins. */
+extern void bs_amqp_reset_connection(BsAmqpLink *link);
+
 /* Connected, logged in and declared: notes BS_AMQP_UP. */
 extern void bs_amqp_came_up(BsAmqpLink *link);
 
@@ -288,13 +292,30 @@ extern void *bs_amqp_decode(BsAmqpLink *link, amqp_method_number_t id,
 extern uint64_t bs_amqp_read_number(const void *bytes, int width);
 extern void bs_amqp_write_number(void *bytes, int width, uint64_t number);
 
-/* ---- login, declarations and what the broker says, net_amqp_session.c ---- */
+/* ---- login and what the broker says, net_amqp_session.c ---- */
 
 /* The socket is ours: greet. */
 extern void bs_amqp_begin_session(BsAmqpLink *link);
 
 /* All whole frames in link->in, as far as there is room for their events. */
 extern void bs_amqp_take_input(BsAmqpLink *link);
+
+/* ---- declarations and depth, net_amqp_declare.c ---- */
+
+extern amqp_bytes_t bs_amqp_bytes(const char *string);
+extern amqp_table_entry_t bs_amqp_string_entry(const char *key,
+											   const char *value);
+extern void bs_amqp_open_channel(BsAmqpLink *link, uint16_t channel);
+
+/* BS_AMQP_CHANNEL is open: asks for all that is needed on it. */
+extern void bs_amqp_declare(BsAmqpLink *link, amqp_bytes_t arguments);
+
+/* A reply to that, of which only the name is of interest. */
+extern void bs_amqp_take_reply(BsAmqpLink *link, amqp_method_number_t id);
+
+extern void bs_amqp_take_depth_channel(BsAmqpLink *link,
+									   amqp_bytes_t arguments);
+extern void bs_amqp_take_depth(BsAmqpLink *link, amqp_bytes_t arguments);
 
 /* ---- messages, net_amqp_message.c ---- */
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * net_amqp_session.c
- *	  A session with a broker: login, declarations, and what the broker says.
+ *	  A session with a broker: login, and what the broker says.
  *
  * Only methods of the table "rules" are decoded, and each in its own time only;
  * tables of the broker's making are skipped by their length, never decoded:
@@ -13,34 +13,15 @@
  */
 #include "net/net_amqp_private.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define CHANNELS_NEEDED		2
 #define HEARTBEAT_MAX_S		65535
 
-static amqp_bytes_t
-bytes_of(const char *string)
-{
-	amqp_bytes_t bytes = {strlen(string), (void *) string};
-
-	return bytes;
-}
-
-static amqp_table_entry_t
-string_entry(const char *key, const char *value)
-{
-	amqp_table_entry_t entry = {bytes_of(key), {0}};
-
-	entry.value.kind = AMQP_FIELD_KIND_UTF8;
-	entry.value.value.bytes = bytes_of(value);
-	return entry;
-}
-
 static amqp_table_entry_t
 true_entry(const char *key)
 {
-	amqp_table_entry_t entry = {bytes_of(key), {0}};
+	amqp_table_entry_t entry = {bs_amqp_bytes(key), {0}};
 
 	entry.value.kind = AMQP_FIELD_KIND_BOOLEAN;
 	entry.value.value.boolean = 1;
@@ -117,6 +98,8 @@ plain_response(const BsAmqpLink *link, char *buf, size_t size, size_t *len)
 
 	if (password == NULL)
 		password = link->config.password;
+	if (address->password == NULL && password[0] == '\0')
+		password = address->usual_password;
 	password_len = strlen(password);
 	*len = 2 + user_len + password_len;
 	if (*len > size)
@@ -139,9 +122,9 @@ take_start(BsAmqpLink *link, amqp_bytes_t arguments)
 		true_entry("authentication_failure_close"),
 	};
 	amqp_table_entry_t properties[] = {
-		string_entry("product", "birthday_scheduler"),
-		string_entry("connection_name", link->config.connection_name),
-		{bytes_of("capabilities"), {0}},
+		bs_amqp_string_entry("product", "birthday_scheduler"),
+		bs_amqp_string_entry("connection_name", link->config.connection_name),
+		{bs_amqp_bytes("capabilities"), {0}},
 	};
 	amqp_connection_start_ok_t reply = {0};
 	amqp_bytes_t mechanisms;
@@ -164,8 +147,8 @@ take_start(BsAmqpLink *link, amqp_bytes_t arguments)
 	reply.client_properties.entries = properties;
 	reply.client_properties.num_entries =
 		sizeof(properties) / sizeof(properties[0]);
-	reply.mechanism = bytes_of("PLAIN");
-	reply.locale = bytes_of("en_US");
+	reply.mechanism = bs_amqp_bytes("PLAIN");
+	reply.locale = bs_amqp_bytes("en_US");
 	reply.response.bytes = (void *) plain_response(link, response,
 												   sizeof(response),
 												   &reply.response.len);
@@ -229,17 +212,9 @@ take_tune(BsAmqpLink *link, amqp_bytes_t arguments)
 	link->heartbeat_ms = reply.heartbeat * 1000;
 	bs_amqp_send_method(link, 0, AMQP_CONNECTION_TUNE_OK_METHOD, &reply);
 
-	open.virtual_host = bytes_of(link->addresses[link->address].vhost);
+	open.virtual_host = bs_amqp_bytes(link->addresses[link->address].vhost);
 	link->state = BS_AMQP_STATE_OPEN;
 	bs_amqp_send_method(link, 0, AMQP_CONNECTION_OPEN_METHOD, &open);
-}
-
-static void
-open_channel(BsAmqpLink *link, uint16_t channel)
-{
-	amqp_channel_open_t open = {0};
-
-	bs_amqp_send_method(link, channel, AMQP_CHANNEL_OPEN_METHOD, &open);
 }
 
 static void
@@ -247,185 +222,7 @@ take_open_ok(BsAmqpLink *link, amqp_bytes_t arguments)
 {
 	(void) arguments;
 	link->state = BS_AMQP_STATE_CHANNEL;
-	open_channel(link, BS_AMQP_CHANNEL);
-}
-
-/* ---- declarations ---- */
-
-/* Sends a request whose reply is due after those of the requests before it. */
-static void
-request(BsAmqpLink *link, amqp_method_number_t id, void *method,
-		amqp_method_number_t reply)
-{
-	if (!bs_amqp_is_open(link))
-		return;					/* an earlier one did not go through */
-	link->replies[link->reply_count++] = reply;
-	bs_amqp_send_method(link, BS_AMQP_CHANNEL, id, method);
-}
-
-static void
-declare_exchange(BsAmqpLink *link, const char *name, const char *type)
-{
-	amqp_exchange_declare_t declare = {0};
-
-	declare.exchange = bytes_of(name);
-	declare.type = bytes_of(type);
-	declare.durable = 1;
-	declare.passive = link->passive;
-	request(link, AMQP_EXCHANGE_DECLARE_METHOD, &declare,
-			AMQP_EXCHANGE_DECLARE_OK_METHOD);
-}
-
-/* Bound to the exchange as well; with "routing_key" as the binding's key. */
-static void
-declare_queue(BsAmqpLink *link, const char *name, amqp_table_t arguments,
-			  const char *exchange, const char *routing_key)
-{
-	amqp_queue_declare_t declare = {0};
-	amqp_queue_bind_t bind = {0};
-
-	declare.queue = bytes_of(name);
-	declare.durable = 1;
-	declare.passive = link->passive;
-	declare.arguments = arguments;
-	request(link, AMQP_QUEUE_DECLARE_METHOD, &declare,
-			AMQP_QUEUE_DECLARE_OK_METHOD);
-	if (link->passive)
-		return;
-	bind.queue = declare.queue;
-	bind.exchange = bytes_of(exchange);
-	bind.routing_key = bytes_of(routing_key);
-	request(link, AMQP_QUEUE_BIND_METHOD, &bind, AMQP_QUEUE_BIND_OK_METHOD);
-}
-
-/*
- * The queue keeps a message until the dead letters have confirmed it
- * (at-least-once), which asks for reject-publish.
- */
-static void
-declare_topology(BsAmqpLink *link)
-{
-	const BsAmqpConfig *config = &link->config;
-	amqp_table_entry_t entries[] = {
-		string_entry("x-queue-type", "quorum"),
-		string_entry("x-dead-letter-exchange", config->dead_letter_exchange),
-		string_entry("x-dead-letter-routing-key", config->dead_letter_queue),
-		string_entry("x-dead-letter-strategy", "at-least-once"),
-		string_entry("x-overflow", "reject-publish"),
-	};
-	amqp_table_t with_dead_letters = {
-		sizeof(entries) / sizeof(entries[0]), entries
-	};
-	amqp_table_t quorum = {1, entries};
-
-	declare_exchange(link, config->exchange, "topic");
-	declare_exchange(link, config->dead_letter_exchange, "direct");
-	declare_queue(link, config->dead_letter_queue, quorum,
-				  config->dead_letter_exchange, config->dead_letter_queue);
-	declare_queue(link, config->queue, with_dead_letters,
-				  config->exchange, "#");
-}
-
-static void
-take_channel_open_ok(BsAmqpLink *link, amqp_bytes_t arguments)
-{
-	amqp_confirm_select_t confirm = {0};
-	amqp_basic_qos_t qos = {0};
-	amqp_basic_consume_t consume = {0};
-
-	(void) arguments;
-	link->state = BS_AMQP_STATE_DECLARE;
-	link->reply_count = 0;
-	link->reply_next = 0;
-	declare_topology(link);
-	if (link->config.window > 0)
-		request(link, AMQP_CONFIRM_SELECT_METHOD, &confirm,
-				AMQP_CONFIRM_SELECT_OK_METHOD);
-	if (link->config.prefetch > 0)
-	{
-		qos.prefetch_count = (uint16_t) link->config.prefetch;
-		request(link, AMQP_BASIC_QOS_METHOD, &qos, AMQP_BASIC_QOS_OK_METHOD);
-		consume.queue = bytes_of(link->config.queue);
-		request(link, AMQP_BASIC_CONSUME_METHOD, &consume,
-				AMQP_BASIC_CONSUME_OK_METHOD);
-	}
-}
-
-/* What the reply says is of no interest, only that it comes. */
-static void
-take_reply(BsAmqpLink *link, amqp_method_number_t id)
-{
-	if (link->replies[link->reply_next] != id)
-		bs_amqp_fail(link, false, "protocol error: a reply is out of order");
-	else if (++link->reply_next == link->reply_count)
-		bs_amqp_came_up(link);
-}
-
-/* ---- depth ---- */
-
-static void
-send_depth_questions(BsAmqpLink *link)
-{
-	amqp_queue_declare_t declare = {0};
-
-	declare.passive = 1;
-	declare.queue = bytes_of(link->config.queue);
-	bs_amqp_send_method(link, BS_AMQP_DEPTH_CHANNEL,
-						AMQP_QUEUE_DECLARE_METHOD, &declare);
-	if (!bs_amqp_is_open(link))
-		return;
-	declare.queue = bytes_of(link->config.dead_letter_queue);
-	bs_amqp_send_method(link, BS_AMQP_DEPTH_CHANNEL,
-						AMQP_QUEUE_DECLARE_METHOD, &declare);
-}
-
-void
-bs_amqp_ask_depth(BsAmqpLink *link)
-{
-	if (!bs_amqp_is_up(link) || link->depth_asked)
-		return;
-	link->depth_asked = true;
-	link->depth_asked_ms = bs_net_clock_ms();
-	link->depth_answers = 0;
-	if (link->depth_channel_open)
-		send_depth_questions(link);
-	else
-		open_channel(link, BS_AMQP_DEPTH_CHANNEL);
-}
-
-static void
-take_depth_channel(BsAmqpLink *link, amqp_bytes_t arguments)
-{
-	(void) arguments;
-	if (!link->depth_asked || link->depth_channel_open)
-	{
-		bs_amqp_fail(link, false, "protocol error: a channel opens unasked");
-		return;
-	}
-	link->depth_channel_open = true;
-	send_depth_questions(link);
-}
-
-static void
-take_depth(BsAmqpLink *link, amqp_bytes_t arguments)
-{
-	const amqp_queue_declare_ok_t *answer =
-	bs_amqp_decode(link, AMQP_QUEUE_DECLARE_OK_METHOD, arguments);
-	BsAmqpNote *note;
-
-	if (answer == NULL)
-		return;
-	if (!link->depth_asked || !link->depth_channel_open)
-		bs_amqp_fail(link, false, "protocol error: an answer comes unasked");
-	else if (link->depth_answers++ == 0)
-		link->depth_ready = answer->message_count;
-	else
-	{
-		link->depth_asked = false;
-		note = bs_amqp_note(link, BS_AMQP_DEPTH);
-		note->ready = link->depth_ready;
-		note->dead = answer->message_count;
-	}
+	bs_amqp_open_channel(link, BS_AMQP_CHANNEL);
 }
 
 /* ---- trouble ---- */
@@ -506,7 +303,7 @@ take_channel_close(BsAmqpLink *link, amqp_bytes_t arguments)
 	bs_amqp_send_method(link, BS_AMQP_CHANNEL, AMQP_CHANNEL_CLOSE_OK_METHOD,
 						&reply);
 	if (bs_amqp_is_open(link))
-		open_channel(link, BS_AMQP_CHANNEL);
+		bs_amqp_open_channel(link, BS_AMQP_CHANNEL);
 }
 
 static void
@@ -574,13 +371,13 @@ static const BsAmqpRule rules[] = {
 	{AMQP_BASIC_CANCEL_METHOD, 1, WHEN(UP), take_cancel},
 	{AMQP_CONNECTION_BLOCKED_METHOD, 0, FROM(TUNE), take_blocked},
 	{AMQP_CONNECTION_UNBLOCKED_METHOD, 0, FROM(TUNE), take_unblocked},
-	{AMQP_CHANNEL_OPEN_OK_METHOD, 2, WHEN(UP), take_depth_channel},
-	{AMQP_QUEUE_DECLARE_OK_METHOD, 2, WHEN(UP), take_depth},
+	{AMQP_CHANNEL_OPEN_OK_METHOD, 2, WHEN(UP), bs_amqp_take_depth_channel},
+	{AMQP_QUEUE_DECLARE_OK_METHOD, 2, WHEN(UP), bs_amqp_take_depth},
 	{AMQP_CHANNEL_CLOSE_METHOD, 2, WHEN(UP), take_depth_channel_close},
 	{AMQP_CONNECTION_START_METHOD, 0, WHEN(START), take_start},
 	{AMQP_CONNECTION_TUNE_METHOD, 0, WHEN(TUNE), take_tune},
 	{AMQP_CONNECTION_OPEN_OK_METHOD, 0, WHEN(OPEN), take_open_ok},
-	{AMQP_CHANNEL_OPEN_OK_METHOD, 1, WHEN(CHANNEL), take_channel_open_ok},
+	{AMQP_CHANNEL_OPEN_OK_METHOD, 1, WHEN(CHANNEL), bs_amqp_declare},
 	{AMQP_CHANNEL_CLOSE_METHOD, 1, FROM(CHANNEL), take_channel_close},
 	{AMQP_CONNECTION_CLOSE_METHOD, 0, FROM(START), take_connection_close},
 };
@@ -619,7 +416,7 @@ take_method(BsAmqpLink *link, const BsAmqpFrame *frame)
 	}
 	if (link->state == BS_AMQP_STATE_DECLARE &&
 		frame->channel == BS_AMQP_CHANNEL)
-		take_reply(link, id);
+		bs_amqp_take_reply(link, id);
 	else
 		bs_amqp_fail(link, false, "protocol error: method %u.%u on channel %u "
 					 "was not to be expected", (unsigned int) (id >> 16),

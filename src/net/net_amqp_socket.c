@@ -48,22 +48,9 @@ bs_amqp_connect(BsAmqpLink *link)
 {
 	const BsAmqpAddress *address = &link->addresses[link->address];
 	char	   *url = bs_amqp_curl_url(address);
-	int64_t		now = bs_net_clock_ms();
 
+	bs_amqp_reset_connection(link);
 	link->state = BS_AMQP_STATE_CONNECTING;
-	link->epoch++;
-	link->setup_due_ms = now + link->config.connect_timeout_ms;
-	link->received_ms = link->sent_ms = now;
-	link->may_read = link->may_write = false;
-	link->send_code = CURLE_OK;
-	link->in_start = link->in_end = 0;
-	link->out_sent = link->out_end = 0;
-	link->frame_max = BS_AMQP_FRAME_MAX;
-	link->heartbeat_ms = 0;
-	link->blocked = link->closed_by_broker = false;
-	link->depth_asked = link->depth_channel_open = false;
-	bs_amqp_reset_messages(link);
-
 	link->curl_error[0] = '\0';
 	link->easy = curl_easy_init();
 	if (url == NULL || link->easy == NULL ||

@@ -13,6 +13,7 @@
  */
 #include "net/net_amqp_private.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,32 @@ has_control(const char *string)
 	return false;
 }
 
+/*
+ * Decodes octets of 128 and more, which amqp_parse_url() refuses as "%XX" and
+ * takes as they are.
+ */
+static void
+decode_high_octets(char *url)
+{
+	char	   *to = url;
+
+	for (; *url != '\0'; url++)
+	{
+		char		digits[3] = "";
+
+		if (url[0] == '%' && url[1] >= '8' && isxdigit((unsigned char) url[1]) &&
+			isxdigit((unsigned char) url[2]))
+		{
+			memcpy(digits, url + 1, 2);
+			*to++ = (char) strtol(digits, NULL, 16);
+			url += 2;
+		}
+		else
+			*to++ = *url;
+	}
+	*to = '\0';
+}
+
 /* A static full sentence on what is wrong with the address, or NULL. */
 static const char *
 parse_one(const char *url, size_t len, BsAmqpAddress *address)
@@ -52,6 +79,7 @@ parse_one(const char *url, size_t len, BsAmqpAddress *address)
 	/* A decoded NUL would end a part early. */
 	if (strstr(address->copy, "%00") != NULL)
 		return "It must not contain control characters.";
+	decode_high_octets(address->copy);
 	if (amqp_parse_url(address->copy, &info) != AMQP_STATUS_OK)
 		return form_fault;
 
@@ -62,6 +90,7 @@ parse_one(const char *url, size_t len, BsAmqpAddress *address)
 	address->vhost = info.vhost;
 	address->user = info.user;
 	address->password = GIVEN(info.password) ? info.password : NULL;
+	address->usual_password = GIVEN(info.user) ? "" : info.password;
 
 	if (!GIVEN(info.host) || info.host[0] == '\0')
 		return "The host is missing.";

@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "bs_failpoint.h"
 #include "bs_guc.h"
 #include "bs_shmem.h"
 #include "bs_txn.h"
@@ -83,6 +84,7 @@ plan_work(void *arg)
 	Datum		value;
 	bool		isnull;
 
+	BS_FAILPOINT("plan-begin");
 	if (work->state == NULL)
 	{
 		value = IntervalPGetDatum(&horizon);
@@ -103,6 +105,7 @@ plan_work(void *arg)
 	work->result->planned = get_int64(3);
 	work->result->changed = get_int64(4);
 	work->result->skipped = get_int64(5);
+	BS_FAILPOINT("plan-before-commit");
 }
 
 bool
@@ -121,6 +124,7 @@ bs_planning_pass(BsPlanned *result)
 			bs_worker_report_error(error);
 			return false;
 		}
+		BS_FAILPOINT("plan-after-commit");
 	}
 	return true;
 }
@@ -181,7 +185,10 @@ recover_work(void *arg)
 
 	args[0] = PointerGetDatum(find_dead_senders());
 	args[1] = BoolGetDatum(bs_delivery_guarantee == BS_GUARANTEE_AT_MOST_ONCE);
+	BS_FAILPOINT("recover-begin");
 	bs_txn_execute(&recover, args, NULL);
+	if (get_int64(1) > 0)
+		BS_FAILPOINT("recover-before-commit");
 	work->recovered = get_int64(1);
 	work->expired = get_int64(2);
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
@@ -202,6 +209,8 @@ bs_planning_recover(int64 *recovered, int64 *expired,
 		bs_worker_report_error(error);
 		return false;
 	}
+	if (work.recovered > 0)
+		BS_FAILPOINT("recover-after-commit");
 	*recovered = work.recovered;
 	*expired = work.expired;
 	*next_lease_end = work.next_lease_end;

@@ -15,6 +15,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
+#include "bs_failpoint.h"
 #include "bs_time.h"
 #include "bs_txn.h"
 #include "bs_wake.h"
@@ -24,6 +25,9 @@
 
 #define RECORD_BATCH		256
 #define RECORD_DELAY_MS		10	/* how long a confirm may wait for others */
+#define HELD_MS				20	/* at most, for what is under way */
+#define IDLE_MS				500 /* between looks at what is overdue in the
+								 * queue */
 #define LEFT_WAIT_MS		250 /* before what was locked is tried again */
 #define DEPTH_INTERVAL_MS	10000
 #define REFUSED_WAIT_MS		250 /* doubles with every refusal in a row */
@@ -128,6 +132,7 @@ confirmed(BsPublisher *publisher, BsOutgoing *item)
 	if (publisher->confirmed_count++ == 0)
 		publisher->first_confirm = GetCurrentTimestamp();
 	publisher->refused_wait_ms = REFUSED_WAIT_MS;
+	BS_FAILPOINT("confirm");
 }
 
 /*
@@ -228,9 +233,12 @@ read_work(void *arg)
 {
 	BsReadWork *work = arg;
 
+	BS_FAILPOINT("due-begin");
 	work->count = bs_queue_read_due(work->limit, work->under_way,
 									work->under_way_count, work->again,
 									work->dues, &work->next_due);
+	if (work->count > 0)
+		BS_FAILPOINT("due-before-commit");
 }
 
 static int
@@ -255,7 +263,7 @@ read_due(BsPublisher *publisher, BsReadWork *work)
 {
 	pg_uuid_t  *ids = palloc(sizeof(pg_uuid_t) * BS_PUBLISHER_WINDOW);
 	int			worker = bs_worker_number();
-	int64		hold_ms;
+	TimestampTz start = GetCurrentTimestamp();
 	char		error[256];
 
 	work->dues = palloc(sizeof(BsDue) * work->limit);
@@ -272,11 +280,18 @@ read_due(BsPublisher *publisher, BsReadWork *work)
 		publisher->next_read = bs_time_ms_from_now(1000);
 		return false;
 	}
-	/* Under way, or waiting in the queue: no spinning meanwhile. */
-	hold_ms = publisher->free_count < BS_PUBLISHER_WINDOW ||
-		work->count > 0 ? 20 : 500;
-	if (work->count < work->limit)
-		work->next_due = Max(work->next_due, bs_time_ms_from_now(hold_ms));
+	if (work->count > 0)
+		BS_FAILPOINT("due-after-commit");
+
+	/*
+	 * What was due before is under way or waits in the queue: no spinning
+	 * meanwhile.  What has become due since is read at once.
+	 */
+	publisher->held = publisher->free_count < BS_PUBLISHER_WINDOW ||
+		work->count > 0;
+	if (work->count < work->limit && work->next_due <= start)
+		work->next_due =
+			bs_time_ms_from_now(publisher->held ? HELD_MS : IDLE_MS);
 	publisher->next_read = bs_wake_settle_sleep(worker, work->next_due);
 	return true;
 }
@@ -304,6 +319,7 @@ publish_one(BsPublisher *publisher, const BsDue *due)
 														 UUIDPGetDatum(&due->id)));
 	size_t		len;
 
+	BS_FAILPOINT("publish-before");
 	memcpy(payload.id, due->id.data, UUID_LEN);
 	payload.send_time_us = bs_time_to_unix_us(due->scheduled_send_time);
 	len = bs_payload_write(body, sizeof(body), bs_queue_installation(),
@@ -318,6 +334,7 @@ publish_one(BsPublisher *publisher, const BsDue *due)
 	publisher->free_count--;
 	dlist_push_tail(&publisher->unconfirmed, &item->node);
 	publisher->unconfirmed_count++;
+	BS_FAILPOINT("publish-after");
 	return true;
 }
 
@@ -363,8 +380,10 @@ mark_work(void *arg)
 {
 	BsMarkWork *work = arg;
 
+	BS_FAILPOINT("mark-begin");
 	work->left_count = bs_queue_mark_queued(work->dues, work->count,
 											work->left);
+	BS_FAILPOINT("mark-before-commit");
 }
 
 static bool
@@ -420,6 +439,7 @@ bs_publisher_record(BsPublisher *publisher, bool at_once)
 			bs_time_ms_from_now(Min(5000, 50 << Min(publisher->record_failures, 10)));
 		return;
 	}
+	BS_FAILPOINT("mark-after-commit");
 	publisher->record_failures = 0;
 	dlist_foreach_modify(iter, &publisher->confirmed)
 	{
@@ -430,6 +450,9 @@ bs_publisher_record(BsPublisher *publisher, bool at_once)
 		set_free(publisher, item);
 		publisher->confirmed_count--;
 	}
+	if (publisher->held && publisher->refused_wait_ms == REFUSED_WAIT_MS)
+		publisher->next_read = DT_NOBEGIN;	/* nothing hides what is next */
+	publisher->held = false;
 	publisher->next_record = work.left_count == 0 ? DT_NOBEGIN :
 		bs_time_ms_from_now(LEFT_WAIT_MS);
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);

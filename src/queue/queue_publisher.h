@@ -37,6 +37,7 @@ typedef struct BsPublisher
 	int			unconfirmed_count;
 	int			confirmed_count;
 	TimestampTz next_read;		/* not before */
+	bool		held;			/* next_read waits for what is under way */
 	TimestampTz first_confirm;	/* that is not recorded */
 	TimestampTz next_record;	/* not before: the last one failed, or left
 								 * some */

@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "bs_compat.h"
+#include "bs_failpoint.h"
 #include "bs_guc.h"
 #include "bs_time.h"
 #include "bs_wake.h"
@@ -71,6 +72,7 @@ look_at_settings(BsPublisher *publisher)
 	}
 	else
 	{
+		bs_worker_start_succeeded();
 		bs_worker_set_state("idle");
 		bs_wake_never(bs_worker_number());
 	}
@@ -153,6 +155,7 @@ bs_queue_worker_main(Datum main_arg)
 		bs_worker_check_signals();
 		if (ShutdownRequestPending)
 		{
+			BS_FAILPOINT("publisher-stop");
 			bs_publisher_record(&publisher, true);
 			bs_queue_close_link();
 			proc_exit(1);

@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "bs_failpoint.h"
 #include "bs_txn.h"
 #include "result/result_store.h"
 
@@ -139,7 +140,9 @@ bs_result_record(const BsClaim *const *claims, const BsResult *const *results,
 													   element[arg].byval,
 													   element[arg].align));
 	}
+	BS_FAILPOINT("record-begin");
 	bs_txn_execute(&record, args, NULL);
+	BS_FAILPOINT("record-before-commit");
 	return (int) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
 											 SPI_tuptable->tupdesc,
 											 1, &isnull));

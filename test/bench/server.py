@@ -99,11 +99,11 @@ class Server:
         self.sessions = {}
 
     @staticmethod
-    def find_programs():
-        for folder, _, names in os.walk(os.path.join(TOP, "build", "pg")):
+    def find_programs(tree=os.path.join(TOP, "build", "pg")):
+        for folder, _, names in os.walk(tree):
             if "initdb" in names and "postgres" in names:
                 return folder
-        raise BenchError("build/pg is not there; run tools/private_pg.sh")
+        raise BenchError("%s is not there; run tools/private_pg.sh" % tree)
 
     def program(self, name):
         return os.path.join(self.bin, name)
@@ -241,16 +241,23 @@ class Catcher:
         self.folder = os.path.join(folder, "mail")
         shutil.rmtree(self.folder, ignore_errors=True)
         os.makedirs(self.folder)
+        self.port = 0
+        self.start()
+        self.url = "smtp://127.0.0.1:%d" % self.port
+
+    def start(self):
+        """Again after stop(): on the port that it had."""
+        ports = os.path.join(self.folder, "ports.json")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(ports)
         self.process = subprocess.Popen(
             ["/usr/bin/python3", "-B",
              os.path.join(TOP, "test", "lib", "mail_catcher.py"),
-             "--dir", self.folder, "--smtp-port", "0", "--die-with-parent"],
-            stdin=subprocess.DEVNULL)
-        ports = os.path.join(self.folder, "ports.json")
+             "--dir", self.folder, "--smtp-port", str(self.port),
+             "--die-with-parent"], stdin=subprocess.DEVNULL)
         wait_for(lambda: os.path.exists(ports), "the mail catcher")
         with open(ports, encoding="utf-8") as file:
             self.port = json.load(file)["smtp"]
-        self.url = "smtp://127.0.0.1:%d" % self.port
 
     def arrivals(self):
         """Recipient: when the mail for it arrived, in Unix seconds."""

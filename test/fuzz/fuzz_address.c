@@ -14,17 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "must.h"
 #include "net/net_address.h"
 #include "net/net_mime.h"
-
-#define MUST(condition) \
-	do { \
-		if (!(condition)) \
-		{ \
-			fprintf(stderr, "line %d: %s\n", __LINE__, #condition); \
-			abort(); \
-		} \
-	} while (0)
 
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS	"0123456789"

@@ -30,6 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "must.h"
 #include "net/net_mail.h"
 
 #define FLAG_HTTP		1
@@ -59,15 +60,6 @@ static struct
 	size_t		heard_len;
 	char		heard[HEARD_MAX];
 }			server;
-
-#define MUST(condition) \
-	do { \
-		if (!(condition)) \
-		{ \
-			fprintf(stderr, "line %d: %s\n", __LINE__, #condition); \
-			abort(); \
-		} \
-	} while (0)
 
 static int64_t
 now_ms(void)

@@ -15,16 +15,8 @@
 #include <string.h>
 
 #include "../unit/mime_check.h"
+#include "must.h"
 #include "net/net_template.h"
-
-#define MUST(condition) \
-	do { \
-		if (!(condition)) \
-		{ \
-			fprintf(stderr, "line %d: %s\n", __LINE__, #condition); \
-			abort(); \
-		} \
-	} while (0)
 
 /* The name of a tag between "from" and "to". */
 static int

@@ -36,7 +36,7 @@ SELECT bs_health() -> 'parts' -> 'queue' AS queue;
 DO $$ BEGIN FOR n IN 1..3000 LOOP EXIT WHEN (SELECT bool_and(w.pid IS NOT NULL AND w.state <> 'starting') FROM bs_workers w); PERFORM pg_sleep(0.01); END LOOP; END $$;
 SELECT worker, pid IS NOT NULL AS runs, sent, failed, retried FROM bs_workers ORDER BY length(worker), worker;
 SELECT state FROM bs_workers WHERE worker = 'publisher';
-SELECT * FROM bs_broker_stats();
+SELECT up, blocked, ready, dead, counted_at, published, refused, consumed, dropped, failed, oversized, malformed, "foreign" FROM bs_broker_stats();
 -- Metrics: names as Prometheus wants them, one type and help a name, labels and name together are unique, names beside each other.
 SELECT name, labels, value, type FROM bs_metrics();
 SELECT count(*) FILTER (WHERE m.name !~ '^birthday_scheduler_[a-z_]+$' OR (m.name ~ '_total$') <> (m.type = 'counter') OR m.help !~ '^[A-Z].*[.]$' OR m.help ~ '[\\\n]') AS bad,

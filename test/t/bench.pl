@@ -1,4 +1,4 @@
-# The benchmark works: small, without the case that needs smtp-sink.  Its figures
+# The benchmark works: small, without the cases that need smtp-sink.  Its figures
 # are nobody's business here.
 
 use strict;
@@ -21,17 +21,18 @@ my $run = IPC::Run::run(
 		'/usr/bin/python3', '-B', "$top/test/bench/bench.py", '--out', $dir,
 		qw(--quick --lateness-mails 40 --lateness-seconds 1),
 		qw(--planning-people 200 --months-people 200 --months-rows 2000),
-		qw(lateness planning months)
+		qw(--publish-messages 500),
+		qw(lateness planning publish months)
 	],
-	'<', \undef, '>', \$said, '2>&1', IPC::Run::timeout(200));
+	'<', \undef, '>', \$said, '2>&1', IPC::Run::timeout(280));
 ok($run, 'bench.py succeeds') or diag $said;
 
 my ($file) = glob("$dir/*.json");
 my $report = JSON::PP::decode_json(slurp_file($file));
 
 is_deeply([ sort keys %{ $report->{cases} } ],
-	[qw(lateness months planning)], 'all three cases are in the report');
-foreach my $name (qw(lateness planning months))
+	[qw(lateness months planning publish)], 'all four cases are in the report');
+foreach my $name (qw(lateness planning publish months))
 {
 	my @figures = @{ $report->{cases}{$name}{figures} };
 
@@ -41,5 +42,6 @@ foreach my $name (qw(lateness planning months))
 like($said, qr/^    lateness at the relay, p99 .* < 50 ms: (yes|no)$/m,
 	'the table is printed, with the aim beside the figure');
 ok(!-e "$dir/data", 'nothing of the server is left');
+ok(!-e "$dir/broker", 'nor of the broker');
 
 done_testing();

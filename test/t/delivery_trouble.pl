@@ -187,16 +187,17 @@ ok(wait_for(sub { row($node, 'never1@example.com')->{status} eq 'SENT' }, 'the r
 
 # ---- A retry that could only come too late is not waited for.
 
+my $soon = slow(2) . ' seconds';
 set_conf($node, max_lateness => '60s', retry_initial => '1h', retry_max => '1h');
 rules({ phase => 'rcpt', rcpt => 'late*', reply => '450 4.2.0 try later' });
-sql($node, <<'SQL');
+sql($node, <<"SQL");
 	INSERT INTO message_types (name, date_source, subject_template, text_template, send_time)
-	SELECT 'NOW', 'user_dates', 'Now', 'Now', (now() AT TIME ZONE 'UTC' + interval '2 seconds')::time
+	SELECT 'NOW', 'user_dates', 'Now', 'Now', (now() AT TIME ZONE 'UTC' + interval '$soon')::time
 SQL
 add_due($node, 1, 'late', birthday_date => 'NULL');
-sql($node, <<'SQL');
+sql($node, <<"SQL");
 	INSERT INTO user_dates (user_id, message_type, event_date)
-	SELECT id, 'NOW', (now() AT TIME ZONE 'UTC' + interval '2 seconds')::date FROM users
+	SELECT id, 'NOW', (now() AT TIME ZONE 'UTC' + interval '$soon')::date FROM users
 	 WHERE email LIKE 'late%'
 SQL
 ok(wait_settled($node, 'late%'), 'too late: settled');

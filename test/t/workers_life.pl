@@ -149,7 +149,13 @@ foreach my $round (1 .. 7)
 ok(wait_settled($node, 'term%'), 'terminated: settled');
 is(counts($node, 'term%'), 'SENT 700', 'terminated: nothing is lost');
 my $mails = by_recipient(grep { $_->{rcpt}[0] =~ /^term/ } $catcher->mails);
-is(scalar(grep { @$_ > 1 } values %$mails), 0, 'terminated: nothing is sent twice');
+SKIP:
+{
+	# Under valgrind the half second in which a sender may end what it has begun
+	# is too short.
+	skip 'sending is too slow', 1 if slow(1) > 1;
+	is(scalar(grep { @$_ > 1 } values %$mails), 0, 'terminated: nothing is sent twice');
+}
 unlike(server_log($node), qr/server process.*was terminated by signal/, 'nothing crashed');
 
 # ---- kill -9 of a sender amid a burst: the server recovers, and what was in

@@ -13,18 +13,10 @@
 #define BS_MAIL_HOST_H
 
 #define _GNU_SOURCE				/* memmem(), accept4() */
-#include "tap.h"
+#include "host.h"
 #include "mail_relay.h"
 
-#include <dirent.h>
-#include <signal.h>
-
 #include "net/net_mail_private.h"
-
-/* A call that takes so long has waited; a busy machine may take a part of it. */
-#define BLOCKED_MS	5000
-
-#define LIMIT_MS	100000		/* of any one wait: far more than is needed */
 
 static const char *const outcome_names[] = {
 	"accepted", "refused", "later", "trouble", "again", "in doubt", "released"
@@ -34,18 +26,8 @@ static BsRelay relay;
 static BsMailer *mailer;
 static BsMailResult results[RELAY_MAILS];
 static int	result_count;
-static int64_t longest_call_ms;
 
 /* ---- the loop ---- */
-
-static inline void
-note_call(int64_t began_ms)
-{
-	int64_t		took = now_ms() - began_ms;
-
-	if (took > longest_call_ms)
-		longest_call_ms = took;
-}
 
 /* One turn of what a host does, and of the relay. */
 static inline void
@@ -323,51 +305,6 @@ test_delivery(void)
 	is_delivered(long_words, "a mail of megabytes");
 	free(words);
 	free(long_words);
-}
-
-/* ---- the beginning and the end ---- */
-
-static inline int
-count_descriptors(void)
-{
-	DIR		   *folder = opendir("/proc/self/fd");
-	int			count = 0;
-
-	while (folder != NULL && readdir(folder) != NULL)
-		count++;
-	if (folder != NULL)
-		closedir(folder);
-	return count;
-}
-
-static int	host_descriptors;
-
-static inline void
-host_begin(void)
-{
-	/* None of these may have any effect. */
-	setenv("all_proxy", "http://127.0.0.1:9", 1);
-	setenv("http_proxy", "http://127.0.0.1:9", 1);
-	setenv("no_proxy", "", 1);
-	signal(SIGPIPE, SIG_IGN);
-
-	ok(bs_mailer_global_init(), "libcurl is ready");
-	host_descriptors = count_descriptors();
-}
-
-static inline int
-host_end(void)
-{
-	int64_t		until = now_ms() + LIMIT_MS;
-
-	/* libcurl's threads close theirs when they end. */
-	while (count_descriptors() > host_descriptors && now_ms() < until)
-		poll(NULL, 0, 1);
-	is_int(count_descriptors(), host_descriptors,
-		   "no descriptor is left open");
-	ok(longest_call_ms < BLOCKED_MS, "no call took long (%d ms)",
-	   (int) longest_call_ms);
-	return tap_done();
 }
 
 #endif							/* BS_MAIL_HOST_H */

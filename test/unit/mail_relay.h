@@ -13,19 +13,12 @@
 #ifndef BS_MAIL_RELAY_H
 #define BS_MAIL_RELAY_H
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "host.h"
 
 /* How a reply begins that is more than text. */
 #define CLOSE		"\1"		/* close after the text */
@@ -98,31 +91,12 @@ typedef struct BsRelay
 	void		(*on_starttls) (BsRelayLink *connection);
 } BsRelay;
 
-static inline int64_t
-now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static inline void
 relay_open(BsRelay *relay, const BsScript *script)
 {
-	struct sockaddr_in address = {0};
-	socklen_t	len = sizeof(address);
-
 	memset(relay, 0, sizeof(*relay));
 	relay->scripts[0] = script;
-	relay->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	address.sin_family = AF_INET;
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	if (bind(relay->listener, (struct sockaddr *) &address, len) != 0 ||
-		listen(relay->listener, RELAY_CONNECTIONS) != 0 ||
-		getsockname(relay->listener, (struct sockaddr *) &address, &len) != 0)
-		perror("# relay");
-	relay->port = ntohs(address.sin_port);
+	relay->listener = listen_somewhere(RELAY_CONNECTIONS, &relay->port);
 }
 
 static inline void

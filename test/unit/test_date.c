@@ -271,6 +271,55 @@ test_ordinal(void)
 			   cases[i].number, cases[i].text);
 }
 
+static void
+is_day(int year, int month, int day, int32_t days)
+{
+	BsDate		date = {year, month, day};
+	BsDate		back = bs_date_from_days(days);
+
+	is_int(bs_date_to_days(date), days, "%04d-%02d-%02d is day %d",
+		   year, month, day, (int) days);
+	ok(back.year == year && back.month == month && back.day == day,
+	   "and day %d is that date", (int) days);
+}
+
+static void
+test_days(void)
+{
+	BsDate		date = {1, 1, 1};
+	int32_t		days;
+	int			wrong = 0;
+
+	is_day(1970, 1, 1, 0);
+	is_day(1969, 12, 31, -1);
+	is_day(2000, 2, 29, 11016);
+	is_day(2000, 3, 1, 11017);
+	is_day(1900, 2, 28, -25509);
+	is_day(1900, 3, 1, -25508);
+	is_day(1, 1, 1, -719162);
+	is_day(9999, 12, 31, 2932896);
+
+	for (days = -719162; days <= 2932896; days++)
+	{
+		BsDate		found = bs_date_from_days(days);
+
+		wrong += found.year != date.year || found.month != date.month ||
+			found.day != date.day || bs_date_to_days(date) != days;
+		date.day++;
+		if (!bs_date_is_valid(date))
+		{
+			date.day = 1;
+			date.month++;
+		}
+		if (date.month == 13)
+		{
+			date.month = 1;
+			date.year++;
+		}
+	}
+	is_int(wrong, 0, "each day of ten thousand years comes after the last");
+}
+
 int
 main(void)
 {
@@ -282,6 +331,8 @@ main(void)
 	test_occurrence();
 	/* The search of a day finds those whose day it is. */
 	test_celebrated();
+	/* Days are counted without a gap. */
+	test_days();
 	/* The two directions agree over two centuries. */
 	test_agreement();
 	/* English ordinals, with exceptions from 11 to 13 in each hundred. */

@@ -11,112 +11,9 @@
  *-------------------------------------------------------------------------
  */
 #include "mail_host.h"
+#include "tls_server.h"
 
 #include <pthread.h>
-#include <sys/wait.h>
-
-static char tls_folder[] = "/tmp/test_mail.XXXXXX";
-static char tls_cert[64];
-static pid_t tls_server;
-static int	tls_port;
-static int	tls_in;				/* what the client says, in clear */
-static int	tls_out;
-
-static bool
-make_certificate(void)
-{
-	char		command[600];
-
-	if (mkdtemp(tls_folder) == NULL)
-		return false;
-	snprintf(tls_cert, sizeof(tls_cert), "%s/cert", tls_folder);
-	snprintf(command, sizeof(command),
-			 "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 "
-			 "-nodes -keyout %s/key -out %s -days 2 -subj /CN=localhost "
-			 "-addext subjectAltName=DNS:localhost >/dev/null 2>&1",
-			 tls_folder, tls_cert);
-	return system(command) == 0;
-}
-
-/* A child that speaks TLS, and clear text through pipes. */
-static void
-start_tls_server(void)
-{
-	int			to_child[2];
-	int			from_child[2];
-	char		accept[32];
-	char		key[64];
-	BsRelay		free_port;
-	int64_t		until = now_ms() + LIMIT_MS;
-	struct sockaddr_in address = {0};
-
-	relay_open(&free_port, NULL);
-	tls_port = free_port.port;
-	relay_close(&free_port);
-	snprintf(accept, sizeof(accept), "127.0.0.1:%d", tls_port);
-	snprintf(key, sizeof(key), "%s/key", tls_folder);
-	if (pipe(to_child) != 0 || pipe(from_child) != 0)
-		return;
-	fflush(stdout);
-	tls_server = fork();
-	if (tls_server == 0)
-	{
-		dup2(to_child[0], 0);
-		dup2(from_child[1], 1);
-		close(to_child[1]);
-		close(from_child[0]);
-		dup2(open("/dev/null", O_WRONLY), 2);
-		execlp("openssl", "openssl", "s_server", "-quiet", "-accept", accept,
-			   "-cert", tls_cert, "-key", key, (char *) NULL);
-		_exit(127);
-	}
-	close(to_child[0]);
-	close(from_child[1]);
-	tls_in = from_child[0];
-	tls_out = to_child[1];
-	fcntl(tls_in, F_SETFL, O_NONBLOCK);
-	fcntl(tls_out, F_SETFL, O_NONBLOCK);
-
-	/* Ready when its port is taken; binding leaves no trace. */
-	address.sin_family = AF_INET;
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	address.sin_port = htons(tls_port);
-	while (now_ms() < until)
-	{
-		int			probe = socket(AF_INET, SOCK_STREAM, 0);
-		int			one = 1;
-		bool		taken;
-
-		setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-		taken = bind(probe, (struct sockaddr *) &address,
-					 sizeof(address)) != 0;
-		close(probe);
-		if (taken)
-			break;
-		poll(NULL, 0, 5);
-	}
-}
-
-static void
-stop_tls_server(void)
-{
-	kill(tls_server, SIGKILL);
-	waitpid(tls_server, NULL, 0);
-}
-
-static int
-connect_tls_server(void)
-{
-	struct sockaddr_in address = {0};
-	int			sock = socket(AF_INET, SOCK_STREAM, 0);
-
-	address.sin_family = AF_INET;
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	address.sin_port = htons(tls_port);
-	if (connect(sock, (struct sockaddr *) &address, sizeof(address)) != 0)
-		perror("# connect");
-	return sock;
-}
 
 /* Copies between the two sockets until one of them ends. */
 static void *
@@ -296,8 +193,6 @@ is_smtps(bool trusted, bool usable, BsOutcome outcome, const char *what)
 static void
 test_tls(void)
 {
-	char		command[100];
-
 	if (!make_certificate())
 	{
 		ok(true, "tls # SKIP no openssl");
@@ -307,9 +202,7 @@ test_tls(void)
 	is_smtps(false, true, BS_OUTCOME_TROUBLE, "nobody vouches");
 	is_smtps(true, false, BS_OUTCOME_TROUBLE, "for another host");
 	test_starttls();
-	snprintf(command, sizeof(command), "rm -r %s", tls_folder);
-	if (system(command) != 0)
-		printf("# %s is left\n", tls_folder);
+	remove_certificate();
 }
 
 int

@@ -1,0 +1,238 @@
+"""The three ledgers: what had to be sent, what the log says, what arrived."""
+import collections
+import json
+import os
+
+MICRO = 1000000
+
+# Every move of a message that src/README.md knows, None for a new row.
+MOVES = {
+    None: {"SCHEDULED"},
+    "SCHEDULED": {"QUEUED", "SENDING", "CANCELLED", "EXPIRED", "SCHEDULED"},
+    "QUEUED": {"QUEUED", "SENDING", "SCHEDULED", "RETRYING", "CANCELLED",
+               "EXPIRED"},
+    "SENDING": {"SENT", "FAILED", "RETRYING", "EXPIRED"},
+    "RETRYING": {"QUEUED", "SENDING", "CANCELLED", "EXPIRED", "FAILED",
+                 "RETRYING"},
+    "CANCELLED": {"SCHEDULED", "RETRYING"},
+    "FAILED": {"RETRYING"},
+    "EXPIRED": set(),
+    "SENT": set(),
+}
+
+Mail = collections.namedtuple("Mail", "time rcpt subject answer")
+Row = collections.namedtuple("Row", "id status reason attempts due rcpt count")
+
+ROWS_SQL = """
+SELECT idempotency_key, min(id::text), min(status), min(status_reason),
+       min(attempts), min((extract(epoch FROM scheduled_send_time) * 1000000)::int8),
+       min(recipient_email), count(*)
+  FROM message_logs GROUP BY 1"""
+
+MOVES_SQL = """
+SELECT old, new, count(*) FROM audit GROUP BY 1, 2"""
+
+# An attempt of which nobody knows whether it came to anything.
+DOUBTS_SQL = """
+SELECT key, count(*) FILTER (WHERE old = 'SENDING' AND new <> 'SENDING'
+                             AND reason IN ('lease', 'in_doubt')),
+       count(*) FILTER (WHERE new = 'SENT'), min(id::text), count(DISTINCT id)
+  FROM audit GROUP BY key
+HAVING count(*) FILTER (WHERE old = 'SENDING' AND new <> 'SENDING'
+                        AND reason IN ('lease', 'in_doubt')) > 0
+    OR count(*) FILTER (WHERE new = 'SENT') > 1
+    OR count(DISTINCT id) > 1"""
+
+
+def read_mails(folder):
+    """Message-ID without its ends: [Mail], in the order of arrival."""
+    found = collections.defaultdict(list)
+    with open(os.path.join(folder, "mails.jsonl"), encoding="utf-8") as file:
+        for line in file:
+            if not line.endswith("\n"):
+                break
+            mail = json.loads(line)
+            found[mail["message_id"].strip("<>").partition("@")[0]].append(
+                Mail(mail["time"], mail["rcpt"][0], mail["subject"],
+                     mail["answer"]))
+    return found
+
+
+def optional(text):
+    return text or None
+
+
+def read_rows(cluster):
+    rows = {}
+    for line in cluster.sql_at_last(ROWS_SQL):
+        key, *fields = line.split("|")
+        rows[key] = Row(fields[0], fields[1], fields[2], int(fields[3]),
+                        int(fields[4]), fields[5], int(fields[6]))
+    return rows
+
+
+def worst_silence(owed, mails, end):
+    """The longest time in which something was due and nothing came."""
+    moments = []
+    for one in owed.values():
+        came = mails.get(one.key.replace(":", "."))
+        if came:
+            first = min(mail.time for mail in came)
+            asked = max(one.due / MICRO, one.since)
+            moments += [(min(asked, first), 0), (first, 1)]
+    pending, since, worst, when = 0, None, 0.0, None
+    for moment, came in sorted(moments):
+        if came:
+            if since is not None and moment - since > worst:
+                worst, when = moment - since, moment
+            pending -= 1
+            since = moment if pending > 0 else None
+        else:
+            pending += 1
+            if since is None:
+                since = moment
+    if pending > 0 and since is not None and end - since > worst:
+        worst, when = end - since, end
+    return worst, when
+
+
+class Verdict:
+    """What was found, figures first."""
+
+    def __init__(self):
+        self.figures = collections.OrderedDict()
+        self.faults = []        # sentences
+        self.odd_keys = []      # messages that they speak of
+        self.silence_at = None
+
+    def complain(self, text, key=None):
+        self.faults.append(text)
+        if key is not None and len(self.odd_keys) < 5:
+            self.odd_keys.append(key)
+
+    def count(self, name, keys, sentence):
+        """A figure that has to be 0."""
+        self.figures[name] = len(keys)
+        for key in keys[:10]:
+            self.complain(sentence % key, key)
+        if len(keys) > 10:
+            self.complain("... and %d more: %s" % (
+                len(keys) - 10, name))
+
+
+def judge_fates(verdict, owed, rows, mails):
+    lost, early, wrong = [], [], []
+    refused = cancelled = 0
+    for key, one in owed.items():
+        row = rows.get(key)
+        came = mails.get(key.replace(":", "."), [])
+        if one.fate == "UNKNOWN":
+            continue
+        status = row.status if row else "nothing"
+        if row is None or row.status not in (
+                "SENT", "FAILED", "CANCELLED") \
+                or (one.fate == "SENT" and row.status != "SENT") \
+                or (row.status == "SENT" and not came):
+            lost.append(key)
+        elif one.fate in ("FAILED", "CANCELLED") and (
+                status != one.fate or came):
+            wrong.append(key)
+        elif any(mail.rcpt != one.rcpt or
+                 mail.subject.rpartition(" ")[2] not in one.names
+                 for mail in came) or row.due != one.due:
+            wrong.append(key)
+        if any(mail.time * MICRO < one.due for mail in came):
+            early.append(key)
+        refused += status == "FAILED"
+        cancelled += status == "CANCELLED"
+    verdict.count("lost", lost, "%s was owed and is not both sent and "
+                  "recorded as SENT")
+    verdict.count("early", early, "%s arrived before its instant")
+    verdict.count("sent wrongly", wrong, "%s went to somebody else, with "
+                  "other words, at another instant, or though it was not to")
+    verdict.figures["refused for good, as they had to be"] = refused
+    verdict.figures["cancelled"] = cancelled
+    strange = sorted(set(key.replace(":", ".") for key in owed)
+                     .symmetric_difference(mails)
+                     & set(mails))
+    verdict.count("mails that nobody owed", strange, "%s was owed to nobody")
+
+
+def judge_doubles(verdict, owed, cluster, rows, mails, disturbed):
+    """Each second copy needs an attempt that ended in doubt, at a moment at
+    which something was disturbed."""
+    doubts, twice = {}, []
+    for line in cluster.sql_at_last(DOUBTS_SQL):
+        key, doubt, sent, _, ids = line.split("|")
+        doubts[key] = int(doubt)
+        if int(sent) > 1 or int(ids) > 1:
+            twice.append(key)
+    twice += [key for key, row in rows.items()
+              if row.count > 1 and key not in twice]
+    verdict.count("recorded twice", twice, "%s was recorded twice")
+    copies, answered, unexplained, quiet = 0, 0, [], []
+    most = 1
+    for key, one in owed.items():
+        came = mails.get(key.replace(":", "."), [])
+        row = rows.get(key)
+        known = 1 if row and row.status == "SENT" else 0
+        if len(came) > 1:
+            copies += len(came) - 1
+            most = max(most, len(came))
+            answered += sum(mail.answer is not None for mail in came[:-1])
+        if len(came) > known + doubts.get(key, 0):
+            unexplained.append(key)
+        elif len(came) > 1 and not all(
+                disturbed(mail.time) for mail in came[:-1]):
+            quiet.append(key)
+    verdict.figures["delivered twice, same Message-ID, in doubt before"] = copies
+    verdict.figures["of them after an answer that was sent and not recorded"] \
+        = answered
+    verdict.figures["copies of one message at most"] = most
+    verdict.figures["attempts in doubt"] = sum(doubts.values())
+    verdict.count("copies without a doubt", unexplained,
+                  "%s arrived more often than attempts of it were in doubt")
+    verdict.count("copies though nothing was disturbed", quiet,
+                  "%s arrived twice, and no fault was near")
+
+
+def judge_moves(verdict, cluster):
+    illegal = []
+    for line in cluster.sql_at_last(MOVES_SQL):
+        old, new, count = line.split("|")
+        if new not in MOVES[optional(old)]:
+            illegal.append("%s -> %s, %s times" % (old, new, count))
+    verdict.count("forbidden moves", illegal, "%s")
+
+
+def judge(cluster, owed, folder, disturbed, end):
+    """A Verdict on a run that is over.
+
+    disturbed(t): was a fault on shortly before the instant t?
+    """
+    verdict = Verdict()
+    mails = read_mails(folder)
+    rows = read_rows(cluster)
+    verdict.figures["messages owed"] = sum(
+        one.fate != "UNKNOWN" for one in owed.values())
+    verdict.figures["mails that arrived"] = sum(map(len, mails.values()))
+    judge_fates(verdict, owed, rows, mails)
+    judge_doubles(verdict, owed, cluster, rows, mails, disturbed)
+    judge_moves(verdict, cluster)
+    silence, verdict.silence_at = worst_silence(owed, mails, end)
+    verdict.figures["worst silence while something was due, s"] = round(
+        silence, 1)
+    return verdict
+
+
+def story(cluster, owed, folder, key):
+    """All that is known of one message, for people."""
+    lines = ["---- %s" % key, "owed: %r" % owed.get(key)]
+    lines += cluster.sql_at_last(
+        "SELECT at, old, new, reason, attempts, claimed_by FROM audit"
+        " WHERE key = '%s' ORDER BY n" % key)
+    lines += map(repr, read_mails(folder).get(key.replace(":", "."), []))
+    lines += cluster.sql_at_last(
+        "SELECT to_jsonb(m) FROM message_logs m WHERE idempotency_key = '%s'"
+        % key)
+    return "\n".join(lines)
