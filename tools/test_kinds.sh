@@ -317,6 +317,7 @@ kind_tap() {
 	[ ${#scripts[@]} -gt 0 ] || return 0
 	mkdir -p "$scratch/tap" "$scratch/ports"
 	PG_REGRESS=$pgxs/regress/pg_regress TESTDIR=$scratch/tap \
+		TESTDATADIR=$scratch/tap/tmp_check TESTLOGDIR=$scratch/tap/tmp_check/log \
 		PG_TEST_PORT_DIR=$scratch/ports PG_TEST_TIMEOUT_DEFAULT=$((60 * slowness)) \
 		limited "${TAP_LIMIT:-900}" "$logs/tap.log" tools/run_tap.pl \
 		--lib "$top/test/lib" --lib "$pgxs/perl" --limit $((300 * slowness)) \
