@@ -122,6 +122,22 @@ add_due($node, 50, 'anew');
 each_once($node, $catcher, 'anew', 50, 'created again');
 wait_empty($broker, 'created again');
 
+# At once, again and again: the copies that the senders held go back to the broker,
+# which hands out no more than amqp_prefetch of them.
+
+set_conf($node, amqp_prefetch => 64);
+foreach my $round (1 .. 4)
+{
+	burst("again$round", 600);
+	sql($node, 'SET client_min_messages = warning; DROP EXTENSION birthday_scheduler CASCADE');
+	create_extension($node);
+}
+rules();
+add_due($node, 50, 'last');
+each_once($node, $catcher, 'last', 50, 'created at once');
+wait_empty($broker, 'created at once');
+set_conf($node, amqp_prefetch => undef);
+
 unlike(our_log($node), qr/\@example\.com|First\d|guest/, 'the log names nobody');
 unlike(server_log($node), qr/server process.*was terminated by signal/, 'nothing crashed');
 $node->stop;
