@@ -128,6 +128,9 @@ static void
 copy_claim(HeapTuple tuple, MemoryContext result_cxt, BsClaim *claim)
 {
 	bool		isnull;
+	Datum		attempts = SPI_getbinval(tuple, SPI_tuptable->tupdesc,
+										 COL_ATTEMPTS, &isnull);
+	bool		is_locked = isnull;
 	Datum		token = SPI_getbinval(tuple, SPI_tuptable->tupdesc,
 									  COL_CLAIM_TOKEN, &isnull);
 
@@ -135,7 +138,8 @@ copy_claim(HeapTuple tuple, MemoryContext result_cxt, BsClaim *claim)
 	claim->id = *DatumGetUUIDP(get_fixed(tuple, COL_ID));
 	claim->scheduled_send_time =
 		DatumGetTimestampTz(get_fixed(tuple, COL_SCHEDULED_SEND_TIME));
-	claim->attempts = DatumGetInt32(get_fixed(tuple, COL_ATTEMPTS));
+	claim->is_locked = is_locked;
+	claim->attempts = is_locked ? 0 : DatumGetInt32(attempts);
 	if (isnull)
 		return;
 	claim->token = *DatumGetUUIDP(token);
