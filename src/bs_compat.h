@@ -17,6 +17,18 @@
 #error "birthday_scheduler needs PostgreSQL 15 or newer"
 #endif
 
+/* 16: the macros of variable-length values left postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* 19: get_database_oid() moved. */
+#if PG_VERSION_NUM >= 190000
+#include "catalog/pg_database.h"
+#else
+#include "commands/dbcommands.h"
+#endif
+
 /* 17: named wait events of extensions. */
 #include "utils/wait_event.h"
 

@@ -76,6 +76,15 @@ static const struct config_enum_entry guarantee_options[] = {
 	{NULL, 0, false}
 };
 
+/*
+ * A URL that is refused may hold a password; the usual message repeats it.
+ */
+static void
+hide_value(const char *setting)
+{
+	GUC_check_errmsg("invalid value for parameter \"%s\"", setting);
+}
+
 static bool
 check_mail_url(char **newval, void **extra, GucSource source)
 {
@@ -83,6 +92,7 @@ check_mail_url(char **newval, void **extra, GucSource source)
 
 	if (**newval != '\0' && !bs_mailer_check_url(*newval, &reason))
 	{
+		hide_value("birthday_scheduler.mail_url");
 		GUC_check_errdetail("%s", reason);
 		return false;
 	}
@@ -96,6 +106,7 @@ check_amqp_url(char **newval, void **extra, GucSource source)
 
 	if (**newval != '\0' && !bs_amqp_check_urls(*newval, &reason))
 	{
+		hide_value("birthday_scheduler.amqp_url");
 		GUC_check_errdetail("%s", reason);
 		return false;
 	}

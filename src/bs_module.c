@@ -17,6 +17,7 @@
 
 #include "bs_compat.h"
 #include "bs_guc.h"
+#include "bs_secret.h"
 #include "bs_shmem.h"
 #include "bs_worker.h"
 
@@ -38,6 +39,7 @@ _PG_init(void)
 	/* pg_upgrade starts servers in which nothing may work. */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
+	bs_secret_guard_log();
 	bs_shmem_request_hooks();
 	bs_worker_register_all();
 }

@@ -21,4 +21,7 @@ extern bool bs_secret_read(const char *setting, const char *path,
 						   char *buf, size_t size,
 						   char *error, size_t error_size);
 
+/* Keeps the value of birthday_scheduler.amqp_url out of the server log. */
+extern void bs_secret_guard_log(void);
+
 #endif							/* BS_SECRET_H */

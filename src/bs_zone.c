@@ -22,6 +22,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "bs_compat.h"
 #include "bs_zone.h"
 
 PG_FUNCTION_INFO_V1(bs_is_timezone);

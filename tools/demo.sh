@@ -103,7 +103,7 @@ stop_server() {
 }
 
 stop_broker() {
-	[ ! -f "$demo/broker/settings" ] ||
+	[ ! -e "$demo/broker" ] ||
 		"$home/tools/private_rabbitmq.sh" stop "$demo/broker"
 }
 

@@ -74,11 +74,15 @@ give_up_root() {
 	exec "${as_user[@]}" "$self" "$command" "$dir" "$@"
 }
 
-[ "$(id -u)" != 0 ] || give_up_root "$@"
+# Somebody may have removed the folder of a broker that runs.
+gone=
+[ "$command" != stop ] || [ -f "$dir/settings" ] || gone=yes
+[ "$(id -u)" != 0 ] || [ -n "$gone" ] || give_up_root "$@"
 
 tools=$top/build/rabbitmq
 [ -f "$tools/complete" ] || die "no RabbitMQ in $tools; run tools/rabbitmq_tools.sh"
-[ "$command" = start ] || [ -f "$dir/settings" ] || die "there is no broker in $dir"
+[ "$command" = start ] || [ -n "$gone" ] || [ -f "$dir/settings" ] ||
+	die "there is no broker in $dir"
 
 # ---- the Erlang environment --------------------------------------------------
 
@@ -176,37 +180,35 @@ end_process() {
 	return 1
 }
 
-# The port programs of a broker, which end when they see that it did.
-children_gone() {
-	local pid round
-	for pid in "$@"; do
-		for ((round = 0; round < 250; round++)); do
-			readlink "/proc/$pid/cwd" >/dev/null 2>&1 || break
-			sleep 0.02
-		done
-		! readlink "/proc/$pid/cwd" >/dev/null 2>&1 ||
-			kill -KILL "$pid" 2>/dev/null || true
-	done
+# All that was started for this broker and runs, a process id a line: the mark is
+# handed on to every descendant, and zombies have none.  Our own children have it
+# in "start" only.
+marked() {
+	grep -lzxF "BS_BROKER=$dir" /proc/[0-9]*/environ 2>/dev/null |
+		cut -d / -f 3
 }
 
-# Everything that descends from process $1, a line each.
-descendants() {
-	local pid
-	while read -r pid; do
-		echo "$pid"
-		descendants "$pid"
-	done < <(cat /proc/"$1"/task/*/children 2>/dev/null | tr ' ' '\n' | grep .)
+# What a start that was cut short has left, or a port program that did not notice
+# its broker's end.
+sweep() {
+	local round found
+	for ((round = 0; round < 100; round++)); do
+		mapfile -t found < <(marked)
+		[ ${#found[@]} -gt 0 ] || return 0
+		# a moment to go by themselves
+		[ "$round" -lt 10 ] || kill -KILL "${found[@]}" 2>/dev/null || true
+		sleep 0.05
+	done
+	die "these processes do not end: ${found[*]}"
 }
 
 end_broker() {
-	local pid children
+	local pid
 	if pid=$(broker_pid); then
-		mapfile -t children < <(descendants "$pid")
 		kill -CONT "$pid" 2>/dev/null || true
 		if [ "$1" = KILL ] || ! end_process "$pid" TERM 30; then
 			end_process "$pid" KILL 10 || die "process $pid does not end"
 		fi
-		children_gone "${children[@]}"
 	fi
 	rm -f "$dir/pid"
 }
@@ -411,8 +413,11 @@ start() {
 }
 
 stop() {
-	end_broker TERM
-	end_epmd
+	if [ -z "$gone" ]; then
+		end_broker TERM
+		end_epmd
+	fi
+	sweep
 }
 
 signal() {

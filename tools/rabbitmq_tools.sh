@@ -32,9 +32,15 @@ die() {
 	exit 1
 }
 
+# Changes with what this script does.
+stamp() {
+	cksum <tools/rabbitmq_tools.sh
+}
+
 usable() {
-	[ -f "$dest/complete" ] && "$dest/erlang/bin/erl" -noinput -boot start_clean \
-		-eval 'crypto:start(), halt(0).' >/dev/null 2>&1
+	[ -f "$dest/complete" ] && [ "$(cat "$dest/complete")" = "$(stamp)" ] &&
+		"$dest/erlang/bin/erl" -noinput -boot start_clean \
+			-eval 'crypto:start(), halt(0).' >/dev/null 2>&1
 }
 
 download() {
@@ -55,7 +61,8 @@ unpack() {
 	cd "$OLDPWD"
 }
 
-# Debian's script says where Erlang is; this one looks where it is itself.
+# Debian's script says where Erlang is; this one looks where it is itself.  RabbitMQ
+# calls it to have an epmd, and one that nobody knows of would stay for ever.
 write_erl() {
 	cat >"$1" <<'WRAPPER'
 #!/bin/sh
@@ -66,7 +73,7 @@ for BINDIR in "$ROOTDIR"/erts-*/bin; do :; done
 EMU=beam
 PROGNAME=erl
 export ROOTDIR BINDIR EMU PROGNAME
-exec "$BINDIR/erlexec" "$@"
+exec "$BINDIR/erlexec" -start_epmd false "$@"
 WRAPPER
 	chmod 755 "$1"
 }
@@ -101,6 +108,6 @@ keep_parts "$dest/server/plugins"
 for place in "$dest"/erlang/bin "$dest"/erlang/erts-*/bin; do
 	write_erl "$place/erl"
 done
-touch "$dest/complete"
+stamp >"$dest/complete"
 usable || die "Erlang was unpacked into $dest but does not run"
 echo "$dest"

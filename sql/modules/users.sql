@@ -16,10 +16,10 @@ CREATE TABLE @extschema@.users (
     CONSTRAINT users_pkey PRIMARY KEY (id),
     CONSTRAINT check_first_name CHECK (pg_catalog.btrim(first_name) <> ''),
     CONSTRAINT check_last_name CHECK (pg_catalog.btrim(last_name) <> ''),
-    CONSTRAINT check_email CHECK (@extschema@.bs_is_email(email)),
+    CONSTRAINT check_email CHECK (@extschema@.bs_is_email(email::text)),
     -- A user whose zone has left the server's database can still be deleted.
     CONSTRAINT check_timezone_format
-        CHECK (deleted_at IS NOT NULL OR @extschema@.bs_is_timezone(timezone)),
+        CHECK (deleted_at IS NOT NULL OR @extschema@.bs_is_timezone(timezone::text)),
     CONSTRAINT check_birthday_date
         CHECK (birthday_date BETWEEN '1800-01-01' AND '9999-12-31'),
     CONSTRAINT check_anniversary_date
@@ -44,7 +44,7 @@ CREATE INDEX idx_users_anniversary_month_day ON @extschema@.users (@extschema@.b
 COMMENT ON TABLE @extschema@.users IS
 'The people who get mail. Rows may be written by any statement; triggers check them and plan what they are owed.';
 COMMENT ON COLUMN @extschema@.users.id IS 'Key.';
-COMMENT ON COLUMN @extschema@.users.first_name IS 'Given name, 1 to 100 characters; outer blanks are trimmed, control characters become blanks, Unicode form NFC.';
+COMMENT ON COLUMN @extschema@.users.first_name IS 'Given name, 1 to 100 characters; no control characters, outer blanks are trimmed, Unicode form NFC.';
 COMMENT ON COLUMN @extschema@.users.last_name IS 'Family name, as first_name.';
 COMMENT ON COLUMN @extschema@.users.email IS 'Address; unique without case among users that are not deleted.';
 COMMENT ON COLUMN @extschema@.users.timezone IS 'Name of the user''s zone in the IANA time zone database, e.g. Europe/Kyiv.';

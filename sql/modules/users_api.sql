@@ -87,6 +87,13 @@ BEGIN
             CASE WHEN bad = ANY (required) THEN ' and cannot be cleared' ELSE ' or null' END
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    -- No "today" and no "02/03/04".
+    SELECT k.key INTO bad FROM jsonb_each_text(changes) AS k
+     WHERE k.key IN ('birthday_date', 'anniversary_date') AND k.value !~ '^\d{4}-\d\d-\d\d$' ORDER BY k.key LIMIT 1;
+    IF bad IS NOT NULL THEN
+        RAISE EXCEPTION '% must be a date such as "1990-02-28"', bad
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
 
     SELECT u.* INTO old_user FROM @extschema@.users u
      WHERE u.id = bs_update_user.id AND u.deleted_at IS NULL FOR NO KEY UPDATE;

@@ -14,6 +14,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define URL_MAX	2048
+
 bool
 bs_mailer_global_init(void)
 {
@@ -32,13 +34,30 @@ url_has(CURLU *url, CURLUPart part)
 	return has;
 }
 
+static bool
+url_is(CURLU *url, CURLUPart part, const char *wanted)
+{
+	char	   *value = NULL;
+	bool		is = curl_url_get(url, part, &value, 0) == CURLUE_OK &&
+	strcmp(value, wanted) == 0;
+
+	curl_free(value);
+	return is;
+}
+
 static const char *
 find_url_fault(CURLU *url, const char *given)
 {
+	const char *host = strstr(given, "://");
 	char	   *scheme = NULL;
 	bool		is_smtp;
 	bool		is_http;
 
+	if (strlen(given) > URL_MAX)
+		return "It is too long.";
+	/* libcurl takes "https:///host" and port 0. */
+	if (host != NULL && (host[3] == '/' || host[3] == '\0'))
+		return "The host is missing.";
 	if (curl_url_set(url, CURLUPART_URL, given, 0) != CURLUE_OK ||
 		curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK)
 		return "It must be of the form scheme://host or scheme://host:port.";
@@ -50,6 +69,8 @@ find_url_fault(CURLU *url, const char *given)
 		return "Only the smtp://, smtps://, http:// and https:// schemes can be used.";
 	if (!url_has(url, CURLUPART_HOST))
 		return "The host is missing.";
+	if (url_is(url, CURLUPART_PORT, "0"))
+		return "The port must be between 1 and 65535.";
 	if (url_has(url, CURLUPART_USER) || url_has(url, CURLUPART_PASSWORD) ||
 		url_has(url, CURLUPART_OPTIONS))
 		return "A user name or password does not belong here.";

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "net/net_address.h"
+#include "net/net_utf8.h"
 
 /* Copies a display name without its quotes; false where it is not one. */
 static bool
@@ -64,6 +65,7 @@ bs_mime_split_mailbox(const char *mailbox, char *name, size_t name_size,
 	const char *from;
 	const char *to;
 	const char *unused;
+	size_t		width;
 
 	if (reason == NULL)
 		reason = &unused;
@@ -75,9 +77,17 @@ bs_mime_split_mailbox(const char *mailbox, char *name, size_t name_size,
 	end = mailbox + strlen(mailbox);
 	while (end > mailbox && end[-1] == ' ')
 		end--;
-	for (from = mailbox; from < end; from++)
+	for (from = mailbox; from < end; from += width)
 	{
-		if ((unsigned char) *from < 0x20 || *from == 0x7F)
+		uint32_t	code;
+
+		width = bs_utf8_decode(from, (size_t) (end - from), &code);
+		if (width == 0)
+		{
+			*reason = "It is not well-formed UTF-8.";
+			return false;
+		}
+		if (bs_utf8_is_control(code))
 		{
 			*reason = "Control characters are not allowed in an address or a name.";
 			return false;

@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "bs_compat.h"
 #include "net/net_date.h"
 #include "net/net_template.h"
 

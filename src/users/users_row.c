@@ -22,6 +22,7 @@
 #include "utils/date.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -62,6 +63,8 @@ static const char *const column_names[BS_USER_COLUMN_COUNT] = {
 
 typedef struct BsUserRow
 {
+	HeapTuple	old;			/* NULL for an INSERT */
+	TupleDesc	desc;
 	int			attnum[BS_USER_COLUMN_COUNT];
 	Datum		value[BS_USER_COLUMN_COUNT];
 	bool		isnull[BS_USER_COLUMN_COUNT];
@@ -81,6 +84,24 @@ replace(BsUserRow *row, BsUserColumn column, Datum value, bool isnull)
 	row->replace_attnum[i] = row->attnum[column];
 	row->replace_value[i] = value;
 	row->replace_isnull[i] = isnull;
+}
+
+/*
+ * Does an UPDATE change this text?  True for an INSERT.
+ */
+static bool
+is_changed(BsUserRow *row, BsUserColumn column)
+{
+	Datum		old;
+	bool		isnull;
+
+	if (row->old == NULL)
+		return true;
+	old = heap_getattr(row->old, row->attnum[column], row->desc, &isnull);
+	if (isnull || row->isnull[column])
+		return isnull != row->isnull[column];
+	return !DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, old,
+												 row->value[column]));
 }
 
 /*
@@ -125,10 +146,31 @@ is_control(const char *s)
 }
 
 /*
+ * Refuses a text for its control character at "at", or lets it pass in a restore.
+ *
+ * What a dump brings came into its table before, perhaps while triggers were off,
+ * and must not be lost: scripts of pg_dump and pg_restore, and nobody else, turn
+ * check_function_bodies off.
+ */
+static void
+refuse_control(const char *data, int at, const char *column)
+{
+	if (!check_function_bodies)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s must not contain control characters", column),
+			 errhint("Character %d is U+%04X. U+0001 to U+001F, U+007F to U+009F, U+2028 and U+2029 are not taken.",
+					 pg_mbstrlen_with_len(data, at) + 1,
+					 utf8_to_unicode((const unsigned char *) data + at))));
+}
+
+/*
  * clean_text
- *		Outer blanks off, control characters to blanks, Unicode form NFC.
+ *		No control characters, outer blanks off, Unicode form NFC.
  *
  * Returns the text as it came where nothing is to be done, which is the rule.
+ * In a restore control characters become blanks.
  * A text that was within its column's limit stays so: no step makes it longer,
  * but for the few characters whose NFC is longer, and those are checked.
  */
@@ -153,7 +195,10 @@ clean_text(text *value, int max_chars, const char *column)
 		if ((unsigned char) data[i] >= 0x80)
 			plain = false;
 		if (blank && is_control(data + i))
+		{
+			refuse_control(data, i, column);
 			controls = true;
+		}
 		if (blank && i == start)
 			start += blank;
 		else if (!blank)
@@ -201,7 +246,8 @@ clean_text(text *value, int max_chars, const char *column)
 }
 
 /*
- * Cleans one text column in place; true where anything is left of it.
+ * Cleans one text column in place; true where anything is left of it.  What an
+ * UPDATE leaves as it is was looked at when it came.
  */
 static bool
 clean_column(BsUserRow *row, BsUserColumn column, int max_chars)
@@ -212,6 +258,8 @@ clean_column(BsUserRow *row, BsUserColumn column, int max_chars)
 	if (row->isnull[column])
 		return false;
 	old = DatumGetTextPP(row->value[column]);
+	if (!is_changed(row, column))
+		return VARSIZE_ANY_EXHDR(old) > 0;
 	cleaned = clean_text(old, max_chars, column_names[column]);
 	if (cleaned != old)
 		replace(row, column, PointerGetDatum(cleaned), false);
@@ -265,7 +313,7 @@ check_email(BsUserRow *row)
  * database was replaced) is no reason to refuse a change of something else.
  */
 static pg_tz *
-check_timezone(BsUserRow *row, bool changed)
+check_timezone(BsUserRow *row)
 {
 	text	   *value;
 	pg_tz	   *zone;
@@ -274,7 +322,7 @@ check_timezone(BsUserRow *row, bool changed)
 		return NULL;
 	value = DatumGetTextPP(row->value[BS_USER_TIMEZONE]);
 	zone = bs_zone_find(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
-	if (zone == NULL && changed)
+	if (zone == NULL && is_changed(row, BS_USER_TIMEZONE))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("time zone \"%s\" is not known",
@@ -283,25 +331,6 @@ check_timezone(BsUserRow *row, bool changed)
 											  VARSIZE_ANY_EXHDR(value), 100))),
 				 errhint("Use a name such as Area/City, in the exact spelling of the view pg_timezone_names; abbreviations and POSIX strings are not taken.")));
 	return zone;
-}
-
-/*
- * Does an UPDATE change the time zone?  True for an INSERT.
- */
-static bool
-is_timezone_changed(TriggerData *trigdata, BsUserRow *row)
-{
-	Datum		old;
-	bool		isnull;
-
-	if (!TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
-		return true;
-	old = heap_getattr(trigdata->tg_trigtuple,
-					   row->attnum[BS_USER_TIMEZONE],
-					   RelationGetDescr(trigdata->tg_relation), &isnull);
-	return isnull || row->isnull[BS_USER_TIMEZONE] ||
-		!DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, old,
-											  row->value[BS_USER_TIMEZONE]));
 }
 
 /*
@@ -374,6 +403,9 @@ bs_users_before_write(PG_FUNCTION_ARGS)
 	desc = RelationGetDescr(trigdata->tg_relation);
 	tuple = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
 		trigdata->tg_newtuple : trigdata->tg_trigtuple;
+	row.old = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
+		trigdata->tg_trigtuple : NULL;
+	row.desc = desc;
 	row.replaced = 0;
 	for (i = 0; i < BS_USER_COLUMN_COUNT; i++)
 	{
@@ -390,8 +422,7 @@ bs_users_before_write(PG_FUNCTION_ARGS)
 
 	check_names(&row);
 	check_email(&row);
-	check_dates(&row,
-				check_timezone(&row, is_timezone_changed(trigdata, &row)));
+	check_dates(&row, check_timezone(&row));
 	if (row.isnull[BS_USER_CREATED_AT])
 		replace(&row, BS_USER_CREATED_AT,
 				TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()),

@@ -28,7 +28,7 @@ SELECT count(*) FROM users;
 
 -- A good one; NULL timestamps are filled in.
 INSERT INTO users (first_name, last_name, email, timezone, birthday_date, created_at, updated_at, location_city)
-VALUES (E' Ann\t', U&'e\0301', ' ann@example.com ', 'Europe/Kyiv', '1990-05-05', NULL, NULL, '');
+VALUES ('  Ann ', U&'e\0301', ' ann@example.com ', 'Europe/Kyiv', '1990-05-05', NULL, NULL, '');
 SELECT first_name, last_name = U&'\00E9' AS nfc, email, created_at IS NOT NULL AND updated_at IS NOT NULL AS dated, location_city FROM users;
 SELECT test.insert_error('b', 'b', 'ANN@example.com', 'UTC');
 

@@ -6,6 +6,7 @@ use warnings;
 
 use BS::Broker;
 use BS::Test;
+use IPC::Run ();
 use Test::More;
 
 # Processes that have to do with brokers in that folder, zombies not counted.
@@ -124,5 +125,17 @@ $two->stop;
 is_deeply([ processes("$dir/one") ], [], 'no process is left');
 ($code) = $one->run('stop');
 is($code, 0, 'stopping again does no harm');
+
+# Nor of one whose start was cut short, or whose folder is gone.
+my $three = BS::Broker->new('three', start => 0, dir => "$dir/three");
+my $start = IPC::Run::start(
+	[ $BS::Broker::script, 'start', "$dir/three" ], '>&', \my $ignored);
+ok(wait_for(sub { processes("$dir/three") > 0 }, 'its first process'),
+	'another one is starting');
+$start->kill_kill(grace => 0);
+rename "$dir/three", "$dir/moved" or die "could not rename: $!";
+($code) = $three->run('stop');
+is($code, 0, 'it can be stopped without its folder');
+is_deeply([ processes("$dir/three") ], [], 'and nothing is left of it');
 
 done_testing();

@@ -27,7 +27,7 @@ use JSON::PP ();
 # How long the script waits for a broker to be up.
 $ENV{BS_BROKER_SECONDS} //= BS::Test::slow(60);
 
-my $script =
+our $script =
   abs_path(dirname(__FILE__) . '/../../..') . '/tools/private_rabbitmq.sh';
 my $owner = $$;
 my @brokers;
@@ -438,11 +438,8 @@ END
 
 	if ($$ == $owner)
 	{
-		foreach my $broker (@brokers)
-		{
-			# nothing is there if it was never started
-			$broker->run('stop') if -f "$broker->{dir}/settings";
-		}
+		# also a start that was cut short
+		$_->run('stop') foreach @brokers;
 	}
 	$? = $code;
 }
