@@ -317,6 +317,7 @@ kind_tap() {
 	[ ${#scripts[@]} -gt 0 ] || return 0
 	mkdir -p "$scratch/tap" "$scratch/ports"
 	PG_REGRESS=$pgxs/regress/pg_regress TESTDIR=$scratch/tap \
+		TESTDATADIR=$scratch/tap/tmp_check TESTLOGDIR=$scratch/tap/tmp_check/log \
 		PG_TEST_PORT_DIR=$scratch/ports PG_TEST_TIMEOUT_DEFAULT=$((60 * slowness)) \
 		limited "${TAP_LIMIT:-900}" "$logs/tap.log" tools/run_tap.pl \
 		--lib "$top/test/lib" --lib "$pgxs/perl" --limit $((300 * slowness)) \
@@ -331,6 +332,42 @@ kind_tap() {
 			[ ! -f "$log" ] || show_end "$log"
 		done
 	done < <(tail -n +2 "$scratch/tap.result" 2>/dev/null)
+}
+
+# chaos_one NAME ARGUMENT...
+chaos_one() {
+	local name=$1
+	shift
+	env "$mark" timeout -k 20 400 /usr/bin/python3 -B test/chaos/chaos.py \
+		--out "$scratch/chaos/$name" "$@" >"$logs/chaos-$name.log" 2>&1 \
+		</dev/null
+}
+
+# The failpoints, which come in an order of their own, beside what is random; the
+# first figure of a log is the seed.
+kind_chaos() {
+	local seed=${CHAOS_SEED:-$RANDOM} names=() pids=() queue i
+	for queue in postgres rabbitmq; do
+		chaos_one "storm-$queue" --queue "$queue" --seed "$seed" \
+			--faults 25 --messages 4000 storm &
+		pids+=($!)
+		chaos_one "failpoints-$queue" --queue "$queue" --seed "$seed" \
+			--action kill9 --hit 1 failpoints &
+		pids+=($!)
+		names+=("storm-$queue" "failpoints-$queue")
+		# two at a time
+		wait "${pids[@]: -2}" || true
+	done
+	for ((i = 0; i < ${#names[@]}; i++)); do
+		if wait "${pids[i]}"; then
+			passed=$((passed + 1))
+			echo "ok - ${names[i]}, seed $seed"
+		else
+			failed=$((failed + 1))
+			echo "not ok - ${names[i]}"
+			tail -n 100 "$logs/chaos-${names[i]}.log"
+		fi
+	done
 }
 
 # Every process that lived under valgrind is a test: has it an error with a frame

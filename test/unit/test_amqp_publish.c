@@ -401,6 +401,7 @@ test_deaf(void)
 
 	memset(body, 'b', sizeof(body));
 	reset_config();
+	config.connect_timeout_ms = 300;
 	begin_publisher(BS_AMQP_WINDOW_MAX);
 	ok(!bs_amqp_publish(amqp, "k", "id", body, sizeof(body) + 1, 1),
 	   "a body that is too large is not taken");
@@ -422,6 +423,8 @@ test_deaf(void)
 		   bs_amqp_unsent(amqp) > 300000, 1, "the buffer is full, to its "
 		   "reserve");
 	ok(bs_amqp_deadline_ms(amqp) > 1000, "nothing spins meanwhile");
+	pass_time(1200);
+	is_int(count_events(BS_AMQP_DOWN), 0, "nor is it given up");
 	broker.deaf = false;
 	ok(wait_for(broker.messages == taken), "all arrive when it reads");
 	is_int(broker.message[taken - 1].body_len, sizeof(body), "whole");
