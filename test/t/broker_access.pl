@@ -167,6 +167,6 @@ $broker->start;
 add_due($node, 20, 'second');
 each_once($node, $catcher, 'second', 20, 'the second is back');
 
-unlike(our_log($node), qr/s3cret|\@example\.com|First\d/, 'the log has no secrets and names nobody');
+unlike(server_log($node), qr/s3cret|\@example\.com|First\d/, 'the log has no secrets and names nobody');
 $node->stop;
 done_testing();

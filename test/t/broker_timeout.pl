@@ -43,6 +43,6 @@ add_due($node, 60, 'rate');
 each_once($node, $catcher, 'rate', 60, 'rate limit');
 wait_empty($broker, 'rate limit');
 
-unlike(our_log($node), qr/\@example\.com|First\d|guest/, 'the log names nobody');
+unlike(server_log($node), qr/\@example\.com|First\d|guest/, 'the log names nobody');
 $node->stop;
 done_testing();
