@@ -65,7 +65,7 @@ BEGIN ATOMIC
                    WHEN 'once' THEN ARRAY[@extschema@.bs_month_day(d.day::date)]
                    ELSE @extschema@.bs_celebrated(d.day::date, t.feb29_policy::text)
                END) AS k (month_day)
-     WHERE t.enabled
+     WHERE t.enabled AND pg_catalog.isfinite(window_from) AND pg_catalog.isfinite(window_until)
      ORDER BY d.day, t.name, k.month_day;
 END;
 COMMENT ON FUNCTION @extschema@.bs_plan_slices(timestamptz, timestamptz) IS

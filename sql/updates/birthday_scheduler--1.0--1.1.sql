@@ -185,6 +185,20 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_create_partition(text, date) IS
 'Makes one month''s partition of message_logs or message_ledger with its keys and indexes; false where it is there. Error 42P07: the name is taken.';
 
+CREATE OR REPLACE FUNCTION @extschema@.bs_create_partitions_between(first_month date, last_month date)
+RETURNS SETOF text
+LANGUAGE sql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT @extschema@.bs_partition_name(p.parent, m.month::date)
+      FROM generate_series(first_month::timestamp, last_month::timestamp, '1 month') AS m (month),
+           unnest(ARRAY['message_ledger', 'message_logs']) AS p (parent)
+     WHERE isfinite(first_month) AND isfinite(last_month)
+       AND @extschema@.bs_create_partition(p.parent, m.month::date);
+END;
+COMMENT ON FUNCTION @extschema@.bs_create_partitions_between(date, date) IS
+'Makes what is missing from one month to another and gives the names of what it made.';
+
 CREATE FUNCTION @extschema@.bs_missing_months(first_day date, last_day date)
 RETURNS date[]
 LANGUAGE sql STABLE STRICT PARALLEL SAFE
@@ -192,7 +206,8 @@ BEGIN ATOMIC
     SELECT coalesce(pg_catalog.array_agg(m.month::date ORDER BY m.month), '{}')
       FROM pg_catalog.generate_series(pg_catalog.date_trunc('month', first_day::timestamp),
                                       last_day::timestamp, '1 month') AS m (month)
-     WHERE NOT (@extschema@.bs_partition_attached('message_ledger', m.month::date)
+     WHERE pg_catalog.isfinite(first_day) AND pg_catalog.isfinite(last_day)
+       AND NOT (@extschema@.bs_partition_attached('message_ledger', m.month::date)
                 AND @extschema@.bs_partition_attached('message_logs', m.month::date));
 END;
 COMMENT ON FUNCTION @extschema@.bs_missing_months(date, date) IS
@@ -228,6 +243,19 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_try_partitions(date, date) IS
 'Makes what can be made from one month to another; says what was in the way of the rest, NULL for nothing.';
 REVOKE ALL ON FUNCTION @extschema@.bs_try_partitions(date, date) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_partitions_ready(first_day date, last_day date)
+RETURNS boolean
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT pg_catalog.bool_and(@extschema@.bs_partition_attached(p.parent, m.month::date))
+      FROM pg_catalog.generate_series(pg_catalog.date_trunc('month', first_day::timestamp),
+                                      last_day::timestamp, '1 month') AS m (month),
+           pg_catalog.unnest(ARRAY['message_ledger', 'message_logs']) AS p (parent)
+     WHERE pg_catalog.isfinite(first_day) AND pg_catalog.isfinite(last_day);
+END;
+COMMENT ON FUNCTION @extschema@.bs_partitions_ready(date, date) IS
+'Are all partitions there for occasions and instants from one day to another?';
 
 CREATE FUNCTION @extschema@.bs_partition_list(
     OUT parent text, OUT part oid, OUT name text, OUT first timestamptz, OUT past timestamptz)
@@ -429,7 +457,7 @@ BEGIN ATOMIC
                    WHEN 'once' THEN ARRAY[@extschema@.bs_month_day(d.day::date)]
                    ELSE @extschema@.bs_celebrated(d.day::date, t.feb29_policy::text)
                END) AS k (month_day)
-     WHERE t.enabled
+     WHERE t.enabled AND pg_catalog.isfinite(window_from) AND pg_catalog.isfinite(window_until)
      ORDER BY d.day, t.name, k.month_day;
 END;
 COMMENT ON FUNCTION @extschema@.bs_plan_slices(timestamptz, timestamptz) IS
@@ -844,7 +872,8 @@ BEGIN ATOMIC
     SELECT m.month::date
       FROM pg_catalog.generate_series(@extschema@.bs_month(first_time)::timestamp,
                                       @extschema@.bs_month(last_time)::timestamp, '1 month') AS m (month)
-     WHERE @extschema@.bs_partition_attached('message_logs', m.month::date)
+     WHERE pg_catalog.isfinite(first_time) AND pg_catalog.isfinite(last_time)
+       AND @extschema@.bs_partition_attached('message_logs', m.month::date)
      ORDER BY m.month;
 END;
 COMMENT ON FUNCTION @extschema@.bs_months_with_messages(timestamptz, timestamptz) IS
