@@ -138,7 +138,7 @@ each_once($node, $catcher, 'last', 50, 'created at once');
 wait_empty($broker, 'created at once');
 set_conf($node, amqp_prefetch => undef);
 
-unlike(our_log($node), qr/\@example\.com|First\d|guest/, 'the log names nobody');
+unlike(server_log($node), qr/\@example\.com|First\d|guest/, 'the log names nobody');
 unlike(server_log($node), qr/server process.*was terminated by signal/, 'nothing crashed');
 $node->stop;
 done_testing();

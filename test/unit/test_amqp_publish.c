@@ -281,6 +281,24 @@ test_same_message(void)
 	finish();
 }
 
+/* More often than it was published. */
+static void
+test_many_returns(void)
+{
+	int			i;
+
+	reset_config();
+	begin_publisher(8);
+	for (i = 0; i < 2; i++)
+		bs_amqp_publish(amqp, "birthday", id_of(7), "", 0, (uint64_t) i);
+	wait_for(broker.messages == 2);
+	for (i = 0; i < 3; i++)
+		broker_return(&broker, 313, id_of(7));
+	is_down("a message is returned that is none of ours", false,
+			"returned three times, published twice");
+	finish();
+}
+
 static void
 test_false_returns(void)
 {
@@ -553,6 +571,7 @@ main(void)
 	test_false_confirms();
 	test_returns();
 	test_same_message();
+	test_many_returns();
 	test_false_returns();
 	test_odd_returns();
 	test_blocked();
