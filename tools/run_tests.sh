@@ -12,6 +12,8 @@
 #   isolation  test/specs/*.spec, answers in expected/
 #   pgtap      test/pgtap/*.sql, with pgTAP in the schema "tap"
 #   tap        test/t/*.pl, TAP_JOBS (2) at a time
+#   chaos      test/chaos: faults at random from CHAOS_SEED, and every failpoint
+#              with a kill -9, for both kinds of queue; "make chaos" does more
 #
 #   valgrind   the server of the other kinds runs under valgrind, slowly; by itself
 #              regress, pgtap and the tests of test/t that send mail.  Counts
@@ -31,7 +33,7 @@ umask 022
 unset MAKEFLAGS MAKELEVEL MFLAGS
 logs=build/logs
 results=$logs/results.tsv
-all_kinds=(lint unit fuzz regress isolation pgtap tap)
+all_kinds=(lint unit fuzz regress isolation pgtap tap chaos)
 kinds=()
 files=()
 child=
@@ -52,6 +54,7 @@ kind_of_file() {
 	test/specs/*.spec) echo isolation ;;
 	test/pgtap/*.sql) echo pgtap ;;
 	test/t/*.pl) echo tap ;;
+	test/chaos/chaos.py) echo chaos ;;
 	*) die "no kind of test: $1" ;;
 	esac
 }
@@ -109,10 +112,19 @@ prepare_server() {
 	attend tools/private_pg.sh ${tree_option:+"$tree_option"} >"$log" 2>&1 && return
 	echo "== tools/private_pg.sh failed"
 	tail -n 60 "$log"
-	for kind in regress isolation pgtap tap valgrind; do
+	for kind in regress isolation pgtap tap chaos valgrind; do
 		! has "$kind" || report "$kind" 0 1 0 0
 		drop "$kind"
 	done
+}
+
+prepare_failpoints() {
+	local log=$logs/failpoint_tree.log
+	attend tools/failpoint_tree.sh >"$log" 2>&1 && return
+	echo "== tools/failpoint_tree.sh failed"
+	tail -n 60 "$log"
+	report chaos 0 1 0 0
+	drop chaos
 }
 
 drop() {
@@ -194,9 +206,10 @@ fi
 ! has unit || compile unit unit-tests
 ! has fuzz || compile fuzz fuzzers
 ! has tap || compile tap bench-programs
-if has regress || has isolation || has pgtap || has tap; then
+if has regress || has isolation || has pgtap || has tap || has chaos; then
 	prepare_server
 fi
+! has chaos || prepare_failpoints
 if [ ${#kinds[@]} -gt 0 ]; then
 	# Root's log of the compilation goes into the hands of the same user.
 	attend tools/run_as.sh --own build/scratch --own "$logs" \

@@ -64,6 +64,9 @@ test: setup
 #: test           install what is missing and run every kind of test
 #: bench          measure lateness and speed, half an hour; build/bench keeps it
 #: bench-quick    the same once and small: does it work at all?
+#: chaos          faults at random and in order, half an hour; prints what was lost
+#:                "make chaos QUEUE=rabbitmq FAULTS=200 MESSAGES=100000 KILLS=50
+#:                SEED=7 HOURS=8 CHAOS='storm bursts'": some of it, and more
 #: format         format all C
 #: lint           look for trouble without running anything
 #: help           this list
@@ -125,6 +128,26 @@ bench: bench-setup
 bench-quick: bench-setup
 	+@$(MAKE) -s --no-print-directory -j"$$(nproc)" all
 	@PG_CONFIG="$(PG_CONFIG)" tools/bench.sh --quick $(BENCH)
+
+# ---- what it survives ----------------------------------------------------------
+
+CHAOS_LIBRARIES = $(patsubst test/chaos/%.c,build/chaos_c/%.so,$(wildcard test/chaos/*.c))
+
+build/chaos_c/%.so: test/chaos/%.c
+	@mkdir -p $(@D)
+	$(UNIT_CC) -std=gnu11 -O2 -Wall -Wextra -fPIC -shared -o $@ $<
+
+.PHONY: chaos chaos-libraries
+chaos-libraries: $(CHAOS_LIBRARIES)
+
+chaos:
+	@tools/setup.sh build test
+	+@$(MAKE) -s --no-print-directory -j"$$(nproc)" all
+	@PG_CONFIG="$(PG_CONFIG)" tools/chaos.sh \
+		--queue $(or $(QUEUE),both) --faults $(or $(FAULTS),60) \
+		--messages $(or $(MESSAGES),20000) --kills $(or $(KILLS),10) \
+		--hours $(or $(HOURS),0) $(if $(SEED),--seed $(SEED)) \
+		$(or $(CHAOS),storm bursts failpoints)
 
 # ---- form and habits ---------------------------------------------------------
 

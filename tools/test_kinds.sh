@@ -334,6 +334,42 @@ kind_tap() {
 	done < <(tail -n +2 "$scratch/tap.result" 2>/dev/null)
 }
 
+# chaos_one NAME ARGUMENT...
+chaos_one() {
+	local name=$1
+	shift
+	env "$mark" timeout -k 20 400 /usr/bin/python3 -B test/chaos/chaos.py \
+		--out "$scratch/chaos/$name" "$@" >"$logs/chaos-$name.log" 2>&1 \
+		</dev/null
+}
+
+# The failpoints, which come in an order of their own, beside what is random; the
+# first figure of a log is the seed.
+kind_chaos() {
+	local seed=${CHAOS_SEED:-$RANDOM} names=() pids=() queue i
+	for queue in postgres rabbitmq; do
+		chaos_one "storm-$queue" --queue "$queue" --seed "$seed" \
+			--faults 25 --messages 4000 storm &
+		pids+=($!)
+		chaos_one "failpoints-$queue" --queue "$queue" --seed "$seed" \
+			--action kill9 --hit 1 failpoints &
+		pids+=($!)
+		names+=("storm-$queue" "failpoints-$queue")
+		# two at a time
+		wait "${pids[@]: -2}" || true
+	done
+	for ((i = 0; i < ${#names[@]}; i++)); do
+		if wait "${pids[i]}"; then
+			passed=$((passed + 1))
+			echo "ok - ${names[i]}, seed $seed"
+		else
+			failed=$((failed + 1))
+			echo "not ok - ${names[i]}"
+			tail -n 100 "$logs/chaos-${names[i]}.log"
+		fi
+	done
+}
+
 # Every process that lived under valgrind is a test: has it an error with a frame
 # of ours, or of libcurl, which nobody else calls?
 kind_valgrind() {

@@ -96,7 +96,7 @@ BEGIN
                              ELSE 'SCHEDULED' END,
                due_at = CASE m.status WHEN 'QUEUED' THEN m.scheduled_send_time ELSE m.due_at END
          WHERE m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING');
-        trouble := @extschema@.bs_upkeep('partitions');
+        trouble := @extschema@.bs_upkeep('partitions', 'hand');
         IF trouble IS NOT NULL THEN
             RAISE WARNING 'not all partitions could be made: %', trouble;
         END IF;

@@ -115,7 +115,7 @@ BEGIN ATOMIC
                    i.planned_until < pg_catalog.now() + @extschema@.bs_horizon() / 2 AS behind,
                    (SELECT pg_catalog.count(*)
                       FROM (SELECT DISTINCT u.timezone FROM @extschema@.users u WHERE u.deleted_at IS NULL) z
-                     WHERE NOT @extschema@.bs_is_timezone(z.timezone)) AS lost_zones
+                     WHERE NOT @extschema@.bs_is_timezone(z.timezone::text)) AS lost_zones
               FROM (SELECT pg_catalog.max(i.planned_until) AS planned_until FROM @extschema@.bs_installation i) i) p;
 END;
 COMMENT ON FUNCTION @extschema@.bs_planning_health(text) IS
@@ -172,7 +172,7 @@ BEGIN ATOMIC
                                ELSE 'absent'
                            END AS cron
                       FROM @extschema@.bs_upkeep_log l
-                           CROSS JOIN LATERAL (SELECT @extschema@.bs_cron_state(l.task) AS state) s) w) f;
+                           CROSS JOIN LATERAL (SELECT @extschema@.bs_cron_state(l.task::text) AS state) s) w) f;
 END;
 COMMENT ON FUNCTION @extschema@.bs_upkeep_health(text) IS
 'The part of bs_health() about the upkeep of partitions: who did it last and when, and whether pg_cron is absent, alive or stale.';

@@ -143,7 +143,8 @@ BEGIN ATOMIC
     SELECT @extschema@.bs_partition_name(p.parent, m.month::date)
       FROM generate_series(first_month::timestamp, last_month::timestamp, '1 month') AS m (month),
            unnest(ARRAY['message_ledger', 'message_logs']) AS p (parent)
-     WHERE @extschema@.bs_create_partition(p.parent, m.month::date);
+     WHERE isfinite(first_month) AND isfinite(last_month)
+       AND @extschema@.bs_create_partition(p.parent, m.month::date);
 END;
 COMMENT ON FUNCTION @extschema@.bs_create_partitions_between(date, date) IS
 'Makes what is missing from one month to another and gives the names of what it made.';
@@ -155,7 +156,8 @@ BEGIN ATOMIC
     SELECT coalesce(pg_catalog.array_agg(m.month::date ORDER BY m.month), '{}')
       FROM pg_catalog.generate_series(pg_catalog.date_trunc('month', first_day::timestamp),
                                       last_day::timestamp, '1 month') AS m (month)
-     WHERE NOT (@extschema@.bs_partition_attached('message_ledger', m.month::date)
+     WHERE pg_catalog.isfinite(first_day) AND pg_catalog.isfinite(last_day)
+       AND NOT (@extschema@.bs_partition_attached('message_ledger', m.month::date)
                 AND @extschema@.bs_partition_attached('message_logs', m.month::date));
 END;
 COMMENT ON FUNCTION @extschema@.bs_missing_months(date, date) IS
@@ -220,7 +222,8 @@ BEGIN ATOMIC
     SELECT pg_catalog.bool_and(@extschema@.bs_partition_attached(p.parent, m.month::date))
       FROM pg_catalog.generate_series(pg_catalog.date_trunc('month', first_day::timestamp),
                                       last_day::timestamp, '1 month') AS m (month),
-           pg_catalog.unnest(ARRAY['message_ledger', 'message_logs']) AS p (parent);
+           pg_catalog.unnest(ARRAY['message_ledger', 'message_logs']) AS p (parent)
+     WHERE pg_catalog.isfinite(first_day) AND pg_catalog.isfinite(last_day);
 END;
 COMMENT ON FUNCTION @extschema@.bs_partitions_ready(date, date) IS
 'Are all partitions there for occasions and instants from one day to another?';

@@ -84,7 +84,8 @@ BEGIN
             (@extschema@.bs_month(now()) - interval '1 month')::date,
             (@extschema@.bs_month(now()) + interval '12 months')::date);
     ELSIF task = 'recovery' THEN
-        PERFORM @extschema@.bs_recover('{}', current_setting('birthday_scheduler.delivery_guarantee') = 'at_most_once');
+        PERFORM @extschema@.bs_recover('{}'::text[], current_setting('birthday_scheduler.delivery_guarantee') = 'at_most_once',
+                                        clock_timestamp());
     ELSIF @extschema@.bs_retention() IS NOT NULL THEN
         SELECT string_agg(d.partition, ', ' ORDER BY d.partition) FILTER (WHERE d.action = 'dropped'),
                string_agg(format('%s is kept: %s', d.partition, d.reason), '; ' ORDER BY d.partition)

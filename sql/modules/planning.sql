@@ -63,9 +63,9 @@ BEGIN ATOMIC
            CROSS JOIN LATERAL pg_catalog.unnest(
                CASE t.cadence
                    WHEN 'once' THEN ARRAY[@extschema@.bs_month_day(d.day::date)]
-                   ELSE @extschema@.bs_celebrated(d.day::date, t.feb29_policy)
+                   ELSE @extschema@.bs_celebrated(d.day::date, t.feb29_policy::text)
                END) AS k (month_day)
-     WHERE t.enabled
+     WHERE t.enabled AND pg_catalog.isfinite(window_from) AND pg_catalog.isfinite(window_until)
      ORDER BY d.day, t.name, k.month_day;
 END;
 COMMENT ON FUNCTION @extschema@.bs_plan_slices(timestamptz, timestamptz) IS
@@ -100,11 +100,14 @@ BEGIN
       FROM (SELECT DISTINCT ON (e.user_id, e.message_type, s.local_date)
                    e.user_id, e.message_type, s.local_date, e.event_date, p.send_at
               FROM unnest(user_ids) AS w (user_id)
-                   JOIN @extschema@.bs_events e ON e.user_id = w.user_id
+                   -- One by one, by the key of users: without statistics, as in
+                   -- a database that was just restored, a join would read them all.
+                   CROSS JOIN LATERAL (
+                       SELECT v.* FROM @extschema@.bs_events v WHERE v.user_id = w.user_id OFFSET 0) e
                    JOIN slices s ON s.message_type = e.message_type AND s.month_day = e.month_day
                    CROSS JOIN LATERAL (
-                       SELECT @extschema@.bs_send_time_or_null(e.timezone, s.local_date, e.send_time) AS send_at) p
-             WHERE @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence, e.feb29_policy)
+                       SELECT @extschema@.bs_send_time_or_null(e.timezone::text, s.local_date, e.send_time) AS send_at) p
+             WHERE @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence::text, e.feb29_policy::text)
                AND p.send_at >= e.since
                AND p.send_at BETWEEN window_from AND window_until
                AND (missing_months = '{}'
@@ -131,12 +134,12 @@ BEGIN
         SELECT u.id, t.name, o.local_date, o.send_at, o.send_at,
                format('%s:%s:%s', u.id, t.name, to_char(o.local_date, 'YYYY-MM-DD')),
                u.email, u.first_name || ' ' || u.last_name,
-               @extschema@.bs_render(t.subject_template, 'header', u.first_name, u.last_name,
-                                     o.event_date, o.local_date, u.location_city, u.location_country),
-               @extschema@.bs_render(t.text_template, 'plain', u.first_name, u.last_name,
-                                     o.event_date, o.local_date, u.location_city, u.location_country),
-               @extschema@.bs_render(t.html_template, 'html', u.first_name, u.last_name,
-                                     o.event_date, o.local_date, u.location_city, u.location_country),
+               @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
+                                     o.event_date, o.local_date, u.location_city::text, u.location_country::text),
+               @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
+                                     o.event_date, o.local_date, u.location_city::text, u.location_country::text),
+               @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
+                                     o.event_date, o.local_date, u.location_city::text, u.location_country::text),
                t.version
           FROM unnest(owed_users, owed_types, owed_dates, owed_events, owed_times)
                AS o (user_id, message_type, local_date, event_date, send_at)
@@ -206,16 +209,16 @@ BEGIN
                    WHEN t.name IS NULL OR NOT t.enabled THEN 'type_disabled'
                    WHEN e.event_date IS NULL THEN 'date_changed'
                END AS gone,
-               coalesce(@extschema@.bs_send_time_or_null(u.timezone, m.local_date, t.send_time),
+               coalesce(@extschema@.bs_send_time_or_null(u.timezone::text, m.local_date, t.send_time),
                         m.scheduled_send_time) AS send_at,
                t.active_since, coalesce(t.version, m.type_version) AS type_version,
                u.email, u.first_name || ' ' || u.last_name AS recipient_name,
-               @extschema@.bs_render(t.subject_template, 'header', u.first_name, u.last_name,
-                                     e.event_date, m.local_date, u.location_city, u.location_country) AS subject,
-               @extschema@.bs_render(t.text_template, 'plain', u.first_name, u.last_name,
-                                     e.event_date, m.local_date, u.location_city, u.location_country) AS content,
-               @extschema@.bs_render(t.html_template, 'html', u.first_name, u.last_name,
-                                     e.event_date, m.local_date, u.location_city, u.location_country) AS html
+               @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
+                                     e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS subject,
+               @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
+                                     e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS content,
+               @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
+                                     e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS html
           FROM unnest(locked) AS l (id)
                JOIN @extschema@.message_logs m ON m.id = l.id
                JOIN @extschema@.users u ON u.id = m.user_id
@@ -225,7 +228,7 @@ BEGIN
                      FROM @extschema@.bs_events e
                     WHERE e.user_id = m.user_id
                       AND e.message_type = m.message_type
-                      AND @extschema@.bs_is_owed(e.event_date, m.local_date, e.cadence, e.feb29_policy)) e ON true
+                      AND @extschema@.bs_is_owed(e.event_date, m.local_date, e.cadence::text, e.feb29_policy::text)) e ON true
          WHERE m.scheduled_send_time BETWEEN first_time AND last_time
     ), done AS (
         UPDATE @extschema@.message_logs m
@@ -285,6 +288,8 @@ SET jit = off
 SET timezone = 'UTC'
 SET datestyle = 'ISO, YMD'
 SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
 AS $$
 DECLARE
     window_from timestamptz := state ->> 'from';
@@ -342,8 +347,8 @@ BEGIN
                    AND e.date_source = slice_source
                    AND e.month_day = slice_key
                    AND e.user_id > after
-                   AND @extschema@.bs_is_owed(e.event_date, slice_date, e.cadence, e.feb29_policy)
-                   AND @extschema@.bs_send_time_or_null(e.timezone, slice_date, e.send_time)
+                   AND @extschema@.bs_is_owed(e.event_date, slice_date, e.cadence::text, e.feb29_policy::text)
+                   AND @extschema@.bs_send_time_or_null(e.timezone::text, slice_date, e.send_time)
                        BETWEEN greatest(window_from, e.since) AND window_until
                    AND NOT EXISTS (
                         SELECT
@@ -425,7 +430,7 @@ BEGIN
     END IF;
     state := jsonb_build_object('as_of', as_of, 'until', until);
     LOOP
-        state := @extschema@.bs_plan_step(state);
+        state := @extschema@.bs_plan_step(state, 5000);
         EXIT WHEN (state -> 'done')::boolean;
     END LOOP;
     IF state ->> 'trouble' IS NOT NULL THEN

@@ -21,13 +21,13 @@ BEGIN
            JOIN @extschema@.bs_events e
              ON e.message_type = s.message_type AND e.date_source = s.date_source AND e.month_day = s.month_day
            CROSS JOIN LATERAL (
-               SELECT @extschema@.bs_send_time_or_null(e.timezone, s.local_date, e.send_time) AS send_at) p
+               SELECT @extschema@.bs_send_time_or_null(e.timezone::text, s.local_date, e.send_time) AS send_at) p
            LEFT JOIN @extschema@.message_logs m
              ON m.user_id = e.user_id AND m.message_type = e.message_type
             AND m.local_date = s.local_date AND m.scheduled_send_time = p.send_at
      WHERE p.send_at BETWEEN now() AND now() + within
        AND p.send_at >= e.since
-       AND @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence, e.feb29_policy)
+       AND @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence::text, e.feb29_policy::text)
      ORDER BY p.send_at, e.user_id, e.message_type;
 END
 $$;
@@ -48,22 +48,22 @@ BEGIN
         RAISE EXCEPTION 'message type "%" does not exist', bs_preview.message_type
             USING ERRCODE = 'no_data_found';
     END IF;
-    SELECT @extschema@.bs_send_time(u.timezone, d.local_date, t.send_time),
-           @extschema@.bs_render(t.subject_template, 'header', u.first_name, u.last_name,
-                                 e.event_date, d.local_date, u.location_city, u.location_country),
-           @extschema@.bs_render(t.text_template, 'plain', u.first_name, u.last_name,
-                                 e.event_date, d.local_date, u.location_city, u.location_country),
-           @extschema@.bs_render(t.html_template, 'html', u.first_name, u.last_name,
-                                 e.event_date, d.local_date, u.location_city, u.location_country)
+    SELECT @extschema@.bs_send_time(u.timezone::text, d.local_date, t.send_time),
+           @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
+                                 e.event_date, d.local_date, u.location_city::text, u.location_country::text),
+           @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
+                                 e.event_date, d.local_date, u.location_city::text, u.location_country::text),
+           @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
+                                 e.event_date, d.local_date, u.location_city::text, u.location_country::text)
       INTO send_at, subject, message_content, html_content
       FROM @extschema@.bs_events e
            JOIN @extschema@.users u ON u.id = e.user_id
            JOIN @extschema@.message_types t ON t.name = e.message_type
            CROSS JOIN LATERAL (
-               SELECT @extschema@.bs_occurrence(e.event_date, bs_preview.year, t.feb29_policy) AS local_date) d
+               SELECT @extschema@.bs_occurrence(e.event_date, bs_preview.year, t.feb29_policy::text) AS local_date) d
      WHERE e.user_id = bs_preview.user_id
        AND e.message_type = bs_preview.message_type
-       AND @extschema@.bs_is_owed(e.event_date, d.local_date, t.cadence, t.feb29_policy)
+       AND @extschema@.bs_is_owed(e.event_date, d.local_date, t.cadence::text, t.feb29_policy::text)
      ORDER BY d.local_date
      LIMIT 1;
     IF NOT FOUND THEN
@@ -93,7 +93,7 @@ BEGIN
            CASE
                WHEN who.deleted_at IS NOT NULL THEN 'the user is deleted'
                WHEN NOT t.enabled THEN 'the message type is disabled'
-               WHEN NOT @extschema@.bs_is_timezone(who.timezone) THEN 'the server does not know the time zone "' || who.timezone || '"'
+               WHEN NOT @extschema@.bs_is_timezone(who.timezone::text) THEN 'the server does not know the time zone "' || who.timezone || '"'
                WHEN n.local_date IS NULL THEN
                    CASE t.date_source WHEN 'user_dates' THEN 'the user has no such date ahead'
                                       ELSE 'the user has no ' || t.date_source END
@@ -113,13 +113,13 @@ BEGIN
                                                  extract(year FROM now())::integer + 9) AS y (year)
                       CROSS JOIN LATERAL (
                           SELECT CASE e.cadence WHEN 'once' THEN e.event_date
-                                 ELSE @extschema@.bs_occurrence(e.event_date, y.year, e.feb29_policy) END AS local_date) d
+                                 ELSE @extschema@.bs_occurrence(e.event_date, y.year, e.feb29_policy::text) END AS local_date) d
                       CROSS JOIN LATERAL (
-                          SELECT @extschema@.bs_send_time_or_null(e.timezone, d.local_date, e.send_time) AS send_at) p
+                          SELECT @extschema@.bs_send_time_or_null(e.timezone::text, d.local_date, e.send_time) AS send_at) p
                 WHERE e.user_id = bs_explain.user_id
                   AND e.message_type = t.name
                   AND p.send_at >= greatest(now(), e.since)
-                  AND @extschema@.bs_is_owed(e.event_date, d.local_date, e.cadence, e.feb29_policy)
+                  AND @extschema@.bs_is_owed(e.event_date, d.local_date, e.cadence::text, e.feb29_policy::text)
                 ORDER BY p.send_at
                 LIMIT 1) n ON true
            LEFT JOIN @extschema@.message_logs m

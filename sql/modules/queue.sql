@@ -14,7 +14,8 @@ BEGIN ATOMIC
     SELECT m.month::date
       FROM pg_catalog.generate_series(@extschema@.bs_month(first_time)::timestamp,
                                       @extschema@.bs_month(last_time)::timestamp, '1 month') AS m (month)
-     WHERE @extschema@.bs_partition_attached('message_logs', m.month::date)
+     WHERE pg_catalog.isfinite(first_time) AND pg_catalog.isfinite(last_time)
+       AND @extschema@.bs_partition_attached('message_logs', m.month::date)
      ORDER BY m.month;
 END;
 COMMENT ON FUNCTION @extschema@.bs_months_with_messages(timestamptz, timestamptz) IS

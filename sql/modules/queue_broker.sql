@@ -123,10 +123,10 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_mark_queued(uuid[], timestamptz[], timestamptz[], interval, timestamptz) IS
 'Marks QUEUED what the broker has confirmed, as bs_due_messages() gave it: due again after look_again. What was claimed or moved meanwhile stays as it is. So does what somebody else has locked, but that is still due, and comes back as the answer: mark it later. Error 40001 where a row was just moved to another month: try again.';
 
--- A lock is waited for, because the publisher may just be marking the row, but not
--- for long: sending stands still meanwhile. A copy whose row is not to be had is
--- lost to its sender. The row comes back: it is due by itself if it has changed,
--- and if it stays QUEUED the publisher looks at it again at its due_at.
+-- A lock is waited for, because the publisher may just be marking the row, but only
+-- for a moment: sending stands still meanwhile. The copy of a row that somebody keeps
+-- locked, as a planning pass may for seconds, must not be dropped: the row would wait
+-- until it is due again. So its sender is told, and asks again.
 CREATE FUNCTION @extschema@.bs_claim_copies(
     claimed_by text, lease interval, ids uuid[], send_times timestamptz[],
     as_of timestamptz DEFAULT pg_catalog.clock_timestamp(),
@@ -138,7 +138,7 @@ LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET jit = off
-SET lock_timeout = '300ms'
+SET lock_timeout = '50ms'
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET enable_hashjoin = off
@@ -157,9 +157,19 @@ DECLARE
     held_later uuid[];
     stale_later uuid[];
 BEGIN
-    IF @extschema@.bs_installation_state() <> 'adopted' THEN
-        RETURN;
-    END IF;
+    CASE @extschema@.bs_installation_state()
+        WHEN 'adopted' THEN
+            NULL;
+        WHEN 'paused' THEN
+            RETURN QUERY
+                SELECT DISTINCT c.id, c.send_time, NULL::uuid, NULL::integer, NULL::varchar,
+                       NULL::varchar, NULL::text, NULL::text, NULL::text, NULL::varchar
+                  FROM unnest(ids, send_times) AS c (id, send_time)
+                 WHERE c.id IS NOT NULL AND c.send_time IS NOT NULL;
+            RETURN;
+        ELSE
+            RETURN;
+    END CASE;
     SELECT count(DISTINCT c.id) INTO given FROM unnest(ids) AS c (id);
     FOR month IN SELECT @extschema@.bs_months_of(send_times) LOOP
         part := '@extschema@.' || @extschema@.bs_partition_name('message_logs', month);
@@ -198,18 +208,24 @@ BEGIN
         END IF;
         IF cardinality(held) < given THEN
             RETURN QUERY EXECUTE format(
-                'SELECT DISTINCT m.id, m.scheduled_send_time, NULL::uuid, m.attempts, NULL::varchar,'
+                'SELECT DISTINCT m.id, m.scheduled_send_time, NULL::uuid,'
+                '       CASE m.status WHEN ''FAILED'' THEN m.attempts END, NULL::varchar,'
                 '       NULL::varchar, NULL::text, NULL::text, NULL::text, NULL::varchar'
                 '  FROM unnest($1, $2) AS c (id, send_time)'
                 '       JOIN %s AS m ON m.id = c.id'
-                ' WHERE (m.scheduled_send_time = c.send_time AND m.status = ''FAILED'') IS TRUE', part)
-            USING ids, send_times;
+                ' WHERE (m.scheduled_send_time = c.send_time'
+                '        AND (m.status = ''FAILED'''
+                '             OR m.scheduled_send_time BETWEEN $3 AND $4'
+                '                AND (m.status = ''QUEUED'''
+                '                     OR (m.status IN (''SCHEDULED'', ''RETRYING'') AND m.due_at <= $4)))) IS TRUE'
+                '   AND m.id <> ALL ($5)', part)
+            USING ids, send_times, oldest, as_of, held;
         END IF;
     END LOOP;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_claim_copies(text, interval, uuid[], timestamptz[], timestamptz) IS
-'Leases to a sender those of the messages whose copies it received that are due, as bs_claim(): what is finished, cancelled, claimed, moved to another time, not due yet or unknown is not among the answers. Messages that are FAILED are, with claim_token NULL and without the letter: their copies are dead letters. Commit before sending. Error 40001 where a row was just moved to another month: try again. Nothing where this database is not adopted or is paused.';
+'Leases to a sender those of the messages whose copies it received that are due, as bs_claim(): what is finished, cancelled, claimed, moved to another time, not due yet or unknown is not among the answers. Messages that are FAILED are, with claim_token NULL and without the letter: their copies are dead letters. So are, with attempts NULL as well, those that somebody else has locked, and all while the database is paused: ask again. Commit before sending. Error 40001 where a row was just moved to another month: try again. Nothing where this database is not adopted.';
 
 -- The user first, as in bs_mark_queued(). The condition is on the status alone, so
 -- that its index answers it at once where nothing is QUEUED, however many messages

@@ -19,8 +19,9 @@ DECLARE
     recorded_here bigint;
     month date;
 BEGIN
-    -- By partition, so that the others are not even opened.
-    FOR month IN SELECT DISTINCT @extschema@.bs_month(t) FROM unnest(send_times) AS t LOOP
+    -- By partition, so that the others are not even opened; no table that merely
+    -- has the name of one.
+    FOR month IN SELECT @extschema@.bs_months_of(send_times) LOOP
         EXECUTE format(
             'UPDATE @extschema@.%I AS m'
             '   SET status = CASE r.state WHEN ''RELEASED'' THEN ''RETRYING'' ELSE r.state END,'

@@ -40,7 +40,7 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM @extschema@.bs_move_by_hand(id, '{SCHEDULED,QUEUED,RETRYING}', 'CANCELLED', 'by_hand');
+    PERFORM @extschema@.bs_move_by_hand(id, '{SCHEDULED,QUEUED,RETRYING}'::text[], 'CANCELLED', 'by_hand');
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_cancel_message(uuid) IS
@@ -53,7 +53,7 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM @extschema@.bs_move_by_hand(id, '{FAILED,QUEUED}', 'RETRYING', 'retried');
+    PERFORM @extschema@.bs_move_by_hand(id, '{FAILED,QUEUED}'::text[], 'RETRYING', 'retried');
     PERFORM @extschema@.bs_wake_senders(now());
 END
 $$;

@@ -42,7 +42,7 @@ BEGIN
             @extschema@.bs_month(now() - interval '40 days'), @extschema@.bs_month(now()));
         WITH past AS (
             SELECT u.*, d.local_date,
-                   @extschema@.bs_send_time(u.timezone, d.local_date) AS send_at,
+                   @extschema@.bs_send_time(u.timezone::text, d.local_date, '09:00'::time) AS send_at,
                    CASE WHEN u.n % 50 = 49 THEN 'EXPIRED' WHEN u.n % 20 = 19 THEN 'FAILED'
                         WHEN u.n % 25 = 24 THEN 'CANCELLED' ELSE 'SENT' END AS status
               FROM (SELECT u.*, row_number() OVER (ORDER BY u.id)::integer AS n

@@ -185,6 +185,20 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_create_partition(text, date) IS
 'Makes one month''s partition of message_logs or message_ledger with its keys and indexes; false where it is there. Error 42P07: the name is taken.';
 
+CREATE OR REPLACE FUNCTION @extschema@.bs_create_partitions_between(first_month date, last_month date)
+RETURNS SETOF text
+LANGUAGE sql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT @extschema@.bs_partition_name(p.parent, m.month::date)
+      FROM generate_series(first_month::timestamp, last_month::timestamp, '1 month') AS m (month),
+           unnest(ARRAY['message_ledger', 'message_logs']) AS p (parent)
+     WHERE isfinite(first_month) AND isfinite(last_month)
+       AND @extschema@.bs_create_partition(p.parent, m.month::date);
+END;
+COMMENT ON FUNCTION @extschema@.bs_create_partitions_between(date, date) IS
+'Makes what is missing from one month to another and gives the names of what it made.';
+
 CREATE FUNCTION @extschema@.bs_missing_months(first_day date, last_day date)
 RETURNS date[]
 LANGUAGE sql STABLE STRICT PARALLEL SAFE
@@ -192,7 +206,8 @@ BEGIN ATOMIC
     SELECT coalesce(pg_catalog.array_agg(m.month::date ORDER BY m.month), '{}')
       FROM pg_catalog.generate_series(pg_catalog.date_trunc('month', first_day::timestamp),
                                       last_day::timestamp, '1 month') AS m (month)
-     WHERE NOT (@extschema@.bs_partition_attached('message_ledger', m.month::date)
+     WHERE pg_catalog.isfinite(first_day) AND pg_catalog.isfinite(last_day)
+       AND NOT (@extschema@.bs_partition_attached('message_ledger', m.month::date)
                 AND @extschema@.bs_partition_attached('message_logs', m.month::date));
 END;
 COMMENT ON FUNCTION @extschema@.bs_missing_months(date, date) IS
@@ -228,6 +243,19 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_try_partitions(date, date) IS
 'Makes what can be made from one month to another; says what was in the way of the rest, NULL for nothing.';
 REVOKE ALL ON FUNCTION @extschema@.bs_try_partitions(date, date) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_partitions_ready(first_day date, last_day date)
+RETURNS boolean
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT pg_catalog.bool_and(@extschema@.bs_partition_attached(p.parent, m.month::date))
+      FROM pg_catalog.generate_series(pg_catalog.date_trunc('month', first_day::timestamp),
+                                      last_day::timestamp, '1 month') AS m (month),
+           pg_catalog.unnest(ARRAY['message_ledger', 'message_logs']) AS p (parent)
+     WHERE pg_catalog.isfinite(first_day) AND pg_catalog.isfinite(last_day);
+END;
+COMMENT ON FUNCTION @extschema@.bs_partitions_ready(date, date) IS
+'Are all partitions there for occasions and instants from one day to another?';
 
 CREATE FUNCTION @extschema@.bs_partition_list(
     OUT parent text, OUT part oid, OUT name text, OUT first timestamptz, OUT past timestamptz)
@@ -403,7 +431,7 @@ BEGIN
                              ELSE 'SCHEDULED' END,
                due_at = CASE m.status WHEN 'QUEUED' THEN m.scheduled_send_time ELSE m.due_at END
          WHERE m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING');
-        trouble := @extschema@.bs_upkeep('partitions');
+        trouble := @extschema@.bs_upkeep('partitions', 'hand');
         IF trouble IS NOT NULL THEN
             RAISE WARNING 'not all partitions could be made: %', trouble;
         END IF;
@@ -413,6 +441,27 @@ END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_adopt(boolean) IS
 'Makes this database the one in which messages are planned and sent, with its partitions; a copy only where asked.';
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_plan_slices(window_from timestamptz, window_until timestamptz)
+RETURNS TABLE (message_type varchar, date_source varchar, local_date date, month_day integer)
+LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 20
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT t.name, t.date_source, d.day::date, k.month_day
+      FROM @extschema@.message_types t
+           CROSS JOIN pg_catalog.generate_series(
+               (window_from AT TIME ZONE 'UTC')::date - 1,
+               (window_until AT TIME ZONE 'UTC')::date + 1, '1 day') AS d (day)
+           CROSS JOIN LATERAL pg_catalog.unnest(
+               CASE t.cadence
+                   WHEN 'once' THEN ARRAY[@extschema@.bs_month_day(d.day::date)]
+                   ELSE @extschema@.bs_celebrated(d.day::date, t.feb29_policy::text)
+               END) AS k (month_day)
+     WHERE t.enabled AND pg_catalog.isfinite(window_from) AND pg_catalog.isfinite(window_until)
+     ORDER BY d.day, t.name, k.month_day;
+END;
+COMMENT ON FUNCTION @extschema@.bs_plan_slices(timestamptz, timestamptz) IS
+'The slices of work between two instants: per type and local date that may fall between them in any zone, the month-and-day keys to search for.';
 
 CREATE FUNCTION @extschema@.bs_plan_users(
     user_ids uuid[], window_from timestamptz, window_until timestamptz, missing_months date[] DEFAULT '{}')
@@ -441,11 +490,14 @@ BEGIN
       FROM (SELECT DISTINCT ON (e.user_id, e.message_type, s.local_date)
                    e.user_id, e.message_type, s.local_date, e.event_date, p.send_at
               FROM unnest(user_ids) AS w (user_id)
-                   JOIN @extschema@.bs_events e ON e.user_id = w.user_id
+                   -- One by one, by the key of users: without statistics, as in
+                   -- a database that was just restored, a join would read them all.
+                   CROSS JOIN LATERAL (
+                       SELECT v.* FROM @extschema@.bs_events v WHERE v.user_id = w.user_id OFFSET 0) e
                    JOIN slices s ON s.message_type = e.message_type AND s.month_day = e.month_day
                    CROSS JOIN LATERAL (
-                       SELECT @extschema@.bs_send_time_or_null(e.timezone, s.local_date, e.send_time) AS send_at) p
-             WHERE @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence, e.feb29_policy)
+                       SELECT @extschema@.bs_send_time_or_null(e.timezone::text, s.local_date, e.send_time) AS send_at) p
+             WHERE @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence::text, e.feb29_policy::text)
                AND p.send_at >= e.since
                AND p.send_at BETWEEN window_from AND window_until
                AND (missing_months = '{}'
@@ -472,12 +524,12 @@ BEGIN
         SELECT u.id, t.name, o.local_date, o.send_at, o.send_at,
                format('%s:%s:%s', u.id, t.name, to_char(o.local_date, 'YYYY-MM-DD')),
                u.email, u.first_name || ' ' || u.last_name,
-               @extschema@.bs_render(t.subject_template, 'header', u.first_name, u.last_name,
-                                     o.event_date, o.local_date, u.location_city, u.location_country),
-               @extschema@.bs_render(t.text_template, 'plain', u.first_name, u.last_name,
-                                     o.event_date, o.local_date, u.location_city, u.location_country),
-               @extschema@.bs_render(t.html_template, 'html', u.first_name, u.last_name,
-                                     o.event_date, o.local_date, u.location_city, u.location_country),
+               @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
+                                     o.event_date, o.local_date, u.location_city::text, u.location_country::text),
+               @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
+                                     o.event_date, o.local_date, u.location_city::text, u.location_country::text),
+               @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
+                                     o.event_date, o.local_date, u.location_city::text, u.location_country::text),
                t.version
           FROM unnest(owed_users, owed_types, owed_dates, owed_events, owed_times)
                AS o (user_id, message_type, local_date, event_date, send_at)
@@ -499,6 +551,121 @@ COMMENT ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, 
 'Makes the messages that these users are owed between two instants and that were never planned, but for months that have no partition; gives their number. The caller holds the users'' row locks.';
 REVOKE ALL ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, date[]) FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION @extschema@.bs_refresh(message_ids uuid[], as_of timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET plan_cache_mode = force_custom_plan
+AS $$
+DECLARE
+    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    locked_users uuid[];
+    locked uuid[];
+    first_time timestamptz;
+    last_time timestamptz;
+    changed bigint;
+    first_due timestamptz;
+BEGIN
+    -- The users first: a lock on a message whose user somebody is changing would
+    -- keep that change away from the message.
+    SELECT array_agg(l.id) INTO locked_users
+      FROM (SELECT u.id
+              FROM @extschema@.users u
+             WHERE u.id IN (SELECT m.user_id
+                              FROM unnest(message_ids) AS w (id)
+                                   JOIN @extschema@.message_logs m ON m.id = w.id
+                             WHERE m.scheduled_send_time >= oldest - interval '2 days')
+               FOR SHARE SKIP LOCKED) l;
+    SELECT array_agg(l.id), min(l.scheduled_send_time), max(l.scheduled_send_time)
+      INTO locked, first_time, last_time
+      FROM (SELECT m.id, m.scheduled_send_time
+              FROM unnest(message_ids) AS w (id)
+                   JOIN @extschema@.message_logs m ON m.id = w.id
+                   JOIN unnest(locked_users) AS u (id) ON u.id = m.user_id
+             WHERE m.scheduled_send_time >= oldest - interval '2 days'
+               AND (m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+                    OR (m.status = 'CANCELLED' AND m.status_reason <> 'by_hand'))
+               FOR NO KEY UPDATE OF m SKIP LOCKED) l;
+    IF locked IS NULL THEN
+        RETURN 0;
+    END IF;
+
+    WITH want AS MATERIALIZED (
+        SELECT m.id, m.scheduled_send_time AS old_time,
+               CASE
+                   WHEN u.deleted_at IS NOT NULL THEN 'user_deleted'
+                   WHEN t.name IS NULL OR NOT t.enabled THEN 'type_disabled'
+                   WHEN e.event_date IS NULL THEN 'date_changed'
+               END AS gone,
+               coalesce(@extschema@.bs_send_time_or_null(u.timezone::text, m.local_date, t.send_time),
+                        m.scheduled_send_time) AS send_at,
+               t.active_since, coalesce(t.version, m.type_version) AS type_version,
+               u.email, u.first_name || ' ' || u.last_name AS recipient_name,
+               @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
+                                     e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS subject,
+               @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
+                                     e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS content,
+               @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
+                                     e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS html
+          FROM unnest(locked) AS l (id)
+               JOIN @extschema@.message_logs m ON m.id = l.id
+               JOIN @extschema@.users u ON u.id = m.user_id
+               LEFT JOIN @extschema@.message_types t ON t.name = m.message_type
+               LEFT JOIN LATERAL (
+                   SELECT min(e.event_date) AS event_date
+                     FROM @extschema@.bs_events e
+                    WHERE e.user_id = m.user_id
+                      AND e.message_type = m.message_type
+                      AND @extschema@.bs_is_owed(e.event_date, m.local_date, e.cadence::text, e.feb29_policy::text)) e ON true
+         WHERE m.scheduled_send_time BETWEEN first_time AND last_time
+    ), done AS (
+        UPDATE @extschema@.message_logs m
+           SET status = CASE
+                            WHEN w.gone IS NOT NULL THEN 'CANCELLED'
+                            WHEN m.status = 'RETRYING' OR m.attempts > 0 THEN 'RETRYING'
+                            ELSE 'SCHEDULED'
+                        END,
+               status_reason = coalesce(w.gone, CASE WHEN m.status = 'RETRYING' THEN m.status_reason END),
+               due_at = CASE
+                            WHEN w.gone IS NOT NULL THEN NULL
+                            WHEN m.status = 'RETRYING' THEN greatest(m.due_at, w.send_at)
+                            ELSE w.send_at
+                        END,
+               scheduled_send_time = CASE WHEN w.gone IS NULL THEN w.send_at ELSE m.scheduled_send_time END,
+               recipient_email = w.email,
+               recipient_name = w.recipient_name,
+               subject = coalesce(w.subject, m.subject),
+               message_content = coalesce(w.content, m.message_content),
+               html_content = CASE WHEN w.gone IS NULL THEN w.html ELSE m.html_content END,
+               type_version = w.type_version,
+               updated_at = now()
+          FROM want w
+         WHERE m.id = w.id
+           AND m.scheduled_send_time = w.old_time
+           AND m.scheduled_send_time BETWEEN first_time AND last_time
+           AND CASE
+                   WHEN w.gone IS NOT NULL THEN m.status <> 'CANCELLED'
+                   WHEN m.status = 'CANCELLED' THEN w.send_at >= greatest(oldest, w.active_since)
+                   ELSE (m.scheduled_send_time, m.recipient_email, m.recipient_name, m.subject,
+                         m.message_content, m.html_content, m.type_version)
+                        IS DISTINCT FROM
+                        (w.send_at, w.email, w.recipient_name, w.subject,
+                         w.content, w.html, w.type_version)
+               END
+        RETURNING m.due_at
+    )
+    SELECT count(*), min(d.due_at) INTO changed, first_due FROM done d;
+
+    IF first_due IS NOT NULL THEN
+        PERFORM @extschema@.bs_wake_senders(first_due);
+    END IF;
+    RETURN changed;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_refresh(uuid[], timestamptz) IS
+'Brings these messages, where no sender has claimed them and nobody else is at them, to what users, dates and types say now; gives the number that changed.';
+
 CREATE OR REPLACE FUNCTION @extschema@.bs_plan_step(state jsonb, chunk integer DEFAULT 5000)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE STRICT
@@ -508,6 +675,8 @@ SET jit = off
 SET timezone = 'UTC'
 SET datestyle = 'ISO, YMD'
 SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
 AS $$
 DECLARE
     window_from timestamptz := state ->> 'from';
@@ -565,8 +734,8 @@ BEGIN
                    AND e.date_source = slice_source
                    AND e.month_day = slice_key
                    AND e.user_id > after
-                   AND @extschema@.bs_is_owed(e.event_date, slice_date, e.cadence, e.feb29_policy)
-                   AND @extschema@.bs_send_time_or_null(e.timezone, slice_date, e.send_time)
+                   AND @extschema@.bs_is_owed(e.event_date, slice_date, e.cadence::text, e.feb29_policy::text)
+                   AND @extschema@.bs_send_time_or_null(e.timezone::text, slice_date, e.send_time)
                        BETWEEN greatest(window_from, e.since) AND window_until
                    AND NOT EXISTS (
                         SELECT
@@ -648,7 +817,7 @@ BEGIN
     END IF;
     state := jsonb_build_object('as_of', as_of, 'until', until);
     LOOP
-        state := @extschema@.bs_plan_step(state);
+        state := @extschema@.bs_plan_step(state, 5000);
         EXIT WHEN (state -> 'done')::boolean;
     END LOOP;
     IF state ->> 'trouble' IS NOT NULL THEN
@@ -660,6 +829,41 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_plan(timestamptz, timestamptz) IS
 'A whole planning pass now: makes all messages that are due up to until (default: as_of + horizon) and were not planned yet, and brings the pending ones up to date. Gives the number made; 0 in a database that is a copy or was never adopted. Error 22023: instants out of range.';
 
+CREATE OR REPLACE FUNCTION @extschema@.bs_replan_users(user_ids uuid[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET plan_cache_mode = force_custom_plan
+AS $$
+DECLARE
+    message_ids uuid[];
+    window_from timestamptz := now() - @extschema@.bs_max_lateness();
+    window_until timestamptz := now() + @extschema@.bs_horizon();
+BEGIN
+    SELECT array_agg(m.id) INTO message_ids
+      FROM unnest(user_ids) AS w (id)
+           JOIN @extschema@.message_logs m ON m.user_id = w.id
+     WHERE m.scheduled_send_time >= window_from - interval '2 days'
+       AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING', 'CANCELLED');
+    IF message_ids IS NOT NULL THEN
+        PERFORM @extschema@.bs_refresh(message_ids, now());
+    END IF;
+    IF @extschema@.bs_partitions_ready((window_from - interval '2 days')::date,
+                                       (window_until + interval '2 days')::date) THEN
+        PERFORM @extschema@.bs_plan_users(user_ids, window_from, window_until, '{}'::date[]);
+    ELSE
+        PERFORM @extschema@.bs_wake();      -- a planning pass makes partitions
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- This snapshot may be older than what a planner has committed.
+        PERFORM @extschema@.bs_wake();
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_replan_users(uuid[]) IS
+'Plans these users again: what is pending and what is owed within the horizon. The caller holds their row locks.';
+
 CREATE FUNCTION @extschema@.bs_months_with_messages(first_time timestamptz, last_time timestamptz)
 RETURNS SETOF date
 LANGUAGE sql STABLE STRICT PARALLEL SAFE
@@ -668,7 +872,8 @@ BEGIN ATOMIC
     SELECT m.month::date
       FROM pg_catalog.generate_series(@extschema@.bs_month(first_time)::timestamp,
                                       @extschema@.bs_month(last_time)::timestamp, '1 month') AS m (month)
-     WHERE @extschema@.bs_partition_attached('message_logs', m.month::date)
+     WHERE pg_catalog.isfinite(first_time) AND pg_catalog.isfinite(last_time)
+       AND @extschema@.bs_partition_attached('message_logs', m.month::date)
      ORDER BY m.month;
 END;
 COMMENT ON FUNCTION @extschema@.bs_months_with_messages(timestamptz, timestamptz) IS
@@ -1011,7 +1216,7 @@ LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET jit = off
-SET lock_timeout = '300ms'
+SET lock_timeout = '50ms'
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET enable_hashjoin = off
@@ -1030,9 +1235,19 @@ DECLARE
     held_later uuid[];
     stale_later uuid[];
 BEGIN
-    IF @extschema@.bs_installation_state() <> 'adopted' THEN
-        RETURN;
-    END IF;
+    CASE @extschema@.bs_installation_state()
+        WHEN 'adopted' THEN
+            NULL;
+        WHEN 'paused' THEN
+            RETURN QUERY
+                SELECT DISTINCT c.id, c.send_time, NULL::uuid, NULL::integer, NULL::varchar,
+                       NULL::varchar, NULL::text, NULL::text, NULL::text, NULL::varchar
+                  FROM unnest(ids, send_times) AS c (id, send_time)
+                 WHERE c.id IS NOT NULL AND c.send_time IS NOT NULL;
+            RETURN;
+        ELSE
+            RETURN;
+    END CASE;
     SELECT count(DISTINCT c.id) INTO given FROM unnest(ids) AS c (id);
     FOR month IN SELECT @extschema@.bs_months_of(send_times) LOOP
         part := '@extschema@.' || @extschema@.bs_partition_name('message_logs', month);
@@ -1071,18 +1286,24 @@ BEGIN
         END IF;
         IF cardinality(held) < given THEN
             RETURN QUERY EXECUTE format(
-                'SELECT DISTINCT m.id, m.scheduled_send_time, NULL::uuid, m.attempts, NULL::varchar,'
+                'SELECT DISTINCT m.id, m.scheduled_send_time, NULL::uuid,'
+                '       CASE m.status WHEN ''FAILED'' THEN m.attempts END, NULL::varchar,'
                 '       NULL::varchar, NULL::text, NULL::text, NULL::text, NULL::varchar'
                 '  FROM unnest($1, $2) AS c (id, send_time)'
                 '       JOIN %s AS m ON m.id = c.id'
-                ' WHERE (m.scheduled_send_time = c.send_time AND m.status = ''FAILED'') IS TRUE', part)
-            USING ids, send_times;
+                ' WHERE (m.scheduled_send_time = c.send_time'
+                '        AND (m.status = ''FAILED'''
+                '             OR m.scheduled_send_time BETWEEN $3 AND $4'
+                '                AND (m.status = ''QUEUED'''
+                '                     OR (m.status IN (''SCHEDULED'', ''RETRYING'') AND m.due_at <= $4)))) IS TRUE'
+                '   AND m.id <> ALL ($5)', part)
+            USING ids, send_times, oldest, as_of, held;
         END IF;
     END LOOP;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_claim_copies(text, interval, uuid[], timestamptz[], timestamptz) IS
-'Leases to a sender those of the messages whose copies it received that are due, as bs_claim(): what is finished, cancelled, claimed, moved to another time, not due yet or unknown is not among the answers. Messages that are FAILED are, with claim_token NULL and without the letter: their copies are dead letters. Commit before sending. Error 40001 where a row was just moved to another month: try again. Nothing where this database is not adopted or is paused.';
+'Leases to a sender those of the messages whose copies it received that are due, as bs_claim(): what is finished, cancelled, claimed, moved to another time, not due yet or unknown is not among the answers. Messages that are FAILED are, with claim_token NULL and without the letter: their copies are dead letters. So are, with attempts NULL as well, those that somebody else has locked, and all while the database is paused: ask again. Commit before sending. Error 40001 where a row was just moved to another month: try again. Nothing where this database is not adopted.';
 REVOKE ALL ON FUNCTION @extschema@.bs_claim_copies(text, interval, uuid[], timestamptz[], timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.bs_take_back(
@@ -1131,6 +1352,59 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_take_back(bigint, timestamptz) IS
 'Takes up to so many messages back from the broker, for senders that claim by themselves: SCHEDULED or, once attempted, RETRYING, and due. Copies that the broker still has find nothing to do. Gives their number.';
 REVOKE ALL ON FUNCTION @extschema@.bs_take_back(bigint, timestamptz) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_record(
+    ids uuid[], send_times timestamptz[], tokens uuid[], states text[], reasons text[],
+    next_attempts timestamptz[], codes integer[], replies text[], errors text[],
+    ended_at timestamptz[])
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+DECLARE
+    recorded bigint := 0;
+    recorded_here bigint;
+    month date;
+BEGIN
+    -- By partition, so that the others are not even opened; no table that merely
+    -- has the name of one.
+    FOR month IN SELECT @extschema@.bs_months_of(send_times) LOOP
+        EXECUTE format(
+            'UPDATE @extschema@.%I AS m'
+            '   SET status = CASE r.state WHEN ''RELEASED'' THEN ''RETRYING'' ELSE r.state END,'
+            '       status_reason = r.reason,'
+            '       due_at = CASE WHEN r.state IN (''RETRYING'', ''RELEASED'') THEN r.next_attempt END,'
+            '       actual_send_time = CASE r.state WHEN ''SENT'' THEN r.ended_at END,'
+            '       attempts = CASE r.state WHEN ''RELEASED'' THEN m.attempts - 1 ELSE m.attempts END,'
+            '       retry_count = CASE r.state WHEN ''RELEASED'' THEN greatest(m.attempts - 2, 0) ELSE m.retry_count END,'
+            '       api_response_code = coalesce(r.code, m.api_response_code),'
+            '       api_response_body = coalesce(r.reply, m.api_response_body),'
+            '       error_message = CASE r.state WHEN ''SENT'' THEN NULL ELSE coalesce(r.error, m.error_message) END,'
+            '       claim_token = NULL,'
+            '       updated_at = clock_timestamp()'
+            '  FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)'
+            '       AS r (id, token, state, reason, next_attempt, code, reply, error, ended_at)'
+            ' WHERE m.id = r.id'
+            '   AND (m.status = ''SENDING'' AND m.claim_token = r.token) IS TRUE',
+            @extschema@.bs_partition_name('message_logs', month))
+        USING ids, tokens, states, reasons, next_attempts, codes, replies, errors, ended_at;
+        GET DIAGNOSTICS recorded_here = ROW_COUNT;
+        recorded := recorded + recorded_here;
+    END LOOP;
+    IF recorded > 0 AND ('RETRYING' = ANY (states) OR 'RELEASED' = ANY (states)) THEN
+        PERFORM @extschema@.bs_wake_senders((SELECT min(n) FROM unnest(next_attempts) AS n));
+    END IF;
+    RETURN recorded;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_record(uuid[], timestamptz[], uuid[], text[], text[], timestamptz[], integer[], text[], text[], timestamptz[]) IS
+'Records outcomes, one per array position: SENT, FAILED, EXPIRED, RETRYING (again at next_attempt) or RELEASED (the attempt is not counted). Only the holder of the claim is heard; gives the number recorded.';
 
 CREATE FUNCTION @extschema@.bs_cron_state(task text)
 RETURNS text
@@ -1195,7 +1469,8 @@ BEGIN
             (@extschema@.bs_month(now()) - interval '1 month')::date,
             (@extschema@.bs_month(now()) + interval '12 months')::date);
     ELSIF task = 'recovery' THEN
-        PERFORM @extschema@.bs_recover('{}', current_setting('birthday_scheduler.delivery_guarantee') = 'at_most_once');
+        PERFORM @extschema@.bs_recover('{}'::text[], current_setting('birthday_scheduler.delivery_guarantee') = 'at_most_once',
+                                        clock_timestamp());
     ELSIF @extschema@.bs_retention() IS NOT NULL THEN
         SELECT string_agg(d.partition, ', ' ORDER BY d.partition) FILTER (WHERE d.action = 'dropped'),
                string_agg(format('%s is kept: %s', d.partition, d.reason), '; ' ORDER BY d.partition)
@@ -1463,6 +1738,137 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_update_user(uuid, jsonb) IS
 'Changes the values that the JSON object names (RFC 7396: null clears) and plans the user again. Errors: 22023 for a bad or unknown value, 22001 for one that is too long, 23505 for an address in use, P0002 for an unknown or deleted user.';
 
+CREATE OR REPLACE FUNCTION @extschema@.bs_upcoming(within interval DEFAULT '7 days')
+RETURNS TABLE (send_at timestamptz, user_id uuid, message_type varchar, local_date date, timezone varchar, status varchar)
+LANGUAGE plpgsql STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    IF within IS NULL OR within NOT BETWEEN interval '0' AND interval '400 days' THEN
+        RAISE EXCEPTION 'within must lie between 0 and 400 days, not %', coalesce(within::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN QUERY
+    SELECT DISTINCT ON (p.send_at, e.user_id, e.message_type)
+           p.send_at, e.user_id, e.message_type, s.local_date, e.timezone,
+           coalesce(m.status, 'not planned yet'::varchar)
+      FROM @extschema@.bs_plan_slices(now(), now() + within) s
+           JOIN @extschema@.bs_events e
+             ON e.message_type = s.message_type AND e.date_source = s.date_source AND e.month_day = s.month_day
+           CROSS JOIN LATERAL (
+               SELECT @extschema@.bs_send_time_or_null(e.timezone::text, s.local_date, e.send_time) AS send_at) p
+           LEFT JOIN @extschema@.message_logs m
+             ON m.user_id = e.user_id AND m.message_type = e.message_type
+            AND m.local_date = s.local_date AND m.scheduled_send_time = p.send_at
+     WHERE p.send_at BETWEEN now() AND now() + within
+       AND p.send_at >= e.since
+       AND @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence::text, e.feb29_policy::text)
+     ORDER BY p.send_at, e.user_id, e.message_type;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_upcoming(interval) IS
+'Who gets what, and when, from now on within so long (at most 400 days), also beyond the horizon. Error 22023.';
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_preview(user_id uuid, message_type text, year integer,
+    OUT send_at timestamptz, OUT subject text, OUT message_content text, OUT html_content text)
+LANGUAGE plpgsql STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM @extschema@.bs_get_user(bs_preview.user_id);
+    IF NOT EXISTS (SELECT FROM @extschema@.message_types t WHERE t.name = bs_preview.message_type) THEN
+        RAISE EXCEPTION 'message type "%" does not exist', bs_preview.message_type
+            USING ERRCODE = 'no_data_found';
+    END IF;
+    SELECT @extschema@.bs_send_time(u.timezone::text, d.local_date, t.send_time),
+           @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
+                                 e.event_date, d.local_date, u.location_city::text, u.location_country::text),
+           @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
+                                 e.event_date, d.local_date, u.location_city::text, u.location_country::text),
+           @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
+                                 e.event_date, d.local_date, u.location_city::text, u.location_country::text)
+      INTO send_at, subject, message_content, html_content
+      FROM @extschema@.bs_events e
+           JOIN @extschema@.users u ON u.id = e.user_id
+           JOIN @extschema@.message_types t ON t.name = e.message_type
+           CROSS JOIN LATERAL (
+               SELECT @extschema@.bs_occurrence(e.event_date, bs_preview.year, t.feb29_policy::text) AS local_date) d
+     WHERE e.user_id = bs_preview.user_id
+       AND e.message_type = bs_preview.message_type
+       AND @extschema@.bs_is_owed(e.event_date, d.local_date, t.cadence::text, t.feb29_policy::text)
+     ORDER BY d.local_date
+     LIMIT 1;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'user % has no occasion of type "%" in %', bs_preview.user_id, bs_preview.message_type, bs_preview.year
+            USING ERRCODE = 'no_data_found';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_preview(uuid, text, integer) IS
+'The message as it would be sent in that year (1 to 9999). Errors: 22023 for the year, P0002 for an unknown user or type, or no occasion.';
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_explain(user_id uuid)
+RETURNS TABLE (message_type varchar, next_date date, send_at timestamptz, status varchar, explanation text)
+LANGUAGE plpgsql STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET intervalstyle = 'postgres'
+SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    who @extschema@.users := @extschema@.bs_get_user(bs_explain.user_id);
+    state text := @extschema@.bs_installation_state();
+BEGIN
+    RETURN QUERY
+    SELECT t.name, n.local_date, n.send_at, m.status,
+           CASE
+               WHEN who.deleted_at IS NOT NULL THEN 'the user is deleted'
+               WHEN NOT t.enabled THEN 'the message type is disabled'
+               WHEN NOT @extschema@.bs_is_timezone(who.timezone::text) THEN 'the server does not know the time zone "' || who.timezone || '"'
+               WHEN n.local_date IS NULL THEN
+                   CASE t.date_source WHEN 'user_dates' THEN 'the user has no such date ahead'
+                                      ELSE 'the user has no ' || t.date_source END
+               WHEN state = 'copy' THEN 'this database is a copy; bs_resume() adopts it'
+               WHEN state = 'new' THEN 'this database was not adopted yet; bs_resume() does it'
+               WHEN state = 'paused' AND (m.status IS NULL OR m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING'))
+                   THEN 'sending is paused; bs_resume() goes on'
+               WHEN m.status IS NOT NULL THEN concat_ws(': ', lower(m.status), m.status_reason)
+               WHEN n.send_at > now() + @extschema@.bs_horizon() THEN 'will be planned ' || @extschema@.bs_horizon() || ' before it is due'
+               ELSE 'will be planned at the next pass'
+           END
+      FROM @extschema@.message_types t
+           LEFT JOIN LATERAL (
+               SELECT d.local_date, p.send_at
+                 FROM @extschema@.bs_events e
+                      CROSS JOIN generate_series(extract(year FROM now())::integer - 1,
+                                                 extract(year FROM now())::integer + 9) AS y (year)
+                      CROSS JOIN LATERAL (
+                          SELECT CASE e.cadence WHEN 'once' THEN e.event_date
+                                 ELSE @extschema@.bs_occurrence(e.event_date, y.year, e.feb29_policy::text) END AS local_date) d
+                      CROSS JOIN LATERAL (
+                          SELECT @extschema@.bs_send_time_or_null(e.timezone::text, d.local_date, e.send_time) AS send_at) p
+                WHERE e.user_id = bs_explain.user_id
+                  AND e.message_type = t.name
+                  AND p.send_at >= greatest(now(), e.since)
+                  AND @extschema@.bs_is_owed(e.event_date, d.local_date, e.cadence::text, e.feb29_policy::text)
+                ORDER BY p.send_at
+                LIMIT 1) n ON true
+           LEFT JOIN @extschema@.message_logs m
+             ON m.user_id = bs_explain.user_id AND m.message_type = t.name
+            AND m.local_date = n.local_date AND m.scheduled_send_time = n.send_at
+     ORDER BY n.send_at NULLS LAST, t.name;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_explain(uuid) IS
+'For each message type: the user''s next date and instant, the state of its message, and if nothing will go out, why not. Error P0002 for an unknown id.';
+
 CREATE OR REPLACE FUNCTION @extschema@.bs_move_by_hand(message_id uuid, wanted text[], new_status text, reason text)
 RETURNS void
 LANGUAGE plpgsql VOLATILE
@@ -1503,7 +1909,7 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM @extschema@.bs_move_by_hand(id, '{SCHEDULED,QUEUED,RETRYING}', 'CANCELLED', 'by_hand');
+    PERFORM @extschema@.bs_move_by_hand(id, '{SCHEDULED,QUEUED,RETRYING}'::text[], 'CANCELLED', 'by_hand');
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_cancel_message(uuid) IS
@@ -1516,12 +1922,95 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM @extschema@.bs_move_by_hand(id, '{FAILED,QUEUED}', 'RETRYING', 'retried');
+    PERFORM @extschema@.bs_move_by_hand(id, '{FAILED,QUEUED}'::text[], 'RETRYING', 'retried');
     PERFORM @extschema@.bs_wake_senders(now());
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_retry_message(uuid) IS
 'Brings one FAILED message back, with its attempts counted from 0; past max_lateness it ends as EXPIRED. One that is QUEUED is published again at once, where the broker is known to have lost its copy. Errors: P0002 for an unknown id, 55000 where it is in another state.';
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_seed(users integer DEFAULT 100, history boolean DEFAULT true)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    zones constant text[] := '{Pacific/Kiritimati,Asia/Tokyo,Asia/Kathmandu,Asia/Kolkata,Europe/Kyiv,Europe/London,America/Sao_Paulo,America/St_Johns,America/New_York,Pacific/Honolulu,Pacific/Pago_Pago}';
+    first_names constant text[] := '{Amina,Bjørn,Chloé,Дмитро,Elif,Fatou,小明,Hana,Ivana,José,Kavya,Łukasz,مريم}';
+    last_names constant text[] := '{Abe,Björk,Castro,Шевченко,Demir,Eze,王,Fischer,Gupta,O''Brien,Haddad}';
+    cities constant text[] := '{Tarawa,Tokyo,Kathmandu,Kolkata,Kyiv,London,"São Paulo","St. John''s","New York",Honolulu,"Pago Pago"}';
+    batch text := substr(gen_random_uuid()::text, 1, 8);
+    made bigint;
+BEGIN
+    IF users NOT BETWEEN 1 AND 10000000 THEN
+        RAISE EXCEPTION 'users must lie between 1 and 10000000, not %', users
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM @extschema@.bs_adopt(false);
+
+    WITH added AS (
+        INSERT INTO @extschema@.users
+               (first_name, last_name, email, timezone, birthday_date, anniversary_date, location_city, created_at)
+        SELECT first_names[1 + n % cardinality(first_names)],
+               last_names[1 + n / 3 % cardinality(last_names)],
+               format('seed-%s-%s@example.com', batch, n),
+               zones[1 + n % cardinality(zones)],
+               date '1950-01-01' + n * 37 % 18000,
+               CASE WHEN n % 3 = 0 THEN date '2005-01-01' + n * 53 % 6500 END,
+               cities[1 + n % cardinality(zones)],
+               now() - interval '60 days'
+          FROM generate_series(1, users) AS n
+        RETURNING id
+    )
+    SELECT count(*) INTO made FROM added;
+
+    IF history THEN
+        -- Of each user, one day of the last five weeks, as if it had been a birthday.
+        PERFORM @extschema@.bs_create_partitions_between(
+            @extschema@.bs_month(now() - interval '40 days'), @extschema@.bs_month(now()));
+        WITH past AS (
+            SELECT u.*, d.local_date,
+                   @extschema@.bs_send_time(u.timezone::text, d.local_date, '09:00'::time) AS send_at,
+                   CASE WHEN u.n % 50 = 49 THEN 'EXPIRED' WHEN u.n % 20 = 19 THEN 'FAILED'
+                        WHEN u.n % 25 = 24 THEN 'CANCELLED' ELSE 'SENT' END AS status
+              FROM (SELECT u.*, row_number() OVER (ORDER BY u.id)::integer AS n
+                      FROM @extschema@.users u
+                     WHERE u.email LIKE 'seed-' || batch || '-%') u
+                   CROSS JOIN LATERAL (SELECT (now() AT TIME ZONE 'UTC')::date - 4 - u.n % 30 AS local_date) d
+        ), won AS (
+            INSERT INTO @extschema@.message_ledger (user_id, message_type, local_date)
+            SELECT p.id, 'BIRTHDAY', p.local_date FROM past p
+                ON CONFLICT DO NOTHING
+            RETURNING user_id
+        )
+        INSERT INTO @extschema@.message_logs
+               (user_id, message_type, local_date, scheduled_send_time, idempotency_key,
+                recipient_email, recipient_name, subject, message_content,
+                status, status_reason, attempts, last_retry_at, actual_send_time,
+                api_response_code, api_response_body, error_message)
+        SELECT p.id, 'BIRTHDAY', p.local_date, p.send_at,
+               format('%s:BIRTHDAY:%s', p.id, to_char(p.local_date, 'YYYY-MM-DD')),
+               p.email, p.first_name || ' ' || p.last_name,
+               'Happy birthday, ' || p.first_name || '!',
+               format('Hey, %s %s it''s your birthday', p.first_name, p.last_name),
+               p.status,
+               CASE p.status WHEN 'SENT' THEN 'accepted' WHEN 'FAILED' THEN 'refused'
+                             WHEN 'EXPIRED' THEN 'too_late' ELSE 'date_changed' END,
+               CASE WHEN p.status IN ('SENT', 'FAILED') THEN 1 ELSE 0 END,
+               CASE WHEN p.status IN ('SENT', 'FAILED') THEN p.send_at + interval '3 milliseconds' END,
+               CASE p.status WHEN 'SENT' THEN p.send_at + interval '40 milliseconds' END,
+               CASE p.status WHEN 'SENT' THEN 250 WHEN 'FAILED' THEN 550 END,
+               CASE p.status WHEN 'SENT' THEN '250 2.0.0 Ok' WHEN 'FAILED' THEN '550 5.1.1 no such user' END,
+               CASE p.status WHEN 'FAILED' THEN 'the relay refused the message' END
+          FROM won w
+               JOIN past p ON p.id = w.user_id;
+    END IF;
+    RETURN made;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_seed(integer, boolean) IS
+'Adds sample people (1 to 10000000) in eleven zones, addresses at example.com, and with history past messages in several states; gives the number of people. Error 22023.';
 
 CREATE FUNCTION @extschema@.bs_broker_stats(
     OUT up boolean, OUT blocked boolean, OUT since timestamptz,
@@ -1651,7 +2140,7 @@ BEGIN ATOMIC
                    i.planned_until < pg_catalog.now() + @extschema@.bs_horizon() / 2 AS behind,
                    (SELECT pg_catalog.count(*)
                       FROM (SELECT DISTINCT u.timezone FROM @extschema@.users u WHERE u.deleted_at IS NULL) z
-                     WHERE NOT @extschema@.bs_is_timezone(z.timezone)) AS lost_zones
+                     WHERE NOT @extschema@.bs_is_timezone(z.timezone::text)) AS lost_zones
               FROM (SELECT pg_catalog.max(i.planned_until) AS planned_until FROM @extschema@.bs_installation i) i) p;
 END;
 COMMENT ON FUNCTION @extschema@.bs_planning_health(text) IS
@@ -1710,7 +2199,7 @@ BEGIN ATOMIC
                                ELSE 'absent'
                            END AS cron
                       FROM @extschema@.bs_upkeep_log l
-                           CROSS JOIN LATERAL (SELECT @extschema@.bs_cron_state(l.task) AS state) s) w) f;
+                           CROSS JOIN LATERAL (SELECT @extschema@.bs_cron_state(l.task::text) AS state) s) w) f;
 END;
 COMMENT ON FUNCTION @extschema@.bs_upkeep_health(text) IS
 'The part of bs_health() about the upkeep of partitions: who did it last and when, and whether pg_cron is absent, alive or stale.';

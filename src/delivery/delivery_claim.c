@@ -168,6 +168,7 @@ bs_delivery_claim_copies(BsSender *sender)
 	BsCopyTag  *tags = palloc(sizeof(BsCopyTag) * Max(work.limit, 1));
 	int			dropped = 0;
 	int			failed = 0;
+	int			locked = 0;
 	int			i;
 
 	work.keys = palloc(sizeof(BsCopyKey) * Max(work.limit, 1));
@@ -187,6 +188,11 @@ bs_delivery_claim_copies(BsSender *sender)
 			bs_consumer_settle(consumer, tags[i], BS_COPY_DONE);
 			dropped++;
 		}
+		else if (claim->is_locked)
+		{
+			bs_consumer_settle(consumer, tags[i], BS_COPY_LOCKED);
+			locked++;
+		}
 		else if (claim->strings == NULL)
 		{
 			bs_consumer_settle(consumer, tags[i], BS_COPY_DEAD);
@@ -200,5 +206,7 @@ bs_delivery_claim_copies(BsSender *sender)
 		}
 	}
 	count_copies(dropped, failed);
+	if (locked > 0)
+		bs_consumer_wait_for_locks(consumer);
 	sender->next_claim = DT_NOBEGIN;
 }

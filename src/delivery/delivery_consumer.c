@@ -22,6 +22,9 @@
 #include "net/net_payload.h"
 #include "queue/queue_link.h"
 
+#define LOCKED_WAIT_MS		20	/* doubles while any is locked */
+#define LOCKED_WAIT_MAX_MS	1000
+
 typedef struct BsCopy
 {
 	dlist_node	node;
@@ -37,12 +40,15 @@ struct BsConsumer
 	uint32		epoch;			/* of the connection */
 	uint64		last_tag;
 	int			waiting_count;
+	int			locked_count;
+	int			locked_wait_ms;
+	TimestampTz locked_until;	/* then the locked ones are looked at */
 	int			untold;			/* done or dead, and the broker does not know */
 	TimestampTz fault_logged;
 	dlist_head	free;
 	dlist_head	waiting;		/* by tag */
-	dlist_head	taken;			/* held, done or dead; by tag, but for those
-								 * that were dead on arrival */
+	dlist_head	taken;			/* all others; by tag, but for those that were
+								 * dead on arrival */
 	BsCopy		copies[FLEXIBLE_ARRAY_MEMBER];	/* prefetch of them */
 };
 
@@ -58,6 +64,9 @@ forget_copies(BsConsumer *consumer, uint32 epoch)
 	consumer->epoch = epoch;
 	consumer->last_tag = 0;
 	consumer->waiting_count = 0;
+	consumer->locked_count = 0;
+	consumer->locked_wait_ms = LOCKED_WAIT_MS;
+	consumer->locked_until = DT_NOBEGIN;
 	consumer->untold = 0;
 	dlist_init(&consumer->free);
 	dlist_init(&consumer->waiting);
@@ -181,10 +190,36 @@ bs_consumer_run(BsConsumer *consumer)
 	}
 }
 
-int
-bs_consumer_waiting(const BsConsumer *consumer)
+TimestampTz
+bs_consumer_next_claim(const BsConsumer *consumer)
 {
-	return consumer->waiting_count;
+	if (consumer->waiting_count > 0)
+		return DT_NOBEGIN;
+	return consumer->locked_count > 0 ? consumer->locked_until : DT_NOEND;
+}
+
+/*
+ * Adds those of a list in this state; the new count.
+ */
+static int
+peek_list(const BsConsumer *consumer, const dlist_head *list,
+		  BsCopyState state, int count, int limit, BsCopyKey *keys,
+		  BsCopyTag *tags)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, (dlist_head *) list)
+	{
+		const BsCopy *copy = dlist_container(BsCopy, node, iter.cur);
+
+		if (count == limit)
+			break;
+		if (copy->state != state)
+			continue;
+		keys[count] = copy->key;
+		tags[count++] = tag_of(consumer, copy);
+	}
+	return count;
 }
 
 int
@@ -192,18 +227,21 @@ bs_consumer_peek(const BsConsumer *consumer, int limit, BsCopyKey *keys,
 				 BsCopyTag *tags)
 {
 	int			count = 0;
-	dlist_iter	iter;
 
-	dlist_foreach(iter, (dlist_head *) &consumer->waiting)
-	{
-		const BsCopy *copy = dlist_container(BsCopy, node, iter.cur);
+	if (consumer->locked_count > 0 &&
+		GetCurrentTimestamp() >= consumer->locked_until)
+		count = peek_list(consumer, &consumer->taken, BS_COPY_LOCKED,
+						  count, limit, keys, tags);
+	return peek_list(consumer, &consumer->waiting, BS_COPY_WAITING,
+					 count, limit, keys, tags);
+}
 
-		if (count == limit)
-			break;
-		keys[count] = copy->key;
-		tags[count++] = tag_of(consumer, copy);
-	}
-	return count;
+void
+bs_consumer_wait_for_locks(BsConsumer *consumer)
+{
+	consumer->locked_until = bs_time_ms_from_now(consumer->locked_wait_ms);
+	consumer->locked_wait_ms = Min(consumer->locked_wait_ms * 2,
+								   LOCKED_WAIT_MAX_MS);
 }
 
 void
@@ -223,6 +261,10 @@ bs_consumer_settle(BsConsumer *consumer, BsCopyTag copy_tag, BsCopyState state)
 		dlist_push_tail(&consumer->taken, &copy->node);
 		consumer->waiting_count--;
 	}
+	consumer->locked_count += (state == BS_COPY_LOCKED) -
+		(copy->state == BS_COPY_LOCKED);
+	if (consumer->locked_count == 0)
+		consumer->locked_wait_ms = LOCKED_WAIT_MS;
 	copy->state = state;
 	if (state == BS_COPY_DONE || state == BS_COPY_DEAD)
 		consumer->untold++;
@@ -263,7 +305,7 @@ bs_consumer_flush(BsConsumer *consumer)
 	{
 		BsCopy	   *copy = dlist_container(BsCopy, node, iter.cur);
 
-		if (copy->state == BS_COPY_HELD)
+		if (copy->state == BS_COPY_HELD || copy->state == BS_COPY_LOCKED)
 			break;
 		if (copy->state == BS_COPY_DONE)
 			last_done = copy->tag;
@@ -280,7 +322,7 @@ bs_consumer_flush(BsConsumer *consumer)
 		{
 			BsCopy	   *copy = dlist_container(BsCopy, node, iter.cur);
 
-			if (copy->state == BS_COPY_HELD)
+			if (copy->state == BS_COPY_HELD || copy->state == BS_COPY_LOCKED)
 				continue;
 			if (copy->state == BS_COPY_DONE)
 				bs_amqp_ack(consumer->link, consumer->epoch, copy->tag, false);

@@ -181,7 +181,7 @@ claim_if_due(BsSender *sender)
 	if (bs_queue == BS_QUEUE_RABBITMQ)
 	{
 		if (sender->consumer != NULL && now >= sender->next_claim &&
-			bs_consumer_waiting(sender->consumer) > 0)
+			now >= bs_consumer_next_claim(sender->consumer))
 			bs_delivery_claim_copies(sender);
 		return;
 	}
@@ -221,11 +221,11 @@ wait_for_work(BsSender *sender)
 
 	if (mailer_wanted)
 		next = Min(next, Max(mailer_retry_at, now));
-	else if (may_claim(sender) &&
-			 (bs_queue != BS_QUEUE_RABBITMQ ||
-			  (sender->consumer != NULL &&
-			   bs_consumer_waiting(sender->consumer) > 0)))
+	else if (may_claim(sender) && bs_queue != BS_QUEUE_RABBITMQ)
 		next = Min(next, sender->next_claim);
+	else if (may_claim(sender) && sender->consumer != NULL)
+		next = Min(next, Max(sender->next_claim,
+							 bs_consumer_next_claim(sender->consumer)));
 	if (!mailer_wanted || sender->mailer == NULL)
 		next = Min(next, Max(broker_look_at, now));
 	next = Min(next, TimestampTzPlusMilliseconds(now, 60000));

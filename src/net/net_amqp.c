@@ -430,8 +430,13 @@ build(BsAmqpLink *link, const BsAmqpConfig *config)
 		return no_memory;
 	link->publish_max = PUBLISH_FIRST_GUESS;
 	bs_amqp_reset_messages(link);
+
+	/*
+	 * A broker that is short of memory or disk does not read, and lives: what
+	 * tells one that is gone is its silence.
+	 */
 	return bs_curl_open(&link->loop, CONNECTIONS_MAX,
-						config->connect_timeout_ms);
+						config->connect_timeout_ms, 0);
 }
 
 BsAmqpLink *

@@ -117,16 +117,11 @@ on_timer(CURLM *multi, long timeout_ms, void *arg)
 	return 0;
 }
 
-/*
- * A peer that does not acknowledge what was sent is given up as early as one
- * that cannot be connected: so a kept connection that a firewall has forgotten
- * costs one connect timeout, not one transfer timeout.
- */
 static curl_socket_t
 on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	BsCurlLoop *loop = arg;
-	unsigned int patience = (unsigned int) loop->connect_timeout_ms;
+	unsigned int patience = (unsigned int) loop->ack_timeout_ms;
 	int			sock = socket(address->family,
 							  address->socktype | SOCK_CLOEXEC,
 							  address->protocol);
@@ -134,7 +129,8 @@ on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	(void) purpose;
 	if (sock < 0)
 		return CURL_SOCKET_BAD;
-	if (address->family == AF_INET || address->family == AF_INET6)
+	if (patience > 0 &&
+		(address->family == AF_INET || address->family == AF_INET6))
 		(void) setsockopt(sock, IPPROTO_TCP, TCP_USER_TIMEOUT,
 						  &patience, sizeof(patience));
 	return sock;
@@ -180,10 +176,12 @@ bs_curl_init(BsCurlLoop *loop)
 }
 
 const char *
-bs_curl_open(BsCurlLoop *loop, int connections, int64_t connect_timeout_ms)
+bs_curl_open(BsCurlLoop *loop, int connections, int64_t connect_timeout_ms,
+			 int64_t ack_timeout_ms)
 {
 	loop->connections = connections;
 	loop->connect_timeout_ms = connect_timeout_ms;
+	loop->ack_timeout_ms = ack_timeout_ms;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epoll_fd < 0)
 		return "A descriptor for waiting cannot be made.";

@@ -35,6 +35,7 @@ typedef struct BsCurlLoop
 	int			connections;	/* at most, at a time */
 	int64_t		due_ms;			/* when libcurl wants to be called, or -1 */
 	int64_t		connect_timeout_ms;
+	int64_t		ack_timeout_ms; /* 0: the system's */
 } BsCurlLoop;
 
 /* Monotonic and wall clock, in milliseconds. */
@@ -44,9 +45,14 @@ extern int64_t bs_net_wall_ms(void);
 /* Makes it fit for bs_curl_close(), and for nothing else. */
 extern void bs_curl_init(BsCurlLoop *loop);
 
-/* NULL, or a static full sentence on what is missing. */
+/*
+ * NULL, or a static full sentence on what is missing.  A peer that does not
+ * acknowledge octets for ack_timeout_ms is given up; for TCP that is also one
+ * that does not read.
+ */
 extern const char *bs_curl_open(BsCurlLoop *loop, int connections,
-								int64_t connect_timeout_ms);
+								int64_t connect_timeout_ms,
+								int64_t ack_timeout_ms);
 
 /* The easy handles must be gone; those that are only removed may remain. */
 extern void bs_curl_close(BsCurlLoop *loop);

@@ -181,7 +181,13 @@ build(BsMailer *mailer, const BsMailerConfig *config)
 	mailer->is_http = strncasecmp(scheme, "http", 4) == 0;
 	mailer->timeout_ms = config->timeout_ms;
 
+	/*
+	 * A relay that does not acknowledge what was sent is given up as early as
+	 * one that cannot be connected: so a kept connection that a firewall has
+	 * forgotten costs one connect timeout, not one transfer timeout.
+	 */
 	fault = bs_curl_open(&mailer->loop, config->connections,
+						 config->connect_timeout_ms,
 						 config->connect_timeout_ms);
 	if (fault != NULL)
 		return fault;

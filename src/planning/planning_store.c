@@ -28,11 +28,15 @@
 #include "bs_worker.h"
 #include "planning/planning_store.h"
 
+/*
+ * All arguments are given, and with their exact types: so no function that others
+ * put into our schema can be a better match than ours.
+ */
 static BsStatement plan_begin = {
 	.sql = "SELECT p.state::pg_catalog.text, false, 0::int8, 0::int8, 0::int8"
 	"  FROM %s.bs_plan_step(pg_catalog.jsonb_build_object("
 	"       'as_of', pg_catalog.now(),"
-	"       'until', pg_catalog.now() + $1, 'upkeep', true)) AS p (state)",
+	"       'until', pg_catalog.now() + $1, 'upkeep', true), 5000) AS p (state)",
 	.nargs = 1,
 	.argtypes = {INTERVALOID}
 };
@@ -41,7 +45,7 @@ static BsStatement plan_step = {
 	.sql = "SELECT p.state::pg_catalog.text, (p.state -> 'done')::bool,"
 	"       (p.state -> 'planned')::int8, (p.state -> 'changed')::int8,"
 	"       (p.state -> 'skipped')::int8"
-	"  FROM %s.bs_plan_step($1::pg_catalog.jsonb) AS p (state)",
+	"  FROM %s.bs_plan_step($1::pg_catalog.jsonb, 5000) AS p (state)",
 	.nargs = 1,
 	.argtypes = {TEXTOID}
 };
@@ -52,7 +56,7 @@ static BsStatement claim_holders = {
 
 static BsStatement recover = {
 	.sql = "SELECT recovered, expired, next_lease_end"
-	"  FROM %s.bs_recover($1, $2)",
+	"  FROM %s.bs_recover($1, $2, pg_catalog.clock_timestamp())",
 	.nargs = 2,
 	.argtypes = {TEXTARRAYOID, BOOLOID}
 };

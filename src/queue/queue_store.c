@@ -32,11 +32,12 @@ enum
 	COL_STRING_COUNT = 6
 };
 
+/* Exact arguments, as in planning_store.c. */
 static BsStatement claim = {
 	.sql = "SELECT id, scheduled_send_time, claim_token, attempts,"
 	"       recipient_email, recipient_name, subject, message_content,"
 	"       html_content, idempotency_key"
-	"  FROM %s.bs_claim($1, $2, $3)",
+	"  FROM %s.bs_claim($1, $2, $3, pg_catalog.clock_timestamp())",
 	.nargs = 3,
 	.argtypes = {TEXTOID, INT4OID, INTERVALOID}
 };
@@ -45,27 +46,30 @@ static BsStatement claim_copies = {
 	.sql = "SELECT id, scheduled_send_time, claim_token, attempts,"
 	"       recipient_email, recipient_name, subject, message_content,"
 	"       html_content, idempotency_key"
-	"  FROM %s.bs_claim_copies($1, $2, $3, $4)",
+	"  FROM %s.bs_claim_copies($1, $2, $3, $4,"
+	"       pg_catalog.clock_timestamp())",
 	.nargs = 4,
 	.argtypes = {TEXTOID, INTERVALOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID}
 };
 
 static BsStatement due_messages = {
 	.sql = "SELECT id, scheduled_send_time, due_at, message_type"
-	"  FROM %s.bs_due_messages($1, $2, $3)",
+	"  FROM %s.bs_due_messages($1, $2, $3, pg_catalog.clock_timestamp())",
 	.nargs = 3,
 	.argtypes = {INT4OID, UUIDARRAYOID, BOOLOID}
 };
 
 static BsStatement mark_queued = {
-	.sql = "SELECT id FROM %s.bs_mark_queued($1, $2, $3, $4) AS m (id)",
+	.sql = "SELECT id"
+	"  FROM %s.bs_mark_queued($1, $2, $3, $4, pg_catalog.clock_timestamp())"
+	"       AS m (id)",
 	.nargs = 4,
 	.argtypes = {UUIDARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
 	INTERVALOID}
 };
 
 static BsStatement next_due_at = {
-	.sql = "SELECT %s.bs_next_due()"
+	.sql = "SELECT %s.bs_next_due(pg_catalog.clock_timestamp())"
 };
 
 static Datum
@@ -128,6 +132,9 @@ static void
 copy_claim(HeapTuple tuple, MemoryContext result_cxt, BsClaim *claim)
 {
 	bool		isnull;
+	Datum		attempts = SPI_getbinval(tuple, SPI_tuptable->tupdesc,
+										 COL_ATTEMPTS, &isnull);
+	bool		is_locked = isnull;
 	Datum		token = SPI_getbinval(tuple, SPI_tuptable->tupdesc,
 									  COL_CLAIM_TOKEN, &isnull);
 
@@ -135,7 +142,8 @@ copy_claim(HeapTuple tuple, MemoryContext result_cxt, BsClaim *claim)
 	claim->id = *DatumGetUUIDP(get_fixed(tuple, COL_ID));
 	claim->scheduled_send_time =
 		DatumGetTimestampTz(get_fixed(tuple, COL_SCHEDULED_SEND_TIME));
-	claim->attempts = DatumGetInt32(get_fixed(tuple, COL_ATTEMPTS));
+	claim->is_locked = is_locked;
+	claim->attempts = is_locked ? 0 : DatumGetInt32(attempts);
 	if (isnull)
 		return;
 	claim->token = *DatumGetUUIDP(token);

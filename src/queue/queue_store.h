@@ -20,6 +20,7 @@ typedef struct BsClaim
 	pg_uuid_t	token;			/* asked for when the outcome is recorded */
 	TimestampTz scheduled_send_time;
 	int			attempts;		/* this one included */
+	bool		is_locked;		/* nothing is claimed: ask again */
 	char	   *strings;		/* what the pointers below point into; to be
 								 * freed with pfree() */
 	const char *recipient_email;
@@ -63,8 +64,8 @@ extern int	bs_queue_claim(const char *claimed_by, int limit,
  * bs_queue_claim_copies
  *		Lease those of these messages that are due to this sender.
  *
- * Gives the number of claims, at most one a key.  Those with a token of all
- * zeros, and no strings, are not claimed but FAILED.  Otherwise as
+ * Gives the number of claims, at most one a key.  Those without strings are not
+ * claimed but FAILED, or locked by somebody else.  Otherwise as
  * bs_queue_claim().
  */
 extern int	bs_queue_claim_copies(const char *claimed_by,

@@ -15,6 +15,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
@@ -60,6 +61,22 @@ static const char *const column_names[BS_USER_COLUMN_COUNT] = {
 	[BS_USER_CREATED_AT] = "created_at",
 	[BS_USER_UPDATED_AT] = "updated_at"
 };
+
+static Oid
+column_type(BsUserColumn column)
+{
+	switch (column)
+	{
+		case BS_USER_BIRTHDAY_DATE:
+		case BS_USER_ANNIVERSARY_DATE:
+			return DATEOID;
+		case BS_USER_CREATED_AT:
+		case BS_USER_UPDATED_AT:
+			return TIMESTAMPTZOID;
+		default:
+			return VARCHAROID;
+	}
+}
 
 typedef struct BsUserRow
 {
@@ -410,12 +427,14 @@ bs_users_before_write(PG_FUNCTION_ARGS)
 	for (i = 0; i < BS_USER_COLUMN_COUNT; i++)
 	{
 		row.attnum[i] = SPI_fnumber(desc, column_names[i]);
-		if (row.attnum[i] <= 0)
+		if (row.attnum[i] <= 0 ||
+			TupleDescAttr(desc, row.attnum[i] - 1)->atttypid != column_type(i))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("table \"%s\" has no column \"%s\"",
+					 errmsg("table \"%s\" has no column \"%s\" of type %s",
 							RelationGetRelationName(trigdata->tg_relation),
-							column_names[i])));
+							column_names[i],
+							format_type_be(column_type(i)))));
 		row.value[i] = heap_getattr(tuple, row.attnum[i], desc,
 									&row.isnull[i]);
 	}

@@ -237,8 +237,9 @@ def memory_mb(pid):
 class Catcher:
     """test/lib/mail_catcher.py: knows when each mail came."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, environment=None):
         self.folder = os.path.join(folder, "mail")
+        self.environment = {**os.environ, **(environment or {})}
         shutil.rmtree(self.folder, ignore_errors=True)
         os.makedirs(self.folder)
         self.port = 0
@@ -254,7 +255,8 @@ class Catcher:
             ["/usr/bin/python3", "-B",
              os.path.join(TOP, "test", "lib", "mail_catcher.py"),
              "--dir", self.folder, "--smtp-port", str(self.port),
-             "--die-with-parent"], stdin=subprocess.DEVNULL)
+             "--die-with-parent"], stdin=subprocess.DEVNULL,
+            env=self.environment)
         wait_for(lambda: os.path.exists(ports), "the mail catcher")
         with open(ports, encoding="utf-8") as file:
             self.port = json.load(file)["smtp"]

@@ -3,7 +3,7 @@
 
     chaos.py --out DIR [--seed N] [--queue postgres|rabbitmq|both]
              [--faults N] [--messages N] [--hours H] [--only FAULT]...
-             [storm|failpoints]...
+             [storm|bursts|clock|failpoints]...
 
 Each run has a fresh server, a mail catcher that records every delivery, a
 proxy before it, and with rabbitmq a broker.  What happens follows from the
@@ -22,6 +22,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
+from bursts import bursts  # noqa: E402
+import clock  # noqa: E402
 import failpoints  # noqa: E402
 from faults import FAULTS  # noqa: E402
 from storm import build, keep, storm, table_of_faults  # noqa: E402
@@ -38,6 +40,8 @@ def arguments():
     add("--queue", choices=("postgres", "rabbitmq", "both"), default="both")
     add("--faults", type=int, default=60, help="in each run")
     add("--messages", type=int, default=10000, help="in each run")
+    add("--kills", type=int, default=10, help="bursts: in each run")
+    add("--steps", type=int, default=60, help="clock: in each run")
     add("--gap", type=float, default=1.2, help="mean seconds between faults")
     add("--hours", type=float, default=0,
         help="go on with the next seed for so long")
@@ -46,7 +50,8 @@ def arguments():
         help="failpoints: only this")
     add("--hit", action="append", type=int, default=[],
         help="failpoints: only this")
-    add("what", nargs="*", metavar="storm|failpoints", help="storm")
+    add("what", nargs="*", metavar="storm|bursts|clock|failpoints",
+        help="storm")
     add("--inside", help=argparse.SUPPRESS)     # file systems of our own?
     options = parser.parse_args()
     if options.seed is None:
@@ -91,6 +96,10 @@ def say(text):
 # How it is built, what is done, how it is announced.
 RUNS = {
     "storm": ({}, storm, "%(faults)d faults over %(messages)d messages"),
+    "bursts": ({}, bursts, "%(kills)d kills of the server in the middle of"
+               " bursts, %(messages)d messages"),
+    "clock": ({"preload": clock.preload}, clock.clock_steps,
+              "%(steps)d steps of the clock, %(messages)d messages"),
     "failpoints": ({"settings": failpoints.SETTINGS,
                     "tree": failpoints.TREE}, failpoints.all_points,
                    "every failpoint"),

@@ -7,8 +7,7 @@ import time
 from cluster import SqlError, is_alive, stat_state
 from load import Load
 from server import TOP, BenchError
-from storm import FINAL, at_rest, drain
-from verdict import judge, story
+from storm import FINAL, at_rest, drain, reckon
 
 TREE = os.path.join(TOP, "build", "failpoints", "build", "pg")
 ACTIONS = ("kill9", "error", "fatal", "stop")
@@ -144,15 +143,6 @@ def all_points(stage, options, seed, say):
                 count += 1
     say("%d failpoints, %s, hits %s: %d cases" % (
         len(names), ", ".join(actions), options.hit or (1, 2), count))
-    drain(stage, load)
+    drained = drain(stage, load)
     at_rest(stage)
-    verdict = judge(stage.cluster, load.ledger.owed, stage.relay.folder,
-                    stage.disturbed, time.time())
-    verdict.figures["failpoints"] = len(names)
-    verdict.figures["cases"] = count
-    verdict.figures["time, s"] = round(time.monotonic() - began)
-    stage.read_log()
-    verdict.faults += stage.complaints
-    for key in verdict.odd_keys:
-        say(story(stage.cluster, load.ledger.owed, stage.relay.folder, key))
-    return verdict
+    return reckon(stage, load, say, began, drained)

@@ -163,12 +163,11 @@ class Load(threading.Thread):
             sql = "SET session_replication_role = replica;\n" + sql
         return sql, owed
 
-    def in_time(self, count):
+    def in_time(self, count, entry=None):
         """Planned ahead, for an instant of the run."""
         now = self.clock()
-        coming = [entry for entry in self.types
-                  if entry[2].timestamp() > now + 2]
-        kind, zone, instant = self.random.choice(
+        coming = [one for one in self.types if one[2].timestamp() > now + 2]
+        kind, zone, instant = entry or self.random.choice(
             coming[:6] or self.types[-3:])
         date = instant.astimezone(
             zoneinfo.ZoneInfo(zone)).date().isoformat()

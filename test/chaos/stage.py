@@ -91,13 +91,14 @@ class Stage:
         with self.lock:
             self.complaints.append(text)
 
-    def note(self, name, begin, skipped=None):
+    def note(self, name, begin, skipped=None, end=None):
+        end = end or time.time()
         with self.lock:
-            self.events.append((name, begin, time.time(), skipped))
+            self.events.append((name, begin, end, skipped))
             with open(os.path.join(self.folder, "faults.log"), "a",
                       encoding="utf-8") as file:
                 file.write("%.3f %.3f %s%s\n" % (
-                    begin, time.time(), name,
+                    begin, end, name,
                     " skipped: " + skipped if skipped else ""))
 
     def disturbed(self, moment):

@@ -16,12 +16,14 @@ DRAIN_S = 300
 ESTIMATE_S = 3.5            # of a fault, for the instants of the load
 
 
-def build(folder, queue, disks, settings=None, tree=None):
+def build(folder, queue, disks, settings=None, tree=None,
+          preload=lambda folder: {}):
     """A Stage with everything running."""
     stage = Stage(folder, queue)
     settings = dict(settings or {})
     try:
-        stage.relay = Relay(folder)
+        environment = preload(folder)
+        stage.relay = Relay(folder, environment)
         stage.relay.set_rules(())
         targets = {"relay": stage.relay.port}
         if queue == "rabbitmq":
@@ -34,7 +36,7 @@ def build(folder, queue, disks, settings=None, tree=None):
                 stage.proxy.ports["broker"])
         stage.cluster = Cluster(
             folder, "smtp://127.0.0.1:%d" % stage.proxy.ports["relay"],
-            disks, settings, tree)
+            disks, settings, tree, environment)
         stage.cluster.create()
     except BaseException:
         stage.close()
@@ -133,6 +135,23 @@ def at_rest(stage):
         time.sleep(0.3)
 
 
+def reckon(stage, load, say, began, drained, latest=None):
+    """The end of any run: a Verdict, and the stories of what is wrong."""
+    verdict = judge(stage.cluster, load.ledger.owed, stage.relay.folder,
+                    stage.disturbed, load.clock(), latest)
+    verdict.figures["time, s"] = round(time.monotonic() - began)
+    verdict.figures["of it until all was sent after the last fault, s"] = \
+        round(drained, 1)
+    verdict.figures["statements of the load that failed"] = load.retries
+    stage.read_log()
+    for name, value in stage.worsts.items():
+        verdict.figures["worst: " + name] = round(value, 2)
+    verdict.faults += stage.complaints
+    for key in verdict.odd_keys:
+        say(story(stage.cluster, load.ledger.owed, stage.relay.folder, key))
+    return verdict
+
+
 def storm(stage, options, seed, say):
     """FAULTS faults over MESSAGES messages; a Verdict."""
     rng = random.Random("storm %s" % seed)
@@ -174,19 +193,7 @@ def storm(stage, options, seed, say):
         load.quit.set()
         load.join()
         lanes.close()
-    verdict = judge(stage.cluster, load.ledger.owed, stage.relay.folder,
-                    stage.disturbed, time.time())
-    verdict.figures["time, s"] = round(time.monotonic() - began)
-    verdict.figures["of it until all was sent after the last fault, s"] = \
-        round(drained, 1)
-    verdict.figures["statements of the load that failed"] = load.retries
-    stage.read_log()
-    for name, value in stage.worsts.items():
-        verdict.figures["worst: " + name] = round(value, 2)
-    verdict.faults += stage.complaints
-    for key in verdict.odd_keys:
-        say(story(stage.cluster, load.ledger.owed, stage.relay.folder, key))
-    return verdict
+    return reckon(stage, load, say, began, drained)
 
 
 def table_of_faults(stage):
@@ -203,8 +210,9 @@ def table_of_faults(stage):
 
 def keep(stage, folder):
     """The cluster lies in a file system that goes with the process."""
-    stage.cluster.stop()
-    for kind, place in (("data", stage.cluster.data),
-                        ("wal", stage.cluster.wal)):
-        if os.path.isdir(place):
-            stage.cluster.run("cp", "-a", place, os.path.join(folder, kind))
+    cluster, data = stage.cluster, os.path.join(folder, "kept")
+    cluster.stop()
+    if os.path.isdir(cluster.data):
+        cluster.run("cp", "-a", cluster.data, data)
+        os.unlink(os.path.join(data, "pg_wal"))
+        cluster.run("cp", "-a", cluster.wal, os.path.join(data, "pg_wal"))

@@ -120,7 +120,7 @@ class Verdict:
                 len(keys) - 10, name))
 
 
-def judge_fates(verdict, owed, rows, mails):
+def judge_fates(verdict, owed, rows, mails, latest):
     lost, early, wrong = [], [], []
     refused = cancelled = 0
     for key, one in owed.items():
@@ -141,7 +141,7 @@ def judge_fates(verdict, owed, rows, mails):
                  mail.subject.rpartition(" ")[2] not in one.names
                  for mail in came) or row.due != one.due:
             wrong.append(key)
-        if any(mail.time * MICRO < one.due for mail in came):
+        if any(latest(mail.time) * MICRO < one.due for mail in came):
             early.append(key)
         refused += status == "FAILED"
         cancelled += status == "CANCELLED"
@@ -205,10 +205,11 @@ def judge_moves(verdict, cluster):
     verdict.count("forbidden moves", illegal, "%s")
 
 
-def judge(cluster, owed, folder, disturbed, end):
+def judge(cluster, owed, folder, disturbed, end, latest=None):
     """A Verdict on a run that is over.
 
     disturbed(t): was a fault on shortly before the instant t?
+    latest(t): the clock by which a mail was sent that is stamped t.
     """
     verdict = Verdict()
     mails = read_mails(folder)
@@ -216,7 +217,7 @@ def judge(cluster, owed, folder, disturbed, end):
     verdict.figures["messages owed"] = sum(
         one.fate != "UNKNOWN" for one in owed.values())
     verdict.figures["mails that arrived"] = sum(map(len, mails.values()))
-    judge_fates(verdict, owed, rows, mails)
+    judge_fates(verdict, owed, rows, mails, latest or (lambda t: t))
     judge_doubles(verdict, owed, cluster, rows, mails, disturbed)
     judge_moves(verdict, cluster)
     silence, verdict.silence_at = worst_silence(owed, mails, end)

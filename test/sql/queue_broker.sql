@@ -168,7 +168,7 @@ SELECT tableoid::regclass AS partition, status, due_at AT TIME ZONE 'UTC' AS due
 SELECT * FROM test.receive('s1', '2044-09-01 12:00+00', 'August', 'September', 'Late');
 DELETE FROM users;
 
--- Paused, and a copy: nothing is due, nothing is claimed. A copy takes back what another database's broker has.
+-- Paused, and a copy: nothing is due, nothing is claimed, and paused senders are to ask again. A copy takes back what another database's broker has.
 SELECT test.add('P', 'UTC', '1990-10-05'), test.add('Q', 'UTC', '1990-10-05');
 SELECT test.plan('2044-10-04 12:00+00');
 SELECT test.publish('2044-10-05 09:00+00', false, '5 min', 1);

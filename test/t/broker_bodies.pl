@@ -186,7 +186,7 @@ is(scalar(keys %{ $catcher->arrivals('cancel') }), 0, 'cancelled: no mail');
 
 my $letter = $amqp->get($DEAD_LETTERS, keep => 1);
 like($letter->{headers}, qr/x-death.*\Q$QUEUE\E/s, 'a dead letter says where it came from');
-unlike(our_log($node), qr/\@example\.com|First\d/, 'the log names nobody');
+unlike(server_log($node), qr/\@example\.com|First\d/, 'the log names nobody');
 unlike(server_log($node), qr/server process.*was terminated by signal/, 'nothing crashed');
 $node->stop;
 done_testing();

@@ -168,7 +168,7 @@ well($node, 'the broker is back');
 wait_empty($broker, 'what was left in it');
 each_once($node, $catcher, 'left', 100, 'what was left in it');
 
-unlike(our_log($node), qr/\@example\.com|First\d/, 'the log names nobody');
-unlike(our_log($node), qr/guest/, 'and no password');
+unlike(server_log($node), qr/\@example\.com|First\d/, 'the log names nobody');
+unlike(server_log($node), qr/guest/, 'and no password');
 $node->stop;
 done_testing();

@@ -57,6 +57,6 @@ wait_empty($broker, 'killed');
 well($node, 'killed');
 is(log_lines($node, qr/was given up/), 0, 'killed: no message was given up');
 
-unlike(our_log($node), qr/\@example\.com|First\d|guest/, 'the log names nobody');
+unlike(server_log($node), qr/\@example\.com|First\d|guest/, 'the log names nobody');
 $node->stop;
 done_testing();

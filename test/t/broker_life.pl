@@ -122,7 +122,7 @@ add_due($node, 50, 'anew');
 each_once($node, $catcher, 'anew', 50, 'created again');
 wait_empty($broker, 'created again');
 
-unlike(our_log($node), qr/\@example\.com|First\d|guest/, 'the log names nobody');
+unlike(server_log($node), qr/\@example\.com|First\d|guest/, 'the log names nobody');
 unlike(server_log($node), qr/server process.*was terminated by signal/, 'nothing crashed');
 $node->stop;
 done_testing();

@@ -118,6 +118,6 @@ foreach my $kind ('memory', 'disk')
 }
 
 is_deeply([ worker_pids($node, '') ], \@workers, 'the workers are the same as in the beginning');
-unlike(our_log($node), qr/\@example\.com|First\d|guest/, 'the log names nobody');
+unlike(server_log($node), qr/\@example\.com|First\d|guest/, 'the log names nobody');
 $node->stop;
 done_testing();

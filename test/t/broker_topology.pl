@@ -149,7 +149,7 @@ each_once($node, $catcher, 'other', 10, 'right arguments');
 diag sprintf('right arguments: at work again after %.1f s', time - $start);
 well($node, 'right arguments');
 
-unlike(our_log($node), qr/\@example\.com|First\d|secret/, 'the log names nobody');
+unlike(server_log($node), qr/\@example\.com|First\d|secret/, 'the log names nobody');
 unlike(server_log($node), qr/server process.*was terminated by signal/, 'nothing crashed');
 $node->stop;
 done_testing();

@@ -187,7 +187,7 @@ ok(wait_for(sub { row($node, 'never1@example.com')->{status} eq 'SENT' }, 'the r
 
 # ---- A retry that could only come too late is not waited for.
 
-my $soon = slow(2) . ' seconds';
+my $soon = slow(4) . ' seconds';
 set_conf($node, max_lateness => '60s', retry_initial => '1h', retry_max => '1h');
 rules({ phase => 'rcpt', rcpt => 'late*', reply => '450 4.2.0 try later' });
 sql($node, <<"SQL");

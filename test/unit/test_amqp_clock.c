@@ -68,11 +68,13 @@ test_silence(void)
 static void
 test_addresses(void)
 {
-	BsBroker	closed;
+	static BsBroker closed;
 	char		urls[200];
+	int64_t		began = now_ms();
 
 	reset_config();
-	config.backoff_initial_ms = config.backoff_max_ms = 30000;
+	config.backoff_initial_ms = 15000;
+	config.backoff_max_ms = 60000;
 	broker_open(&closed);
 	broker_close(&closed);
 	broker_open(&broker);
@@ -81,9 +83,14 @@ test_addresses(void)
 	open_link(urls);
 	ok(wait_for_events(BS_AMQP_UP, 1), "of three brokers the last is there");
 	is_str(event_story(), "down down up", "and the others are named");
+	ok(now_ms() - began < 7500, "nobody waits between them");
 	ok(strstr(event[0].text, "127.0.0.1:") == event[0].text &&
 	   strstr(event[1].text, "[::1]:1: ") == event[1].text,
 	   "with host and port");
+	broker_close_channel(&broker, 1, 403, "ACCESS_REFUSED");
+	wait_for_events(BS_AMQP_DOWN, 3);
+	ok(bs_amqp_deadline_ms(amqp) >= 29000,
+	   "a right that is missing is no reason to hurry");
 	finish();
 
 	/* Two brokers in turn. */

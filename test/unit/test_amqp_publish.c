@@ -281,6 +281,24 @@ test_same_message(void)
 	finish();
 }
 
+/* More often than it was published. */
+static void
+test_many_returns(void)
+{
+	int			i;
+
+	reset_config();
+	begin_publisher(8);
+	for (i = 0; i < 2; i++)
+		bs_amqp_publish(amqp, "birthday", id_of(7), "", 0, (uint64_t) i);
+	wait_for(broker.messages == 2);
+	for (i = 0; i < 3; i++)
+		broker_return(&broker, 313, id_of(7));
+	is_down("a message is returned that is none of ours", false,
+			"returned three times, published twice");
+	finish();
+}
+
 static void
 test_false_returns(void)
 {
@@ -401,6 +419,7 @@ test_deaf(void)
 
 	memset(body, 'b', sizeof(body));
 	reset_config();
+	config.connect_timeout_ms = 300;
 	begin_publisher(BS_AMQP_WINDOW_MAX);
 	ok(!bs_amqp_publish(amqp, "k", "id", body, sizeof(body) + 1, 1),
 	   "a body that is too large is not taken");
@@ -422,6 +441,8 @@ test_deaf(void)
 		   bs_amqp_unsent(amqp) > 300000, 1, "the buffer is full, to its "
 		   "reserve");
 	ok(bs_amqp_deadline_ms(amqp) > 1000, "nothing spins meanwhile");
+	pass_time(1200);
+	is_int(count_events(BS_AMQP_DOWN), 0, "nor is it given up");
 	broker.deaf = false;
 	ok(wait_for(broker.messages == taken), "all arrive when it reads");
 	is_int(broker.message[taken - 1].body_len, sizeof(body), "whole");
@@ -550,6 +571,7 @@ main(void)
 	test_false_confirms();
 	test_returns();
 	test_same_message();
+	test_many_returns();
 	test_false_returns();
 	test_odd_returns();
 	test_blocked();

@@ -24,8 +24,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 our @EXPORT = qw(queue_node health trouble well each_once wait_empty broker_stats
-  broker_log_lines
-  our_log copies installation value try_sql $QUEUE $DEAD_LETTERS $EXCHANGE);
+  broker_log_lines copies installation value try_sql $QUEUE $DEAD_LETTERS $EXCHANGE);
 
 our $EXCHANGE = 'birthday.messages';
 our $QUEUE = 'birthday.messages.queue';
@@ -150,15 +149,6 @@ sub wait_empty
 		"$what: the queues to have $wanted messages",
 		$options{seconds} // 30);
 	return is($found, $wanted, "$what: no copy is left, dead letters as expected");
-}
-
-# The server's log without what the server itself says of changed settings: the
-# new value, a URL with its password too.
-sub our_log
-{
-	my ($node) = @_;
-
-	return join "\n", grep { !/parameter "\S+" changed to/ } split /\n/, server_log($node);
 }
 
 # How many lines of the broker's log match.
