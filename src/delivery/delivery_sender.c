@@ -486,8 +486,13 @@ bs_delivery_forget(BsSender *sender)
 	bs_delivery_release_waiting(sender, "released", GetCurrentTimestamp());
 	dlist_foreach_modify(iter, &sender->ended)
 	{
+		BsJob	   *job = dlist_container(BsJob, node, iter.cur);
+
+		/* Nobody's any more; a copy that is kept would take up the prefetch. */
+		if (job->copy.tag != 0)
+			bs_consumer_settle(sender->consumer, job->copy, BS_COPY_DONE);
 		dlist_delete(iter.cur);
-		set_free(sender, dlist_container(BsJob, node, iter.cur));
+		set_free(sender, job);
 	}
 	sender->ended_count = 0;
 	sender->record_failures = 0;

@@ -48,7 +48,7 @@ def one_burst(stage, load, counter, size, rng):
     with_broker = stage.broker is not None and rng.random() < 0.3
     if with_broker:
         stage.broker.kill()
-    stage.worst("children outlived a killed postmaster, s",
+    stage.worst("workers outlived a killed postmaster, s",
                 stage.cluster.kill_postmaster())
     stage.cluster.launch()
     if with_broker:

@@ -3,7 +3,7 @@
 
     chaos.py --out DIR [--seed N] [--queue postgres|rabbitmq|both]
              [--faults N] [--messages N] [--hours H] [--only FAULT]...
-             [storm|bursts|clock|failpoints]...
+             [storm|bursts|clock|replaced|failpoints]...
 
 Each run has a fresh server, a mail catcher that records every delivery, a
 proxy before it, and with rabbitmq a broker.  What happens follows from the
@@ -26,6 +26,7 @@ from bursts import bursts  # noqa: E402
 import clock  # noqa: E402
 import failpoints  # noqa: E402
 from faults import FAULTS  # noqa: E402
+from replaced import replacements  # noqa: E402
 from storm import build, keep, storm, table_of_faults  # noqa: E402
 from server import BenchError  # noqa: E402
 
@@ -42,6 +43,7 @@ def arguments():
     add("--messages", type=int, default=10000, help="in each run")
     add("--kills", type=int, default=10, help="bursts: in each run")
     add("--steps", type=int, default=60, help="clock: in each run")
+    add("--drops", type=int, default=8, help="replaced: in each run")
     add("--gap", type=float, default=1.2, help="mean seconds between faults")
     add("--hours", type=float, default=0,
         help="go on with the next seed for so long")
@@ -50,8 +52,8 @@ def arguments():
         help="failpoints: only this")
     add("--hit", action="append", type=int, default=[],
         help="failpoints: only this")
-    add("what", nargs="*", metavar="storm|bursts|clock|failpoints",
-        help="storm")
+    add("what", nargs="*", metavar="run",
+        help="storm (default), bursts, clock, replaced, failpoints")
     add("--inside", help=argparse.SUPPRESS)     # file systems of our own?
     options = parser.parse_args()
     if options.seed is None:
@@ -100,6 +102,8 @@ RUNS = {
                " bursts, %(messages)d messages"),
     "clock": ({"preload": clock.preload}, clock.clock_steps,
               "%(steps)d steps of the clock, %(messages)d messages"),
+    "replaced": ({}, replacements, "the extension dropped and created"
+                 " %(drops)d times, %(messages)d messages"),
     "failpoints": ({"settings": failpoints.SETTINGS,
                     "tree": failpoints.TREE}, failpoints.all_points,
                    "every failpoint"),

@@ -89,9 +89,9 @@ def kill_any_process(stage, rng):
 @fault("server", 6)
 def kill_whole_server(stage, rng):
     took = stage.cluster.kill_postmaster()
-    stage.worst("children outlived a killed postmaster, s", took)
+    stage.worst("workers outlived a killed postmaster, s", took)
     if took > 10:
-        stage.complain("the children of a killed postmaster ended after"
+        stage.complain("the workers of a killed postmaster ended after"
                        " %.1f s" % took)
     stage.cluster.launch()
 
@@ -288,11 +288,11 @@ def lock_tables(stage, rng):
 # ---- what an administrator does ------------------------------------------------
 
 RELOADS = (("birthday_scheduler.mail_connections", ("1", "2", "4", "9")),
-           ("birthday_scheduler.mail_timeout", ("1000ms", "1500ms")),
+           ("birthday_scheduler.mail_timeout", ("1500ms", "2s")),
            ("birthday_scheduler.rate_limit", ("0", "200")),
            ("birthday_scheduler.breaker", ("0", "0.5")),
            ("birthday_scheduler.amqp_prefetch", ("1", "20", "300")),
-           ("birthday_scheduler.lease", ("4s", "5s")),
+           ("birthday_scheduler.lease", ("5s", "6s")),
            ("work_mem", ("4MB", "5MB")))
 
 
@@ -407,7 +407,7 @@ def relay_a_byte_a_second(stage, rng):
 @fault("relay")
 def relay_slow(stage, rng):
     rules(stage, rng, {"phase": rng.choice(("mail", "body")),
-                       "delay_ms": rng.choice((100, 700, 1400, 1600))})
+                       "delay_ms": rng.choice((100, 700, 1900, 2200))})
 
 
 @fault("relay")

@@ -34,7 +34,8 @@ class Owed:
     due: int            # us since 1970
     rcpt: str
     names: set          # first names that its subject may have
-    fate: str = "SENT"  # or FAILED, CANCELLED, EITHER, UNKNOWN
+    fate: str = "SENT"  # or FAILED, CANCELLED, EITHER, UNKNOWN,
+                        # DROPPED
     since: float = 0    # when it was committed
 
     @property
@@ -178,9 +179,10 @@ class Load(threading.Thread):
             owed.append(Owed(user, kind, date, micros(instant), rcpt, {name},
                              fate))
         sql = self.users_sql(people) + (
-            "INSERT INTO user_dates (user_id, message_type, event_date)"
-            " VALUES " + values((quoted(one.user), quoted(kind), quoted(date))
-                                for one in owed) + ";\n")
+            "INSERT INTO user_dates (user_id, message_type, event_date,"
+            " created_at) VALUES " + values(
+                (quoted(one.user), quoted(kind), quoted(date),
+                 "now() - interval '40 days'") for one in owed) + ";\n")
         return sql, owed
 
     # ---- getting it into the database ----

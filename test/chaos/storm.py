@@ -101,6 +101,7 @@ class Lanes:
 def drain(stage, load):
     """Until nothing is pending; how long it took."""
     begin = time.monotonic()
+    known = 0
     while True:
         try:
             pending = int(stage.cluster.value(
@@ -109,14 +110,14 @@ def drain(stage, load):
             known = int(stage.cluster.value(
                 "SELECT count(*) FROM message_logs"))
             if pending == 0 and known >= sum(
-                    one.fate != "UNKNOWN"
+                    one.fate not in ("UNKNOWN", "DROPPED")
                     for one in load.ledger.owed.values()):
                 return time.monotonic() - begin
         except SqlError as error:
             pending = error
         if time.monotonic() - begin > DRAIN_S:
-            stage.complain("after %d s without faults %s were still pending"
-                           % (DRAIN_S, pending))
+            stage.complain("after %d s without faults %s were still pending,"
+                           " %d planned" % (DRAIN_S, pending, known))
             return time.monotonic() - begin
         time.sleep(0.5)
 

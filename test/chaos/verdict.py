@@ -104,6 +104,7 @@ class Verdict:
         self.faults = []        # sentences
         self.odd_keys = []      # messages that they speak of
         self.silence_at = None
+        self.mails = {}
 
     def complain(self, text, key=None):
         self.faults.append(text)
@@ -126,7 +127,7 @@ def judge_fates(verdict, owed, rows, mails, latest):
     for key, one in owed.items():
         row = rows.get(key)
         came = mails.get(key.replace(":", "."), [])
-        if one.fate == "UNKNOWN":
+        if one.fate in ("UNKNOWN", "DROPPED"):
             continue
         status = row.status if row else "nothing"
         if row is None or row.status not in (
@@ -158,6 +159,25 @@ def judge_fates(verdict, owed, rows, mails, latest):
     verdict.count("mails that nobody owed", strange, "%s was owed to nobody")
 
 
+# Attempts of one message whose answer the sender no longer waited for.
+LATE_SQL = """
+WITH moves AS (
+    SELECT at, new, reason, lag(at) OVER (ORDER BY n) AS began
+      FROM audit WHERE key = '%s')
+SELECT extract(epoch FROM began), extract(epoch FROM at) FROM moves
+ WHERE new <> 'SENDING' AND reason = 'in_doubt'
+   AND at - began >= current_setting('birthday_scheduler.mail_timeout')::interval"""
+
+
+def came_late(cluster, key, moment):
+    """Did the relay take longer than mail_timeout, all by itself?"""
+    for line in cluster.sql_at_last(LATE_SQL % key):
+        began, ended = map(float, line.split("|"))
+        if began <= moment <= ended + 5:
+            return True
+    return False
+
+
 def judge_doubles(verdict, owed, cluster, rows, mails, disturbed):
     """Each second copy needs an attempt that ended in doubt, at a moment at
     which something was disturbed."""
@@ -175,7 +195,8 @@ def judge_doubles(verdict, owed, cluster, rows, mails, disturbed):
     for key, one in owed.items():
         came = mails.get(key.replace(":", "."), [])
         row = rows.get(key)
-        known = 1 if row and row.status == "SENT" else 0
+        known = 1 if one.fate == "DROPPED" or (
+            row and row.status == "SENT") else 0
         if len(came) > 1:
             copies += len(came) - 1
             most = max(most, len(came))
@@ -183,7 +204,8 @@ def judge_doubles(verdict, owed, cluster, rows, mails, disturbed):
         if len(came) > known + doubts.get(key, 0):
             unexplained.append(key)
         elif len(came) > 1 and not all(
-                disturbed(mail.time) for mail in came[:-1]):
+                disturbed(mail.time) or came_late(cluster, key, mail.time)
+                for mail in came[:-1]):
             quiet.append(key)
     verdict.figures["delivered twice, same Message-ID, in doubt before"] = copies
     verdict.figures["of them after an answer that was sent and not recorded"] \
@@ -212,10 +234,10 @@ def judge(cluster, owed, folder, disturbed, end, latest=None):
     latest(t): the clock by which a mail was sent that is stamped t.
     """
     verdict = Verdict()
-    mails = read_mails(folder)
+    mails = verdict.mails = read_mails(folder)
     rows = read_rows(cluster)
     verdict.figures["messages owed"] = sum(
-        one.fate != "UNKNOWN" for one in owed.values())
+        one.fate not in ("UNKNOWN", "DROPPED") for one in owed.values())
     verdict.figures["mails that arrived"] = sum(map(len, mails.values()))
     judge_fates(verdict, owed, rows, mails, latest or (lambda t: t))
     judge_doubles(verdict, owed, cluster, rows, mails, disturbed)

@@ -76,8 +76,9 @@ each_once($node, $catcher, 'fast', 2000, 'server restarted');
 burst('crash', 2000);
 $node->stop('immediate');
 $node->start;
-# At most what the senders had under way: eight connections each.
-each_once($node, $catcher, 'crash', 2000, 'server stopped immediately', attempts => 2, doubles => 16);
+# At most what the two senders held whose outcome was not recorded: 16 messages for
+# each of eight connections.
+each_once($node, $catcher, 'crash', 2000, 'server stopped immediately', attempts => 2, doubles => 256);
 well($node, 'restarted');
 wait_empty($broker, 'restarted');
 
@@ -121,6 +122,22 @@ create_extension($node);
 add_due($node, 50, 'anew');
 each_once($node, $catcher, 'anew', 50, 'created again');
 wait_empty($broker, 'created again');
+
+# At once, again and again: the copies that the senders held go back to the broker,
+# which hands out no more than amqp_prefetch of them.
+
+set_conf($node, amqp_prefetch => 64);
+foreach my $round (1 .. 4)
+{
+	burst("again$round", 600);
+	sql($node, 'SET client_min_messages = warning; DROP EXTENSION birthday_scheduler CASCADE');
+	create_extension($node);
+}
+rules();
+add_due($node, 50, 'last');
+each_once($node, $catcher, 'last', 50, 'created at once');
+wait_empty($broker, 'created at once');
+set_conf($node, amqp_prefetch => undef);
 
 unlike(server_log($node), qr/\@example\.com|First\d|guest/, 'the log names nobody');
 unlike(server_log($node), qr/server process.*was terminated by signal/, 'nothing crashed');

@@ -219,10 +219,12 @@ is( sql($node, 'SELECT sum(sent), sum(failed) FROM bs_workers'),
 # ---- A name that holds a line break and another header is refused.
 
 my $evil = "E'Eve\\r\\nBcc: victim\@example.com\\r\\n\\r\\nHello'";
-my $err = '';
-$node->psql('postgres', "SET log_min_error_statement = panic; SELECT bs_add_user($evil, 'Evil', 'eve\@example.com', 'Etc/UTC')", stderr => \$err);
-like($err, qr/first_name must not contain control characters/, 'bs_add_user() refuses control characters');
-statement("SELECT bs_add_user('Eve', 'Evil', 'eve\@example.com', 'Etc/UTC')");
+my ($code, undef, $said) = $node->psql('postgres',
+	"SET log_min_error_statement = panic; SELECT bs_add_user($evil, 'Evil', 'eve\@example.com', 'Etc/UTC')");
+like($said, qr/first_name must not contain control characters/,
+	'bs_add_user() refuses control characters');
+is(sql($node, "SELECT count(*) FROM users WHERE email = 'eve\@example.com'"), '0',
+	'and changes nothing');
 
 # With triggers off raw line breaks reach the MIME writer, the last defence.
 statement(<<"SQL");
@@ -245,6 +247,7 @@ ok(!$mail->{wire}{bare_lf} && !$mail->{wire}{bare_cr}, 'no bare line break');
 
 # A subject and an address written straight into the log are no way either: the
 # subject is cleaned, and what is no address is refused without being sent.
+statement("SELECT bs_add_user('Eve', 'Evil', 'eve\@example.com', 'Etc/UTC')");
 statement(<<"SQL");
 	INSERT INTO message_logs (user_id, message_type, message_content, subject, recipient_email,
 	       recipient_name, local_date, scheduled_send_time, due_at, idempotency_key, type_version)
