@@ -77,6 +77,9 @@ is(counts($node, 'soon%'), 'SCHEDULED ' . $soon / 2, 'and what is due in the hor
 is(scalar($catcher->mails), 0, 'nobody sends');
 like(sql($node, 'SELECT bs_health()'), qr/not in shared_preload_libraries: nothing is sent/,
 	'bs_health() says why');
+my $err;
+$node->psql('postgres', 'SELECT * FROM bs_workers', stderr => \$err, extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+like($err, qr/ERROR:  55000.*HINT:.*shared_preload_libraries/s, 'what needs workers says what to set');
 
 # The last planning pass was two days and a bit ago.
 sql($node, q{UPDATE bs_installation SET planned_until = now() - interval '50 hours'});
