@@ -152,6 +152,12 @@ bs_queue_report(const BsAmqpEvent *event)
 		bs_worker_report_error(message);
 		bs_worker_set_state("no broker");
 	}
+	else if (event->kind == BS_AMQP_BLOCKED)
+	{
+		snprintf(message, sizeof(message), "the broker takes nothing: %s",
+				 event->text);
+		bs_worker_report_error(message);
+	}
 }
 
 const char *

@@ -31,7 +31,7 @@ extern uint32 bs_queue_link_number(void);
 extern void bs_queue_close_link(void);
 
 /*
- * What UP and DOWN mean for the log, and for bs_workers.
+ * What UP, DOWN and BLOCKED mean for the log, and for bs_workers.
  */
 extern void bs_queue_report(const BsAmqpEvent *event);
 

@@ -189,7 +189,7 @@ bs_publisher_collect(BsPublisher *publisher)
 				note_state(publisher);
 				break;
 			case BS_AMQP_BLOCKED:
-				bs_worker_report_error(event.text);
+				bs_queue_report(&event);
 				note_state(publisher);
 				break;
 			case BS_AMQP_UNBLOCKED:

@@ -109,6 +109,7 @@ foreach my $kind ('memory', 'disk')
 	my $reason = trouble($node, qr/$kind|blocked|resource/i, "$kind alarm", 45);
 	diag "$kind alarm: ", $reason // 'nothing';
 	is(counts($node, "new$kind%"), 'SCHEDULED 100', "$kind alarm: what is due stays due");
+	ok(log_lines($node, qr/the broker takes nothing: .*$kind/) > 0, "$kind alarm: the log says of what it is short");
 	set_conf($node, mail_url => $catcher->url);
 	each_once($node, $catcher, "held$kind", 50, "$kind alarm: what the queue has");
 	$broker->alarm($kind, 0);
