@@ -153,23 +153,12 @@ check_mailbox(char **newval, void **extra, GucSource source)
 static bool
 check_unsubscribe(char **newval, void **extra, GucSource source)
 {
-	const char *c;
+	const char *reason;
 
-	if (**newval == '\0')
-		return true;
-	if (strncmp(*newval, "https://", 8) != 0 &&
-		strncmp(*newval, "mailto:", 7) != 0)
+	if (**newval != '\0' && !bs_mime_check_unsubscribe(*newval, &reason))
 	{
-		GUC_check_errdetail("It must be an https:// or mailto: URI.");
+		GUC_check_errdetail("%s", reason);
 		return false;
-	}
-	for (c = *newval; *c; c++)
-	{
-		if (*c <= ' ' || *c > '~' || *c == '<' || *c == '>')
-		{
-			GUC_check_errdetail("Blanks, angle brackets, controls and characters beyond ASCII must be percent-encoded.");
-			return false;
-		}
 	}
 	return true;
 }

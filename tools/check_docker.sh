@@ -50,9 +50,10 @@ grep -q '[1-9][0-9]* rules' "$work/said" || complain "prometheus.yml finds no ru
 
 # What the extension needs at run time is in the last stage of the image.
 [ -f birthday_scheduler.so ] || complain "build first: no birthday_scheduler.so"
-last_stage=$(tac docker/Dockerfile | sed '/^FROM/q')
+# Readers that stop early would end the writer, and with it this script.
+last_stage=$(tac docker/Dockerfile | awk '!done; /^FROM/ { done = 1 }')
 while read -r library; do
-    file=$(ldconfig -p | awk -v name="$library" '$1 == name { print $NF; exit }')
+    file=$(ldconfig -p | awk -v name="$library" '$1 == name && !seen++ { print $NF }')
     package=$(dpkg-query -S "$(readlink -f "$file")" "$file" 2>/dev/null |
         sed -n '1s/:.*//p') || true
     case $package in

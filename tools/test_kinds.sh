@@ -319,7 +319,7 @@ kind_tap() {
 	PG_REGRESS=$pgxs/regress/pg_regress TESTDIR=$scratch/tap \
 		TESTDATADIR=$scratch/tap/tmp_check TESTLOGDIR=$scratch/tap/tmp_check/log \
 		PG_TEST_PORT_DIR=$scratch/ports PG_TEST_TIMEOUT_DEFAULT=$((60 * slowness)) \
-		limited "${TAP_LIMIT:-900}" "$logs/tap.log" tools/run_tap.pl \
+		limited "${TAP_LIMIT:-2400}" "$logs/tap.log" tools/run_tap.pl \
 		--lib "$top/test/lib" --lib "$pgxs/perl" --limit $((300 * slowness)) \
 		--jobs "${TAP_JOBS:-2}" --result "$scratch/tap.result" \
 		--dump "$logs/tap" -- "${scripts[@]}" || true

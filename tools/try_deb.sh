@@ -11,6 +11,9 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 umask 022
+# A question to a terminal would stop what runs in the background.
+exec </dev/null
+export DEBIAN_FRONTEND=noninteractive
 [ "$(id -u)" = 0 ] || { echo "try_deb.sh: root is needed" >&2 && exit 1; }
 for program in mmdebstrap unshare; do
 	command -v "$program" >/dev/null || {
@@ -61,12 +64,12 @@ trap 'exit 143' INT TERM HUP
 
 echo "== a Debian with a server"
 # shellcheck disable=SC2016  # the hooks are for another shell
-mmdebstrap --quiet --variant=minbase --include=postgresql-common \
+mmdebstrap --quiet --aptopt='Dpkg::Use-Pty "0"' --variant=minbase --include=postgresql-common \
 	--customize-hook='echo "create_main_cluster = false" >>"$1/etc/postgresql-common/createcluster.conf"' \
-	--customize-hook='chroot "$1" apt-get install -qq -y --no-install-recommends postgresql-15' \
+	--customize-hook='chroot "$1" apt-get -o Dpkg::Use-Pty=0 install -qq -y --no-install-recommends postgresql-15' \
 	--customize-hook="copy-in $package /root" \
 	--customize-hook='chroot "$1" find / -xdev -path "*birthday*" -not -path "/root/*" >"$1/root/before"' \
-	--customize-hook='chroot "$1" sh -c "apt-get install -qq -y --no-install-recommends /root/*.deb && dpkg -s postgresql-15-birthday-scheduler"' \
+	--customize-hook='chroot "$1" sh -c "apt-get -o Dpkg::Use-Pty=0 install -qq -y --no-install-recommends /root/*.deb && dpkg -s postgresql-15-birthday-scheduler"' \
 	bookworm "$root" >>"$log" 2>&1 || {
 	tail -n 40 "$log" >&2
 	echo "try_deb.sh: the package could not be installed" >&2

@@ -13,6 +13,9 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 umask 022
+# A question to a terminal would stop what runs in the background.
+exec </dev/null
+export DEBIAN_FRONTEND=noninteractive
 [ "$(id -u)" = 0 ] || { echo "try_image.sh: root is needed" >&2 && exit 1; }
 for program in buildah mmdebstrap unshare; do
 	command -v "$program" >/dev/null || {
@@ -59,10 +62,10 @@ die() {
 # shellcheck disable=SC2016  # the hooks are for another shell
 make_base() {
 	local container
-	mmdebstrap --quiet --variant=minbase \
+	mmdebstrap --quiet --aptopt='Dpkg::Use-Pty "0"' --variant=minbase \
 		--include=ca-certificates,gosu,postgresql-common \
 		--customize-hook='echo "create_main_cluster = false" >>"$1/etc/postgresql-common/createcluster.conf"' \
-		--customize-hook='chroot "$1" apt-get install -qq -y --no-install-recommends postgresql-15' \
+		--customize-hook='chroot "$1" apt-get -o Dpkg::Use-Pty=0 install -qq -y --no-install-recommends postgresql-15' \
 		--customize-hook='mkdir -p "$1/docker-entrypoint-initdb.d"' \
 		--customize-hook='rm -rf "$1"/var/lib/apt/lists/*' \
 		bookworm "$work/base.tar" >>"$log" 2>&1

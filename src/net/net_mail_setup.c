@@ -48,19 +48,32 @@ url_is(CURLU *url, CURLUPart part, const char *wanted)
 static const char *
 find_url_fault(CURLU *url, const char *given)
 {
+	static const char *const form =
+	"It must be of the form scheme://host or scheme://host:port.";
 	const char *host = strstr(given, "://");
+	const char *c;
 	char	   *scheme = NULL;
 	bool		is_smtp;
 	bool		is_http;
 
+	/*
+	 * libcurl takes more: "smtp:/host", "https:///host", other octets, port
+	 * 0.
+	 */
 	if (strlen(given) > URL_MAX)
 		return "It is too long.";
-	/* libcurl takes "https:///host" and port 0. */
-	if (host != NULL && (host[3] == '/' || host[3] == '\0'))
+	if (host == NULL || strcspn(given, ":") != (size_t) (host - given))
+		return form;
+	if (host[3] == '/' || host[3] == '\0')
 		return "The host is missing.";
+	for (c = given; *c != '\0'; c++)
+	{
+		if (*c <= ' ' || *c > '~')
+			return "Blanks, controls and characters beyond ASCII must be percent-encoded.";
+	}
 	if (curl_url_set(url, CURLUPART_URL, given, 0) != CURLUE_OK ||
 		curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK)
-		return "It must be of the form scheme://host or scheme://host:port.";
+		return form;
 	is_smtp = strcmp(scheme, "smtp") == 0 || strcmp(scheme, "smtps") == 0;
 	is_http = strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0;
 	curl_free(scheme);

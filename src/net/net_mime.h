@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #define BS_MIME_NAME_MAX	1000	/* octets of the name in BsMail.from */
+#define BS_MIME_URI_MAX		900 /* octets of a URI in a header */
 
 /*
  * All strings are UTF-8 and NUL-terminated; NULL or "" where the part is
@@ -79,6 +80,12 @@ extern bool bs_mime_split_mailbox(const char *mailbox,
 								  char *name, size_t name_size,
 								  char *address, size_t address_size,
 								  const char **reason);
+
+/*
+ * Is this a URI for List-Unsubscribe, https:// or mailto:, that fits one line?
+ * *reason (static, a full sentence) where not.
+ */
+extern bool bs_mime_check_unsubscribe(const char *uri, const char **reason);
 
 /*
  * The body that an HTTP mail API gets, as JSON (RFC 8259) in malloc'ed memory:

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * net_mime_mailbox.c
- *	  Taking "Name <address>" apart.
+ *	  Taking "Name <address>" apart; which URIs are taken.
  *
  * For settings, written by the administrator; what is taken is a small part of
  * what RFC 5322, section 3.4, allows, and the rest is refused with a reason.
@@ -125,4 +125,22 @@ bs_mime_split_mailbox(const char *mailbox, char *name, size_t name_size,
 	memcpy(address, from, (size_t) (to - from));
 	address[to - from] = '\0';
 	return copy_name(mailbox, end, name, name_size, reason);
+}
+
+bool
+bs_mime_check_unsubscribe(const char *uri, const char **reason)
+{
+	const char *c;
+
+	*reason = NULL;
+	if (strncmp(uri, "https://", 8) != 0 && strncmp(uri, "mailto:", 7) != 0)
+		*reason = "It must be an https:// or mailto: URI.";
+	else if (strlen(uri) > BS_MIME_URI_MAX)
+		*reason = "It must have at most 900 bytes, because it stands on one line.";
+	for (c = uri; *reason == NULL && *c != '\0'; c++)
+	{
+		if (*c <= ' ' || *c > '~' || *c == '<' || *c == '>')
+			*reason = "Blanks, angle brackets, controls and characters beyond ASCII must be percent-encoded.";
+	}
+	return *reason == NULL;
 }

@@ -32,7 +32,7 @@ SELECT format('ALTER SYSTEM SET birthday_scheduler.%I = %L', k, v) FROM unnest('
     '"A <a@example.com>', 'A <josé@example.com>', 'A <a@[127.0.0.1]>', 'A <>', repeat('x', 1000) || ' <a@example.com>', U&'A\0085 <a@example.com>', U&'A \2029 <a@example.com>']) AS v
 \gexec
 SELECT format('ALTER SYSTEM SET birthday_scheduler.mail_list_unsubscribe = %L', v) FROM unnest(ARRAY[
-    'x', 'http://example.com/', 'https:/example.com', 'javascript:alert(1)', E'https://example.com/\r\nBcc: x', 'https://example.com/a b', 'https://example.com/>,<mailto:x', 'https://exämple.com/', E'mailto:x\tx']) AS v
+    'x', 'http://example.com/', 'https:/example.com', 'javascript:alert(1)', E'https://example.com/\r\nBcc: x', 'https://example.com/a b', 'https://example.com/>,<mailto:x', 'https://exämple.com/', E'mailto:x\tx', 'https://example.com/' || repeat('x', 900)]) AS v
 \gexec
 
 -- Nobody but a superuser sets anything, and nobody for a role, a database or a session,

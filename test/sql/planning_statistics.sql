@@ -20,3 +20,7 @@ BEGIN;
 SELECT bs_plan('2044-05-06 00:00+00', '2044-05-05 00:00+00') AS planned;
 SELECT seq_tup_read, idx_tup_fetch < 5000 AS few_are_read FROM pg_stat_xact_user_tables WHERE relname = 'users';
 ROLLBACK;
+\set VERBOSITY terse
+SET client_min_messages = error;
+DROP SCHEMA test CASCADE;
+DROP EXTENSION birthday_scheduler CASCADE;

@@ -49,7 +49,7 @@ foreach my $round (1 .. $kills)
 		'four workers', 60) or last;
 }
 is($killed, $kills, "$kills kills of a sender that held messages");
-my $twice = each_once($node, $catcher, 'kill', $count, 'killed', attempts => 12, doubles => 8 * $kills, seconds => 150);
+my $twice = each_once($node, $catcher, 'kill', $count, 'killed', attempts => 12, doubles => (8 + 64) * $kills, seconds => 150);
 diag sprintf('%d kills: %d of %d mails came twice', $killed, $twice, $count);
 diag 'attempts: ', join(', ', split /\n/, value($node, q{SELECT attempts || ': ' || count(*) FROM message_logs
 	WHERE recipient_email LIKE 'kill%' GROUP BY attempts ORDER BY attempts}));

@@ -76,8 +76,9 @@ each_once($node, $catcher, 'fast', 2000, 'server restarted');
 burst('crash', 2000);
 $node->stop('immediate');
 $node->start;
-# At most what the senders had under way: eight connections each.
-each_once($node, $catcher, 'crash', 2000, 'server stopped immediately', attempts => 2, doubles => 16);
+# At most what the two senders held whose outcome was not recorded: 16 messages for
+# each of eight connections.
+each_once($node, $catcher, 'crash', 2000, 'server stopped immediately', attempts => 2, doubles => 256);
 well($node, 'restarted');
 wait_empty($broker, 'restarted');
 

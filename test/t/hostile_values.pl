@@ -108,5 +108,25 @@ foreach my $columns ('x integer', 'first_name integer, last_name integer, email 
 $node->psql('postgres', 'CREATE TRIGGER t AFTER INSERT ON users EXECUTE FUNCTION bs_users_before_write(); INSERT INTO users SELECT * FROM users LIMIT 0', on_error_stop => 1, stderr => \$err);
 like($err, qr/can only be called as a BEFORE ROW trigger/, 'nor at another moment');
 
+# ---- Members of pg_signal_backend may signal workers of a role that is no superuser:
+# they come back.  Those of the bootstrap superuser they may not signal.
+
+sql($node, 'CREATE ROLE signaller LOGIN; GRANT pg_signal_backend TO signaller');
+my $offset = -s $node->logfile;
+foreach my $round (1 .. 3)
+{
+	my $answer;
+
+	ok(wait_workers($node, 4), "signals, $round: four workers");
+	@pids = worker_pids($node, '');
+	$node->psql('postgres', 'SELECT pg_terminate_backend(pid) FROM unnest(ARRAY[' . join(',', @pids) . ']) AS pid', extra_params => [ '-U', 'signaller' ], stdout => \$answer);
+	is($answer, "t\nt\nt\nt", "signals, $round: they may");
+	ok(wait_for(sub { my %now = map { $_ => 1 } worker_pids($node, ''); keys %now == 4 && !grep { $now{$_} } @pids }, 'other workers'), "signals, $round: others come in their place");
+}
+set_conf($node, role => '');
+ok(wait_for(sub { sql($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'birthday_scheduler %' AND usename = 'postgres'}) == 4 }, 'workers of the superuser'), 'workers of the superuser');
+$node->psql('postgres', 'SELECT pg_terminate_backend(' . (worker_pids($node, ''))[0] . ')', extra_params => [ '-U', 'signaller' ], stderr => \$err);
+like($err, qr/must be a superuser to terminate superuser process/, 'which only a superuser may end');
+
 $node->stop;
 done_testing();

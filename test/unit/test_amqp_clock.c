@@ -30,14 +30,14 @@ is_silent(amqp_method_number_t at, const char *wanted)
 	int64_t		began = now_ms();
 
 	reset_config();
-	config.connect_timeout_ms = 200;
+	config.connect_timeout_ms = 1000;
 	config.backoff_initial_ms = config.backoff_max_ms = 30000;
 	broker_open(&broker);
 	broker.hook = be_silent;
 	silent_at = at;
 	open_link_to_broker();
 	is_down(wanted, false, "silence");
-	ok(now_ms() - began >= 200, "silence: not too early");
+	ok(now_ms() - began >= 1000, "silence: not too early");
 	finish();
 }
 
@@ -54,7 +54,7 @@ test_silence(void)
 
 	/* Nobody accepts: the connection itself stands, in the kernel. */
 	reset_config();
-	config.connect_timeout_ms = 200;
+	config.connect_timeout_ms = 1000;
 	broker_open(&broker);
 	snprintf(url, sizeof(url), "amqps://127.0.0.1:%d", broker.port);
 	open_link(url);
@@ -199,9 +199,8 @@ test_heartbeats(void)
 		turn(100);
 	}
 	is_int(count_events(BS_AMQP_DOWN), 0, "those of the broker keep it up");
-	began = now_ms();
-	is_down("the broker has been silent for 2", false, "silence");
-	ok(now_ms() - began >= 1800, "silence: not too early");
+	is_down("the broker has been silent for ", false, "silence");
+	ok(now_ms() - amqp->received_ms >= 2000, "silence: not too early");
 	finish();
 }
 
@@ -212,11 +211,11 @@ test_no_heartbeats(void)
 	int64_t		until;
 
 	reset_config();
-	config.silence_ms = 2000;
+	config.silence_ms = 4000;
 	config.window = 4;
 	begin_up();
 	broker.confirms = true;
-	until = now_ms() + 1500;
+	until = now_ms() + 2500;
 	while (now_ms() < until)
 	{
 		bs_amqp_publish(amqp, "k", "id", "", 0, 1);

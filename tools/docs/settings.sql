@@ -12,9 +12,10 @@ moments. *restart*: only at server start. Without the library in
 `shared_preload_libraries` there are no workers, and the settings of the workers are
 not there. A bad value is refused, and the server log says why.
 
-`mail_user`, `mail_password_file` and `http_headers_file` are shown to superusers
-only. Secrets are never settings: those two name files, which must belong to the
-server's user and be closed to everybody else.
+`mail_user`, `mail_password_file`, `http_headers_file`, `amqp_url` and
+`amqp_password_file` are shown to superusers only. Secrets belong into the files that
+three of them name, which must belong to the server's user and be closed to everybody
+else; `amqp_url` may hold a password as well ([security](security.md)).
 
 | birthday_scheduler. | default | values | changed by | |
 | --- | --- | --- | --- | --- |$$;
