@@ -147,7 +147,7 @@ chaos:
 		--queue $(or $(QUEUE),both) --faults $(or $(FAULTS),60) \
 		--messages $(or $(MESSAGES),20000) --kills $(or $(KILLS),10) \
 		--hours $(or $(HOURS),0) $(if $(SEED),--seed $(SEED)) \
-		$(or $(CHAOS),storm bursts failpoints)
+		$(or $(CHAOS),storm bursts clock replaced failpoints)
 
 # ---- form and habits ---------------------------------------------------------
 

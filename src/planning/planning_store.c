@@ -24,6 +24,7 @@
 #include "bs_failpoint.h"
 #include "bs_guc.h"
 #include "bs_shmem.h"
+#include "bs_time.h"
 #include "bs_txn.h"
 #include "bs_worker.h"
 #include "planning/planning_store.h"
@@ -32,6 +33,8 @@
  * All arguments are given, and with their exact types: so no function that others
  * put into our schema can be a better match than ours.
  */
+#define STEP_US		USECS_PER_SEC	/* less is no step of the clock */
+
 static BsStatement plan_begin = {
 	.sql = "SELECT p.state::pg_catalog.text, false, 0::int8, 0::int8, 0::int8"
 	"  FROM %s.bs_plan_step(pg_catalog.jsonb_build_object("
@@ -56,9 +59,9 @@ static BsStatement claim_holders = {
 
 static BsStatement recover = {
 	.sql = "SELECT recovered, expired, next_lease_end"
-	"  FROM %s.bs_recover($1, $2, pg_catalog.clock_timestamp())",
-	.nargs = 2,
-	.argtypes = {TEXTARRAYOID, BOOLOID}
+	"  FROM %s.bs_recover($1, $2, $3)",
+	.nargs = 3,
+	.argtypes = {TEXTARRAYOID, BOOLOID, TIMESTAMPTZOID}
 };
 
 static int64
@@ -133,6 +136,36 @@ bs_planning_pass(BsPlanned *result)
 	return true;
 }
 
+/*
+ * stepped_us
+ *		How far the wall clock was stepped forward within the last lease.
+ *
+ * Leases that began before are by so much longer, or a sender that is alive and
+ * well would lose all that it has under way, and it would be sent twice.
+ */
+static int64
+stepped_us(void)
+{
+	static TimestampTz last_wall = 0;
+	static int64 last_ms = 0;
+	static int64 step_us = 0;
+	static int64 step_over_ms = 0;
+	TimestampTz wall = GetCurrentTimestamp();
+	int64		ms = bs_time_monotonic_ms();
+	int64		ahead_us = wall - last_wall - (ms - last_ms) * 1000;
+
+	if (ms >= step_over_ms)
+		step_us = 0;
+	if (last_wall != 0 && ahead_us > STEP_US)
+	{
+		step_us += ahead_us;
+		step_over_ms = ms + (int64) bs_lease_s * 1000;
+	}
+	last_wall = wall;
+	last_ms = ms;
+	return step_us;
+}
+
 static bool
 is_live_here(const char *identity)
 {
@@ -176,6 +209,7 @@ typedef struct BsRecoverWork
 {
 	int64		recovered;
 	int64		expired;
+	int64		stepped_us;
 	TimestampTz next_lease_end;
 } BsRecoverWork;
 
@@ -183,12 +217,13 @@ static void
 recover_work(void *arg)
 {
 	BsRecoverWork *work = arg;
-	Datum		args[2];
+	Datum		args[3];
 	Datum		value;
 	bool		isnull;
 
 	args[0] = PointerGetDatum(find_dead_senders());
 	args[1] = BoolGetDatum(bs_delivery_guarantee == BS_GUARANTEE_AT_MOST_ONCE);
+	args[2] = TimestampTzGetDatum(GetCurrentTimestamp() - work->stepped_us);
 	BS_FAILPOINT("recover-begin");
 	bs_txn_execute(&recover, args, NULL);
 	if (get_int64(1) > 0)
@@ -197,14 +232,15 @@ recover_work(void *arg)
 	work->expired = get_int64(2);
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
 						  3, &isnull);
-	work->next_lease_end = isnull ? DT_NOEND : DatumGetTimestampTz(value);
+	work->next_lease_end = isnull ? DT_NOEND :
+		DatumGetTimestampTz(value) + work->stepped_us;
 }
 
 bool
 bs_planning_recover(int64 *recovered, int64 *expired,
 					TimestampTz *next_lease_end)
 {
-	BsRecoverWork work;
+	BsRecoverWork work = {.stepped_us = stepped_us()};
 	char		error[256];
 
 	if (!bs_txn_try("recovering messages of lost senders", recover_work,

@@ -44,6 +44,8 @@ def arguments():
     add("--kills", type=int, default=10, help="bursts: in each run")
     add("--steps", type=int, default=60, help="clock: in each run")
     add("--drops", type=int, default=8, help="replaced: in each run")
+    add("--guarantee", choices=("at_least_once", "at_most_once"),
+        default="at_least_once")
     add("--gap", type=float, default=1.2, help="mean seconds between faults")
     add("--hours", type=float, default=0,
         help="go on with the next seed for so long")
@@ -120,7 +122,9 @@ def one_run(options, what, queue, seed):
              if options.with_disks else folder for kind in DISKS}
     say("\n== %s, queue %s, seed %d: %s" % (
         what, queue, seed, title % vars(options)))
-    stage = build(folder, queue, disks, **how)
+    stage = build(folder, queue, disks, **{**how, "settings": {
+        "birthday_scheduler.delivery_guarantee": options.guarantee,
+        **how.get("settings", {})}})
     good = False
     try:
         verdict = act(stage, options, seed, say)

@@ -121,16 +121,18 @@ class Verdict:
                 len(keys) - 10, name))
 
 
-def judge_fates(verdict, owed, rows, mails, latest):
+def judge_fates(verdict, owed, rows, mails, latest, at_most_once):
     lost, early, wrong = [], [], []
-    refused = cancelled = 0
+    refused = cancelled = given_up = 0
     for key, one in owed.items():
         row = rows.get(key)
         came = mails.get(key.replace(":", "."), [])
         if one.fate in ("UNKNOWN", "DROPPED"):
             continue
         status = row.status if row else "nothing"
-        if row is None or row.status not in (
+        if at_most_once and status == "FAILED" and row.reason == "in_doubt":
+            given_up += 1
+        elif row is None or row.status not in (
                 "SENT", "FAILED", "CANCELLED") \
                 or (one.fate == "SENT" and row.status != "SENT") \
                 or (row.status == "SENT" and not came):
@@ -144,7 +146,7 @@ def judge_fates(verdict, owed, rows, mails, latest):
             wrong.append(key)
         if any(latest(mail.time) * MICRO < one.due for mail in came):
             early.append(key)
-        refused += status == "FAILED"
+        refused += status == "FAILED" and row.reason == "refused"
         cancelled += status == "CANCELLED"
     verdict.count("lost", lost, "%s was owed and is not both sent and "
                   "recorded as SENT")
@@ -153,6 +155,8 @@ def judge_fates(verdict, owed, rows, mails, latest):
                   "other words, at another instant, or though it was not to")
     verdict.figures["refused for good, as they had to be"] = refused
     verdict.figures["cancelled"] = cancelled
+    if at_most_once:
+        verdict.figures["given up in doubt, as at_most_once wants"] = given_up
     strange = sorted(set(key.replace(":", ".") for key in owed)
                      .symmetric_difference(mails)
                      & set(mails))
@@ -178,7 +182,8 @@ def came_late(cluster, key, moment):
     return False
 
 
-def judge_doubles(verdict, owed, cluster, rows, mails, disturbed):
+def judge_doubles(verdict, owed, cluster, rows, mails, disturbed,
+                  at_most_once):
     """Each second copy needs an attempt that ended in doubt, at a moment at
     which something was disturbed."""
     doubts, twice = {}, []
@@ -197,11 +202,14 @@ def judge_doubles(verdict, owed, cluster, rows, mails, disturbed):
         row = rows.get(key)
         known = 1 if one.fate == "DROPPED" or (
             row and row.status == "SENT") else 0
+        # An attempt in doubt was then the last one.
+        doubt = min(doubts.get(key, 0), 1 - known) if at_most_once \
+            else doubts.get(key, 0)
         if len(came) > 1:
             copies += len(came) - 1
             most = max(most, len(came))
             answered += sum(mail.answer is not None for mail in came[:-1])
-        if len(came) > known + doubts.get(key, 0):
+        if len(came) > known + doubt:
             unexplained.append(key)
         elif len(came) > 1 and not all(
                 disturbed(mail.time) or came_late(cluster, key, mail.time)
@@ -239,12 +247,17 @@ def judge(cluster, owed, folder, disturbed, end, latest=None):
     verdict.figures["messages owed"] = sum(
         one.fate not in ("UNKNOWN", "DROPPED") for one in owed.values())
     verdict.figures["mails that arrived"] = sum(map(len, mails.values()))
-    judge_fates(verdict, owed, rows, mails, latest or (lambda t: t))
-    judge_doubles(verdict, owed, cluster, rows, mails, disturbed)
+    at_most_once = cluster.settings.get(
+        "birthday_scheduler.delivery_guarantee") == "at_most_once"
+    judge_fates(verdict, owed, rows, mails, latest or (lambda t: t),
+                at_most_once)
+    judge_doubles(verdict, owed, cluster, rows, mails, disturbed,
+                  at_most_once)
     judge_moves(verdict, cluster)
-    silence, verdict.silence_at = worst_silence(owed, mails, end)
-    verdict.figures["worst silence while something was due, s"] = round(
-        silence, 1)
+    if latest is None:          # else no clock could tell
+        silence, verdict.silence_at = worst_silence(owed, mails, end)
+        verdict.figures["worst silence while something was due, s"] = round(
+            silence, 1)
     return verdict
 
 
