@@ -97,6 +97,8 @@ bs_amqp_reset_connection(BsAmqpLink *link)
 	link->heartbeat_ms = 0;
 	link->blocked = link->closed_by_broker = false;
 	link->depth_asked = link->depth_channel_open = false;
+	link->depth_asked_ms = now;
+	link->consumer_missed = 0;
 	bs_amqp_reset_messages(link);
 }
 
@@ -201,6 +203,16 @@ heartbeat_due_ms(const BsAmqpLink *link)
 	return link->sent_ms + link->heartbeat_ms / 2;
 }
 
+/* When a consumer is to ask whether it still is one. */
+static int64_t
+consumer_due_ms(const BsAmqpLink *link)
+{
+	if (link->config.prefetch == 0 || link->config.consumer_check_ms == 0 ||
+		link->depth_asked || link->state != BS_AMQP_STATE_UP)
+		return -1;
+	return link->depth_asked_ms + link->config.consumer_check_ms;
+}
+
 /* When the broker has kept us waiting for too long. */
 static int64_t
 answer_due_ms(const BsAmqpLink *link)
@@ -232,6 +244,7 @@ due_ms(const BsAmqpLink *link)
 	if (link->state != BS_AMQP_STATE_UP)
 		due = earlier(due, link->setup_due_ms);
 	due = earlier(due, heartbeat_due_ms(link));
+	due = earlier(due, consumer_due_ms(link));
 	return earlier(due, answer_due_ms(link));
 }
 
@@ -261,6 +274,7 @@ look_at_clock(BsAmqpLink *link)
 	int64_t		now = bs_net_clock_ms();
 	int64_t		answer_due = answer_due_ms(link);
 	int64_t		heartbeat_due = heartbeat_due_ms(link);
+	int64_t		consumer_due = consumer_due_ms(link);
 	bool		connecting = link->state == BS_AMQP_STATE_CONNECTING;
 
 	if (link->state == BS_AMQP_STATE_IDLE)
@@ -278,6 +292,11 @@ look_at_clock(BsAmqpLink *link)
 		bs_amqp_fail(link, false, bs_amqp_outstanding(link) > 0 ?
 					 "the broker does not confirm" :
 					 "the broker does not answer");
+	else if (consumer_due >= 0 && now >= consumer_due)
+	{
+		bs_amqp_ask_depth(link);
+		bs_amqp_flush(link);
+	}
 	else if (heartbeat_due >= 0 && now >= heartbeat_due)
 	{
 		bs_amqp_send_heartbeat(link);

@@ -45,6 +45,9 @@ typedef struct BsAmqpConfig
 								 * gone; heartbeats are asked for at half */
 	int64_t		confirm_timeout_ms; /* a broker that is not blocked and does
 									 * not confirm for so long is gone */
+	int64_t		consumer_check_ms;	/* > 0: who consumes asks so often whether
+									 * the queue knows of it; DEPTH is the
+									 * answer, or after two bad ones DOWN */
 	int64_t		backoff_initial_ms; /* between attempts; doubles, with jitter */
 	int64_t		backoff_max_ms;
 } BsAmqpConfig;

@@ -193,6 +193,23 @@ bs_amqp_take_depth_channel(BsAmqpLink *link, amqp_bytes_t arguments)
 	send_depth_questions(link);
 }
 
+/*
+ * look_for_consumer
+ *		Are we still among the consumers of the queue?
+ *
+ * A broker that loses a queue in a crash, or whose queue is deleted while nothing
+ * serves it, cancels nobody.  One answer may be wrong: 0 is also what a queue that
+ * is slow to answer has.
+ */
+static void
+look_for_consumer(BsAmqpLink *link, uint32_t consumers)
+{
+	if (link->config.consumer_check_ms == 0 || consumers > 0)
+		link->consumer_missed = 0;
+	else if (++link->consumer_missed == 2)
+		bs_amqp_fail(link, false, "the queue does not know its consumer");
+}
+
 void
 bs_amqp_take_depth(BsAmqpLink *link, amqp_bytes_t arguments)
 {
@@ -205,7 +222,10 @@ bs_amqp_take_depth(BsAmqpLink *link, amqp_bytes_t arguments)
 	if (!link->depth_asked || !link->depth_channel_open)
 		bs_amqp_fail(link, false, "protocol error: an answer comes unasked");
 	else if (link->depth_answers++ == 0)
+	{
 		link->depth_ready = answer->message_count;
+		look_for_consumer(link, answer->consumer_count);
+	}
 	else
 	{
 		link->depth_asked = false;

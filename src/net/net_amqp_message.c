@@ -22,7 +22,7 @@
 #define PERSISTENT			2
 
 static const char *const nacked_text =
-"the broker refused it (basic.nack)";
+"its queue is full, or down (basic.nack)";
 static const char *const unroutable_text =
 "unroutable: no queue wants it (312 NO_ROUTE)";
 static const char *const returned_text =

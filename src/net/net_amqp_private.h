@@ -168,6 +168,7 @@ struct BsAmqpLink
 	int			depth_answers;
 	int64_t		depth_ready;
 	int64_t		depth_asked_ms;
+	int			consumer_missed;	/* answers in a row that knew none */
 
 	/* Publishing */
 	BsAmqpUnconfirmed *unconfirmed; /* config.window of them, by number */

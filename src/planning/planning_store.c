@@ -29,12 +29,12 @@
 #include "bs_worker.h"
 #include "planning/planning_store.h"
 
+#define STEP_US		USECS_PER_SEC	/* less is no step of the clock */
+
 /*
  * All arguments are given, and with their exact types: so no function that others
  * put into our schema can be a better match than ours.
  */
-#define STEP_US		USECS_PER_SEC	/* less is no step of the clock */
-
 static BsStatement plan_begin = {
 	.sql = "SELECT p.state::pg_catalog.text, false, 0::int8, 0::int8, 0::int8"
 	"  FROM %s.bs_plan_step(pg_catalog.jsonb_build_object("

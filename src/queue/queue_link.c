@@ -23,6 +23,7 @@
 #define CONNECT_TIMEOUT_MS	8000
 #define SILENCE_MS			8000	/* reported within ten seconds */
 #define CONFIRM_TIMEOUT_MS	30000
+#define CONSUMER_CHECK_MS	10000
 #define BACKOFF_INITIAL_MS	250
 #define BACKOFF_MAX_MS		15000
 
@@ -78,6 +79,7 @@ bs_queue_open_link(const char *label, int window, int prefetch)
 		.connect_timeout_ms = CONNECT_TIMEOUT_MS,
 		.silence_ms = SILENCE_MS,
 		.confirm_timeout_ms = CONFIRM_TIMEOUT_MS,
+		.consumer_check_ms = prefetch > 0 ? CONSUMER_CHECK_MS : 0,
 		.backoff_initial_ms = BACKOFF_INITIAL_MS,
 		.backoff_max_ms = BACKOFF_MAX_MS
 	};

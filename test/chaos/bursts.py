@@ -52,7 +52,7 @@ def one_burst(stage, load, counter, size, rng):
                 stage.cluster.kill_postmaster())
     stage.cluster.launch()
     if with_broker:
-        stage.broker.start()
+        stage.start_broker()
     stage.note("server and broker killed" if with_broker
                else "server killed", begin)
 

@@ -453,7 +453,7 @@ def network_to_relay(stage, rng):
 def kill_broker(stage, rng):
     stage.broker.kill()
     time.sleep(rng.uniform(0, 2))
-    stage.broker.start()
+    stage.start_broker()
 
 
 @fault("broker", 2, "broker")

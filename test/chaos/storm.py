@@ -144,6 +144,9 @@ def reckon(stage, load, say, began, drained, latest=None):
     verdict.figures["of it until all was sent after the last fault, s"] = \
         round(drained, 1)
     verdict.figures["statements of the load that failed"] = load.retries
+    if stage.broker:
+        verdict.figures["queues that a killed broker forgot"] = \
+            stage.lost_queues
     stage.read_log()
     for name, value in stage.worsts.items():
         verdict.figures["worst: " + name] = round(value, 2)

@@ -55,6 +55,7 @@ typedef struct BsBroker
 	bool		ends;			/* closes when all is written */
 	bool		mute;			/* answers nothing */
 	bool		confirms;		/* each message at once */
+	uint32_t	consumers;		/* what declaring says */
 	bool		depth_is_lost;	/* on channel 2 nothing exists */
 	const char *mechanisms;
 	uint16_t	channel_max;

@@ -140,6 +140,7 @@ broker_hear_request(BsBroker *broker, uint16_t channel,
 			broker_note(broker, "\n");
 			declared.queue = queue->queue;
 			declared.message_count = (uint32_t) queue->queue.len;
+			declared.consumer_count = broker->consumers;
 			if (channel == 2 && broker->depth_is_lost)
 				broker_close_channel(broker, 2, 404, "NOT_FOUND - no queue");
 			else

@@ -452,6 +452,23 @@ test_depth(void)
 	finish();
 }
 
+static void
+test_consumer_is_known(void)
+{
+	reset_config();
+	config.consumer_check_ms = 20;
+	begin_consumer(10);
+	broker.consumers = 1;
+	ok(wait_for_events(BS_AMQP_DEPTH, 4), "who consumes asks by itself");
+	is_int(count_events(BS_AMQP_DOWN), 0, "and stays while it is known");
+	broker.consumers = 0;
+	is_down("the queue does not know its consumer", false,
+			"a queue that has lost its consumer");
+	broker.consumers = 1;
+	ok(wait_for_events(BS_AMQP_UP, 2), "is consumed anew");
+	finish();
+}
+
 static bool
 be_silent_on_two(BsBroker *to, uint16_t channel, amqp_method_number_t id,
 				 void *method)
@@ -489,6 +506,7 @@ main(void)
 	test_deaf();
 	test_farewell();
 	test_depth();
+	test_consumer_is_known();
 	test_no_depth();
 	return host_end();
 }
