@@ -253,7 +253,7 @@ SELECT c.scheduled + c.queued + c.retrying AS planned, c.due, c.sending AS in_fl
            pg_catalog.to_char(c.next_due, '"next due "YYYY-MM-DD HH24:MI:SS'),
            'oldest unsent ' || @extschema@.bs_short(CASE WHEN c.oldest_unsent < pg_catalog.now() THEN pg_catalog.now() - c.oldest_unsent END) || ' late',
            'lateness ' || @extschema@.bs_short(d.median) || ', worst ' || @extschema@.bs_short(d.worst)) AS state
-  FROM @extschema@.bs_counts(pg_catalog.date_trunc('day', pg_catalog.now())) c,
+  FROM @extschema@.bs_counts(pg_catalog.date_trunc('day', pg_catalog.now()), NULL::bigint) c,
        @extschema@.bs_state_lines() s,
        (SELECT coalesce(pg_catalog.sum(d.sent), 0)::bigint AS sent, pg_catalog.max(d.median_lateness) AS median, pg_catalog.max(d.worst_lateness) AS worst
           FROM @extschema@.bs_days(CURRENT_DATE, CURRENT_DATE) d) d;
