@@ -116,7 +116,7 @@ $user{nobody} = sql($node, q{SELECT bs_add_user('nobody', 'Last', 'nobody@exampl
 $user{gone} = sql($node, q{SELECT bs_add_user('gone', 'Last', 'gone@example.com', 'Etc/UTC', date '1990-01-01')});
 sql($node, "SELECT bs_delete_user('$user{gone}')");
 
-sub explain
+sub answers
 {
 	my ($name) = @_;
 
@@ -129,7 +129,7 @@ my $soon = sql($node, "SELECT extract(epoch FROM timestamptz '$instant')");
 
 foreach my $name (sort keys %user)
 {
-	foreach my $answer (explain($name))
+	foreach my $answer (answers($name))
 	{
 		if (length $answer->{at} && $answer->{at} <= $soon)
 		{
@@ -158,7 +158,7 @@ foreach my $mail (@sent)
 	cmp_ok($mail->{time} - $soon, '<', slow(5), "$mail->{subject}: and soon after");
 	is(sql($node, qq{SELECT local_date FROM message_logs WHERE user_id = '$user{ $answer->{name} }' AND message_type = '$answer->{type}'}),
 		$answer->{date}, "$mail->{subject}: on its day");
-	my ($next) = grep { $_->{type} eq $answer->{type} } explain($answer->{name});
+	my ($next) = grep { $_->{type} eq $answer->{type} } answers($answer->{name});
 	like($next->{why}, qr/; that of $answer->{date} was sent: accepted$/, "$mail->{subject}: and says that it was sent");
 	is(substr($next->{date}, 0, 4) - substr($answer->{date}, 0, 4), 1, "$mail->{subject}: then it is next year's turn");
 }
