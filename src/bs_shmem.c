@@ -56,6 +56,7 @@ startup_shmem(void)
 		bs_shared->lock = &GetNamedLWLockTranche("birthday_scheduler")->lock;
 		bs_shared->worker_count = bs_senders + 2;
 		bs_shared->broker.ready = bs_shared->broker.dead = -1;
+		bs_stats_init(&bs_shared->stats);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }

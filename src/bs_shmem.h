@@ -16,6 +16,7 @@
 #include "storage/lwlock.h"
 
 #include "bs_failpoint.h"
+#include "bs_stats.h"
 #include "net/net_limit.h"
 #include "net/net_payload.h"
 
@@ -63,6 +64,7 @@ typedef struct BsBrokerStats
 
 typedef struct BsShared
 {
+	BsStats		stats;			/* atomics, without the lock */
 	LWLock	   *lock;			/* of everything below */
 	bool		plan_wanted;
 	uint64		zone_stamp;		/* of the zone database that the scheduler saw */

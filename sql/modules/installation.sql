@@ -14,6 +14,8 @@ CREATE TABLE @extschema@.bs_installation (
     adopted_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     paused_at timestamptz,
     planned_until timestamptz,
+    paused_reason varchar(200),
+    lost_zones integer,
     CONSTRAINT bs_installation_pkey PRIMARY KEY (singleton),
     CONSTRAINT check_singleton CHECK (singleton)
 );
@@ -24,6 +26,8 @@ COMMENT ON COLUMN @extschema@.bs_installation.system_identifier IS 'Of the serve
 COMMENT ON COLUMN @extschema@.bs_installation.database_oid IS 'Of the database.';
 COMMENT ON COLUMN @extschema@.bs_installation.adopted_at IS 'Since when.';
 COMMENT ON COLUMN @extschema@.bs_installation.paused_at IS 'Sending has been paused since then by bs_pause(); NULL: not paused.';
+COMMENT ON COLUMN @extschema@.bs_installation.paused_reason IS 'What was said to bs_pause(); NULL: nothing.';
+COMMENT ON COLUMN @extschema@.bs_installation.lost_zones IS 'Time zones of users that the server did not know at the last upkeep of the partitions.';
 COMMENT ON COLUMN @extschema@.bs_installation.planned_until IS 'All that is due up to this instant has been planned.';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.bs_installation', '');
@@ -107,22 +111,24 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_adopt(boolean) IS
 'Makes this database the one in which messages are planned and sent, with its partitions; a copy only where asked.';
 
-CREATE FUNCTION @extschema@.bs_pause()
+CREATE FUNCTION @extschema@.bs_pause(reason text DEFAULT NULL)
 RETURNS void
-LANGUAGE plpgsql VOLATILE STRICT
+LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    UPDATE @extschema@.bs_installation i SET paused_at = now() WHERE i.paused_at IS NULL;
-    IF NOT FOUND AND @extschema@.bs_installation_state() <> 'paused' THEN
+    UPDATE @extschema@.bs_installation i
+       SET paused_at = coalesce(i.paused_at, now()),
+           paused_reason = coalesce(reason, i.paused_reason);
+    IF NOT FOUND THEN
         RAISE EXCEPTION 'there is nothing to pause: no user was added yet'
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.bs_pause() IS
-'Stop sending; planning goes on. What senders have claimed is still sent. Error 55000 where no user was ever added.';
+COMMENT ON FUNCTION @extschema@.bs_pause(text) IS
+'Stop sending; planning goes on. What senders have claimed is still sent. The reason, at most 200 characters, is shown by bs_status and bs_health(). Errors: 55000 where no user was ever added, 22001.';
 
 CREATE FUNCTION @extschema@.bs_resume()
 RETURNS void
@@ -132,7 +138,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM @extschema@.bs_adopt(true);
-    UPDATE @extschema@.bs_installation i SET paused_at = NULL WHERE i.paused_at IS NOT NULL;
+    UPDATE @extschema@.bs_installation i SET paused_at = NULL, paused_reason = NULL WHERE i.paused_at IS NOT NULL;
     PERFORM @extschema@.bs_wake();
 END
 $$;

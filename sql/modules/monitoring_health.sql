@@ -69,6 +69,62 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_queue_health(text) IS
 'The part of bs_health() about the queue: its kind (postgres or rabbitmq), and with a broker whether the publisher is connected and gets its messages through, and how many messages are ready in the queue and in the dead letters; null where unknown.';
 
+-- Whoever may ask for the health learns no address: what is in the way is said
+-- by class, in full it is in bs_workers.
+CREATE FUNCTION @extschema@.bs_relay_health(installation text)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    relay record;
+    trouble record;
+    status text := 'ok';
+    reason text;
+BEGIN
+    IF NOT @extschema@.bs_is_preloaded() THEN
+        RETURN '{"status": "ok", "reason": null, "breaker": null, "open_until": null, "last_error": null, "last_error_at": null}';
+    END IF;
+    SELECT r.* INTO relay FROM @extschema@.bs_relay_stats() r;
+    SELECT w.state,
+           CASE WHEN w.state = 'no relay' THEN 'settings'
+                WHEN w.last_error ~ '^the relay answered' THEN 'answer'
+                WHEN w.last_error ~ 'timed? ?out|Timeout' THEN 'timeout'
+                WHEN w.last_error ~* 'resolve' THEN 'name'
+                WHEN w.last_error ~* 'ssl|tls|certificate' THEN 'tls'
+                WHEN w.last_error ~* 'login|auth|denied' THEN 'login'
+                WHEN w.last_error ~* 'connect' THEN 'connection'
+                ELSE 'other' END AS class,
+           w.last_error_at
+      INTO trouble
+      FROM @extschema@.bs_worker_stats() w
+     WHERE w.worker LIKE 'sender %'
+       AND w.last_error_at IS NOT NULL
+       AND (w.state = 'no relay' OR w.last_error LIKE 'the relay%')
+     ORDER BY w.state = 'no relay' DESC, w.last_error_at DESC
+     LIMIT 1;
+    IF installation <> 'adopted' THEN
+        NULL;                           -- nothing is sent
+    ELSIF trouble.state = 'no relay' THEN
+        status := 'error';
+        reason := 'the settings make no relay: bs_workers says why';
+    ELSIF relay.breaker = 'open' THEN
+        status := 'error';
+        reason := format('too many attempts failed: nothing is sent until %s', relay.open_until);
+    ELSIF relay.breaker = 'probing' THEN
+        status := 'warning';
+        reason := 'too many attempts failed: the next mail decides whether the relay is well again';
+    ELSIF trouble.last_error_at > now() - interval '1 minute' THEN
+        status := 'warning';
+        reason := format('trouble with the relay (%s) within the last minute: bs_workers says which', trouble.class);
+    END IF;
+    RETURN jsonb_build_object('status', status, 'reason', reason, 'breaker', relay.breaker, 'open_until', relay.open_until,
+                              'last_error', trouble.class, 'last_error_at', trouble.last_error_at);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_relay_health(text) IS
+'The part of bs_health() about the relay: the circuit breaker, and the class of the last error of a sender: settings, name, connection, tls, login, timeout, answer or other.';
+
 CREATE FUNCTION @extschema@.bs_message_health()
 RETURNS jsonb
 LANGUAGE sql VOLATILE
@@ -84,16 +140,10 @@ BEGIN ATOMIC
                    'reason', CASE WHEN c.expired + c.failed > 0
                                   THEN pg_catalog.format('in the last days %s messages failed and %s expired', c.failed, c.expired) END,
                    'failed', c.failed, 'expired', c.expired))
-      FROM (SELECT pg_catalog.count(*) FILTER (WHERE m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
-                                      AND CASE m.status WHEN 'QUEUED' THEN least(m.due_at, m.updated_at) ELSE m.due_at END
-                                          < pg_catalog.clock_timestamp() - interval '1 minute') AS overdue,
-                   pg_catalog.count(*) FILTER (WHERE m.status = 'EXPIRED') AS expired,
-                   pg_catalog.count(*) FILTER (WHERE m.status = 'FAILED') AS failed
-              FROM @extschema@.message_logs m
-             WHERE m.scheduled_send_time >= pg_catalog.now() - @extschema@.bs_max_lateness() - interval '48 hours') c;
+      FROM @extschema@.bs_counts(pg_catalog.now() - @extschema@.bs_max_lateness() - interval '48 hours', 10000) c;
 END;
 COMMENT ON FUNCTION @extschema@.bs_message_health() IS
-'The parts of bs_health() about messages: the backlog, to which what waits in the broker for more than a minute belongs, and the results of the last days.';
+'The parts of bs_health() about messages: the backlog, to which what waits in the broker for more than a minute belongs, and the results of the last days; of each month, type and status ten thousand are counted.';
 
 CREATE FUNCTION @extschema@.bs_planning_health(installation text)
 RETURNS jsonb
@@ -113,10 +163,9 @@ BEGIN ATOMIC
       FROM (SELECT i.planned_until,
                    installation IN ('new', 'copy') OR i.planned_until IS NULL AS nothing,
                    i.planned_until < pg_catalog.now() + @extschema@.bs_horizon() / 2 AS behind,
-                   (SELECT pg_catalog.count(*)
-                      FROM (SELECT DISTINCT u.timezone FROM @extschema@.users u WHERE u.deleted_at IS NULL) z
-                     WHERE NOT @extschema@.bs_is_timezone(z.timezone::text)) AS lost_zones
-              FROM (SELECT pg_catalog.max(i.planned_until) AS planned_until FROM @extschema@.bs_installation i) i) p;
+                   i.lost_zones
+              FROM (SELECT pg_catalog.max(i.planned_until) AS planned_until, pg_catalog.max(i.lost_zones) AS lost_zones
+                      FROM @extschema@.bs_installation i) i) p;
 END;
 COMMENT ON FUNCTION @extschema@.bs_planning_health(text) IS
 'The part of bs_health() about planning: how far it has come, and whether users have zones that the server does not know.';
@@ -193,12 +242,22 @@ BEGIN
             'reason', CASE installation
                 WHEN 'new' THEN 'no user was added yet; bs_add_user() or bs_resume() begins'
                 WHEN 'copy' THEN 'this database is a copy: nothing is planned or sent until bs_resume()'
-                WHEN 'paused' THEN 'paused by bs_pause(): nothing is sent until bs_resume()' END),
+                WHEN 'paused' THEN 'paused by bs_pause(): nothing is sent until bs_resume()'
+                                   || coalesce((SELECT ': ' || i.paused_reason FROM @extschema@.bs_installation i), '') END),
+        'copy', jsonb_build_object(
+            'status', CASE installation WHEN 'copy' THEN 'warning' ELSE 'ok' END,
+            'reason', CASE installation WHEN 'copy' THEN 'the tables came from another server or database' END),
         'workers', @extschema@.bs_worker_health(),
         'queue', @extschema@.bs_queue_health(installation),
+        'relay', @extschema@.bs_relay_health(installation),
         'planning', @extschema@.bs_planning_health(installation),
         'partitions', @extschema@.bs_partition_health(installation),
         'upkeep', @extschema@.bs_upkeep_health(installation));
+    parts := parts || jsonb_build_object('cron', jsonb_build_object(
+        'status', CASE WHEN parts #>> '{upkeep,pg_cron}' = 'stale' AND installation <> 'copy' THEN 'warning' ELSE 'ok' END,
+        'reason', CASE WHEN parts #>> '{upkeep,pg_cron}' = 'stale' AND installation <> 'copy'
+                       THEN 'pg_cron has not run its jobs for 25 hours' END,
+        'state', parts #> '{upkeep,pg_cron}'));
     RETURN jsonb_build_object(
         'status', (SELECT CASE WHEN bool_or(p.value ->> 'status' = 'error') THEN 'error'
                                WHEN bool_or(p.value ->> 'status' = 'warning') THEN 'warning'
@@ -208,4 +267,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_health() IS
-'How things are: {"status": ok, warning or error, "parts": {part: {"status", "reason", ...}}}; the reason is null where a part is ok. The parts are installation, workers, queue, backlog, results, planning, partitions and upkeep.';
+'How things are: {"status": ok, warning or error, "parts": {part: {"status", "reason", ...}}}; the reason is null where a part is ok. The parts are installation, copy, workers, planning, queue, relay, partitions, backlog, results, upkeep and cron.';

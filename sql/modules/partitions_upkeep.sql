@@ -40,6 +40,19 @@ END;
 COMMENT ON FUNCTION @extschema@.bs_cron_state(text) IS
 'Does pg_cron do this task? absent: not registered; alive; stale: registered, and it has not run for 25 hours.';
 
+-- Checked when a user is written; later the server's zone database may change.
+CREATE FUNCTION @extschema@.bs_lost_zones()
+RETURNS integer
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_catalog.count(*)::integer
+      FROM (SELECT DISTINCT u.timezone FROM @extschema@.users u WHERE u.deleted_at IS NULL) z
+     WHERE NOT @extschema@.bs_is_timezone(z.timezone::text);
+END;
+COMMENT ON FUNCTION @extschema@.bs_lost_zones() IS
+'How many time zones of users the server does not know (any more). Reads all users.';
+
 CREATE FUNCTION @extschema@.bs_upkeep(task text, done_by text DEFAULT 'hand')
 RETURNS text
 LANGUAGE plpgsql VOLATILE STRICT
@@ -83,6 +96,7 @@ BEGIN
         words := @extschema@.bs_try_partitions(
             (@extschema@.bs_month(now()) - interval '1 month')::date,
             (@extschema@.bs_month(now()) + interval '12 months')::date);
+        UPDATE @extschema@.bs_installation SET lost_zones = @extschema@.bs_lost_zones();
     ELSIF task = 'recovery' THEN
         PERFORM @extschema@.bs_recover('{}'::text[], current_setting('birthday_scheduler.delivery_guarantee') = 'at_most_once',
                                         clock_timestamp());
@@ -108,4 +122,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_upkeep(text, text) IS
-'Does one task of the upkeep: partitions (the last month to twelve ahead), retention (drops what birthday_scheduler.retention says) or recovery. Says what was in the way, NULL for nothing; by the scheduler only where it is due, and nothing in a database that is not adopted. Error 22023 for another task.';
+'Does one task of the upkeep: partitions (the last month to twelve ahead; looks as well for time zones that the server has forgotten), retention (drops what birthday_scheduler.retention says) or recovery. Says what was in the way, NULL for nothing; by the scheduler only where it is due, and nothing in a database that is not adopted. Error 22023 for another task.';

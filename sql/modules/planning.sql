@@ -154,6 +154,7 @@ BEGIN
     SELECT count(*), min(m.scheduled_send_time) INTO planned, first_due FROM made m;
 
     IF planned > 0 THEN
+        PERFORM @extschema@.bs_count_moves(planned, 0::bigint, 0::bigint, 0::bigint, 0::bigint);
         PERFORM @extschema@.bs_wake_senders(first_due);
     END IF;
     RETURN planned;
@@ -178,6 +179,7 @@ DECLARE
     first_time timestamptz;
     last_time timestamptz;
     changed bigint;
+    cancelled bigint;
     first_due timestamptz;
 BEGIN
     -- The users first: a lock on a message whose user somebody is changing would
@@ -266,10 +268,15 @@ BEGIN
                         (w.send_at, w.email, w.recipient_name, w.subject,
                          w.content, w.html, w.type_version)
                END
-        RETURNING m.due_at
+        RETURNING m.due_at, m.status
     )
-    SELECT count(*), min(d.due_at) INTO changed, first_due FROM done d;
+    SELECT count(*), count(*) FILTER (WHERE d.status = 'CANCELLED'), min(d.due_at)
+      INTO changed, cancelled, first_due
+      FROM done d;
 
+    IF changed > 0 THEN
+        PERFORM @extschema@.bs_count_moves(0::bigint, changed, cancelled, 0::bigint, 0::bigint);
+    END IF;
     IF first_due IS NOT NULL THEN
         PERFORM @extschema@.bs_wake_senders(first_due);
     END IF;

@@ -245,6 +245,9 @@ BEGIN
             next_lease_end := as_of;
         END IF;
     END IF;
+    IF recovered > 0 OR expired > 0 THEN
+        PERFORM @extschema@.bs_count_moves(0::bigint, 0::bigint, 0::bigint, recovered, expired);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_recover(text[], boolean, timestamptz) IS

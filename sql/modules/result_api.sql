@@ -41,6 +41,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM @extschema@.bs_move_by_hand(id, '{SCHEDULED,QUEUED,RETRYING}'::text[], 'CANCELLED', 'by_hand');
+    PERFORM @extschema@.bs_count_moves(0::bigint, 0::bigint, 1::bigint, 0::bigint, 0::bigint);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_cancel_message(uuid) IS

@@ -80,22 +80,16 @@ SELECT u.id, t.name, 'user_dates',
  WHERE t.date_source = 'user_dates' AND t.enabled
    AND u.deleted_at IS NULL;
 
--- What the broker has a copy of is due, whatever its due_at.
-CREATE OR REPLACE VIEW @extschema@.bs_status AS
-SELECT @extschema@.bs_installation_state() AS installation,
-       count(*) FILTER (WHERE m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')) AS planned,
-       count(*) FILTER (WHERE m.status = 'QUEUED' OR (m.status IN ('SCHEDULED', 'RETRYING') AND m.due_at <= now())) AS due,
-       count(*) FILTER (WHERE m.status = 'SENDING') AS in_flight,
-       count(*) FILTER (WHERE m.status = 'SENT') AS sent,
-       count(*) FILTER (WHERE m.status = 'FAILED') AS failed,
-       count(*) FILTER (WHERE m.status = 'EXPIRED') AS expired,
-       min(m.due_at) FILTER (WHERE m.status IN ('SCHEDULED', 'RETRYING')) AS next_due,
-       max(m.actual_send_time - m.scheduled_send_time) FILTER (WHERE m.status = 'SENT') AS worst_lateness,
-       count(*) FILTER (WHERE m.status = 'QUEUED') AS queued
-  FROM @extschema@.message_logs m
- WHERE m.scheduled_send_time >= now() - interval '24 hours';
-COMMENT ON VIEW @extschema@.bs_status IS
-'One row: messages whose send time lies in the last 24 hours or ahead, by what became of them. queued: those that the broker has a copy of; they are among due and planned.';
+ALTER TABLE @extschema@.bs_installation ADD COLUMN paused_reason varchar(200), ADD COLUMN lost_zones integer;
+COMMENT ON COLUMN @extschema@.bs_installation.paused_reason IS 'What was said to bs_pause(); NULL: nothing.';
+COMMENT ON COLUMN @extschema@.bs_installation.lost_zones IS 'Time zones of users that the server did not know at the last upkeep of the partitions.';
+
+-- It takes a reason as well.
+DROP FUNCTION @extschema@.bs_pause();
+
+-- They have other columns; below they are made anew.
+DROP VIEW @extschema@.bs_status;
+DROP VIEW @extschema@.bs_workers;
 
 -- The months have the comments of their parent.
 COMMENT ON COLUMN @extschema@.message_logs.due_at IS 'When something has to happen to the row: SCHEDULED and RETRYING the next attempt, QUEUED when to publish it again if no sender came for it, SENDING the end of the lease. NULL: never again.';
@@ -472,6 +466,41 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_adopt(boolean) IS
 'Makes this database the one in which messages are planned and sent, with its partitions; a copy only where asked.';
 
+CREATE FUNCTION @extschema@.bs_pause(reason text DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE @extschema@.bs_installation i
+       SET paused_at = coalesce(i.paused_at, now()),
+           paused_reason = coalesce(reason, i.paused_reason);
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is nothing to pause: no user was added yet'
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_pause(text) IS
+'Stop sending; planning goes on. What senders have claimed is still sent. The reason, at most 200 characters, is shown by bs_status and bs_health(). Errors: 55000 where no user was ever added, 22001.';
+REVOKE ALL ON FUNCTION @extschema@.bs_pause(text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_resume()
+RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM @extschema@.bs_adopt(true);
+    UPDATE @extschema@.bs_installation i SET paused_at = NULL, paused_reason = NULL WHERE i.paused_at IS NOT NULL;
+    PERFORM @extschema@.bs_wake();
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_resume() IS
+'Send again after bs_pause(), or from now on in this database where it is a new one or a copy. What was missed is caught up within max_lateness.';
+
 CREATE OR REPLACE FUNCTION @extschema@.bs_plan_slices(window_from timestamptz, window_until timestamptz)
 RETURNS TABLE (message_type varchar, date_source varchar, local_date date, month_day integer)
 LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 20
@@ -572,6 +601,7 @@ BEGIN
     SELECT count(*), min(m.scheduled_send_time) INTO planned, first_due FROM made m;
 
     IF planned > 0 THEN
+        PERFORM @extschema@.bs_count_moves(planned, 0::bigint, 0::bigint, 0::bigint, 0::bigint);
         PERFORM @extschema@.bs_wake_senders(first_due);
     END IF;
     RETURN planned;
@@ -595,6 +625,7 @@ DECLARE
     first_time timestamptz;
     last_time timestamptz;
     changed bigint;
+    cancelled bigint;
     first_due timestamptz;
 BEGIN
     -- The users first: a lock on a message whose user somebody is changing would
@@ -683,10 +714,15 @@ BEGIN
                         (w.send_at, w.email, w.recipient_name, w.subject,
                          w.content, w.html, w.type_version)
                END
-        RETURNING m.due_at
+        RETURNING m.due_at, m.status
     )
-    SELECT count(*), min(d.due_at) INTO changed, first_due FROM done d;
+    SELECT count(*), count(*) FILTER (WHERE d.status = 'CANCELLED'), min(d.due_at)
+      INTO changed, cancelled, first_due
+      FROM done d;
 
+    IF changed > 0 THEN
+        PERFORM @extschema@.bs_count_moves(0::bigint, changed, cancelled, 0::bigint, 0::bigint);
+    END IF;
     IF first_due IS NOT NULL THEN
         PERFORM @extschema@.bs_wake_senders(first_due);
     END IF;
@@ -1117,6 +1153,9 @@ BEGIN
             next_lease_end := as_of;
         END IF;
     END IF;
+    IF recovered > 0 OR expired > 0 THEN
+        PERFORM @extschema@.bs_count_moves(0::bigint, 0::bigint, 0::bigint, recovered, expired);
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_recover(text[], boolean, timestamptz) IS
@@ -1455,6 +1494,19 @@ COMMENT ON FUNCTION @extschema@.bs_cron_state(text) IS
 'Does pg_cron do this task? absent: not registered; alive; stale: registered, and it has not run for 25 hours.';
 REVOKE ALL ON FUNCTION @extschema@.bs_cron_state(text) FROM PUBLIC;
 
+CREATE FUNCTION @extschema@.bs_lost_zones()
+RETURNS integer
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_catalog.count(*)::integer
+      FROM (SELECT DISTINCT u.timezone FROM @extschema@.users u WHERE u.deleted_at IS NULL) z
+     WHERE NOT @extschema@.bs_is_timezone(z.timezone::text);
+END;
+COMMENT ON FUNCTION @extschema@.bs_lost_zones() IS
+'How many time zones of users the server does not know (any more). Reads all users.';
+REVOKE ALL ON FUNCTION @extschema@.bs_lost_zones() FROM PUBLIC;
+
 CREATE FUNCTION @extschema@.bs_upkeep(task text, done_by text DEFAULT 'hand')
 RETURNS text
 LANGUAGE plpgsql VOLATILE STRICT
@@ -1498,6 +1550,7 @@ BEGIN
         words := @extschema@.bs_try_partitions(
             (@extschema@.bs_month(now()) - interval '1 month')::date,
             (@extschema@.bs_month(now()) + interval '12 months')::date);
+        UPDATE @extschema@.bs_installation SET lost_zones = @extschema@.bs_lost_zones();
     ELSIF task = 'recovery' THEN
         PERFORM @extschema@.bs_recover('{}'::text[], current_setting('birthday_scheduler.delivery_guarantee') = 'at_most_once',
                                         clock_timestamp());
@@ -1523,7 +1576,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_upkeep(text, text) IS
-'Does one task of the upkeep: partitions (the last month to twelve ahead), retention (drops what birthday_scheduler.retention says) or recovery. Says what was in the way, NULL for nothing; by the scheduler only where it is due, and nothing in a database that is not adopted. Error 22023 for another task.';
+'Does one task of the upkeep: partitions (the last month to twelve ahead; looks as well for time zones that the server has forgotten), retention (drops what birthday_scheduler.retention says) or recovery. Says what was in the way, NULL for nothing; by the scheduler only where it is due, and nothing in a database that is not adopted. Error 22023 for another task.';
 REVOKE ALL ON FUNCTION @extschema@.bs_upkeep(text, text) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.bs_run_in_database(dbname text, query text)
@@ -2164,6 +2217,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM @extschema@.bs_move_by_hand(id, '{SCHEDULED,QUEUED,RETRYING}'::text[], 'CANCELLED', 'by_hand');
+    PERFORM @extschema@.bs_count_moves(0::bigint, 0::bigint, 1::bigint, 0::bigint, 0::bigint);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_cancel_message(uuid) IS
@@ -2278,6 +2332,208 @@ COMMENT ON FUNCTION @extschema@.bs_broker_stats() IS
 'The broker as publisher and senders see it: is the publisher connected, does the broker take nothing (blocked), and since when; messages ready in the queue and dead in the dead letters, NULL where unknown, and when they were counted. Since server start: published, confirmed by the broker; refused by it; copies consumed by senders, of these dropped (stale, early or finished) and, to the dead letters, those of messages that FAILED and those that were oversized, malformed or foreign (of another installation). Error 55000 where the library is not in shared_preload_libraries.';
 REVOKE ALL ON FUNCTION @extschema@.bs_broker_stats() FROM PUBLIC;
 
+CREATE FUNCTION @extschema@.bs_relay_stats(
+    OUT breaker text, OUT open_until timestamptz, OUT opened bigint,
+    OUT accepted bigint, OUT refused bigint, OUT later bigint, OUT trouble bigint,
+    OUT again bigint, OUT in_doubt bigint, OUT released bigint)
+RETURNS record
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'bs_relay_stats';
+COMMENT ON FUNCTION @extschema@.bs_relay_stats() IS
+'The relay as all senders of this server see it: the circuit breaker is closed, open until then, probing (the next mail decides) or off. Since server start: how often it opened, and how attempts ended: accepted; refused, for good; later, this message may pass; trouble with relay or link; again, a session was ended; in_doubt, no answer; released, not begun. Error 55000 where the library is not in shared_preload_libraries.';
+REVOKE ALL ON FUNCTION @extschema@.bs_relay_stats() FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_scheduler_stats(
+    OUT planned bigint, OUT updated bigint, OUT cancelled bigint, OUT recovered bigint, OUT expired bigint,
+    OUT passes bigint, OUT passes_failed bigint, OUT last_pass_at timestamptz, OUT last_pass_seconds double precision)
+RETURNS record
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'bs_scheduler_stats';
+COMMENT ON FUNCTION @extschema@.bs_scheduler_stats() IS
+'Messages since server start, whoever moved them: planned; updated, which counts the cancelled; recovered from senders that are gone; expired. Planning passes of the scheduler that were finished and that failed, and the end and the length of the last one. Error 55000 where the library is not in shared_preload_libraries.';
+REVOKE ALL ON FUNCTION @extschema@.bs_scheduler_stats() FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_histogram_stats(
+    OUT histogram text, OUT le double precision[], OUT buckets bigint[], OUT sum double precision, OUT count bigint)
+RETURNS SETOF record
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'bs_histogram_stats';
+COMMENT ON FUNCTION @extschema@.bs_histogram_stats() IS
+'Since server start, in seconds: lateness, from send time to the relay''s "accepted", and delivery, from the begin of an attempt to the relay''s answer. buckets: how many took at most le. Error 55000 where the library is not in shared_preload_libraries.';
+REVOKE ALL ON FUNCTION @extschema@.bs_histogram_stats() FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_count_moves(
+    planned bigint, updated bigint, cancelled bigint, recovered bigint, expired bigint)
+RETURNS void
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'bs_count_moves';
+COMMENT ON FUNCTION @extschema@.bs_count_moves(bigint, bigint, bigint, bigint, bigint) IS
+'Adds to bs_scheduler_stats() once this transaction commits.';
+REVOKE ALL ON FUNCTION @extschema@.bs_count_moves(bigint, bigint, bigint, bigint, bigint) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_counts(
+    since timestamptz DEFAULT NULL, at_most bigint DEFAULT NULL,
+    OUT scheduled bigint, OUT queued bigint, OUT sending bigint, OUT retrying bigint,
+    OUT due bigint, OUT overdue bigint, OUT next_due timestamptz, OUT oldest_unsent timestamptz,
+    OUT failed bigint, OUT expired bigint, OUT cancelled bigint)
+LANGUAGE plpgsql STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET plan_cache_mode = force_custom_plan
+AS $$
+DECLARE
+    as_of timestamptz := clock_timestamp();
+    -- Older ones are expired by the scheduler; while it is away they wait.
+    oldest timestamptz := as_of - @extschema@.bs_max_lateness() - interval '48 hours';
+    types varchar[] := ARRAY(SELECT t.name FROM @extschema@.message_types t);
+    month date;
+    here record;
+BEGIN
+    scheduled := 0; queued := 0; sending := 0; retrying := 0; due := 0; overdue := 0;
+    failed := 0; expired := 0; cancelled := 0;
+    FOR month IN SELECT @extschema@.bs_months_with_messages(least(since, oldest), as_of + @extschema@.bs_horizon()) LOOP
+        EXECUTE format($query$
+            SELECT coalesce(sum(c.n) FILTER (WHERE w.status = 'SCHEDULED'), 0) AS scheduled,
+                   coalesce(sum(c.n) FILTER (WHERE w.status = 'QUEUED'), 0) AS queued,
+                   coalesce(sum(c.n) FILTER (WHERE w.status = 'SENDING'), 0) AS sending,
+                   coalesce(sum(c.n) FILTER (WHERE w.status = 'RETRYING'), 0) AS retrying,
+                   coalesce(sum(c.n) FILTER (WHERE w.status = 'FAILED'), 0) AS failed,
+                   coalesce(sum(c.n) FILTER (WHERE w.status = 'EXPIRED'), 0) AS expired,
+                   coalesce(sum(c.n) FILTER (WHERE w.status = 'CANCELLED'), 0) AS cancelled,
+                   min(c.first) FILTER (WHERE w.status IN ('SCHEDULED', 'QUEUED', 'SENDING', 'RETRYING')) AS first,
+                   (SELECT count(*)
+                      FROM (SELECT FROM %1$s AS m
+                             WHERE m.due_at <= $5 AND m.status IN ('SCHEDULED', 'RETRYING')
+                               AND m.scheduled_send_time >= $2 LIMIT $4) l) AS due,
+                   (SELECT count(*)
+                      FROM (SELECT FROM %1$s AS m
+                             WHERE m.due_at < $5 - interval '1 minute' AND m.status IN ('SCHEDULED', 'RETRYING')
+                               AND m.scheduled_send_time >= $2 LIMIT $4) l)
+                   + (SELECT count(*)
+                      FROM unnest($1) AS t (name)
+                           CROSS JOIN LATERAL (
+                               SELECT FROM %1$s AS m
+                                WHERE m.message_type = t.name AND m.status = 'QUEUED' AND m.scheduled_send_time >= $2
+                                  AND least(m.due_at, m.updated_at) < $5 - interval '1 minute' LIMIT $4) l) AS overdue,
+                   (SELECT m.due_at FROM %1$s AS m
+                     WHERE m.due_at IS NOT NULL AND m.status IN ('SCHEDULED', 'RETRYING') AND m.scheduled_send_time >= $2
+                     ORDER BY m.due_at LIMIT 1) AS next_due
+              FROM unnest($1) AS t (name)
+                   CROSS JOIN (VALUES ('SCHEDULED', $2), ('QUEUED', $2), ('SENDING', $2), ('RETRYING', $2),
+                                      ('FAILED', $3), ('EXPIRED', $3), ('CANCELLED', $3)) AS w (status, since)
+                   CROSS JOIN LATERAL (
+                       SELECT count(*) AS n, min(l.scheduled_send_time) AS first
+                         FROM (SELECT m.scheduled_send_time FROM %1$s AS m
+                                WHERE m.message_type = t.name AND m.status = w.status AND m.scheduled_send_time >= w.since
+                                ORDER BY m.scheduled_send_time LIMIT $4) l) c
+            $query$, '@extschema@.' || @extschema@.bs_partition_name('message_logs', month))
+           INTO here
+          USING types, oldest, since, at_most, as_of;
+        scheduled := scheduled + here.scheduled;
+        queued := queued + here.queued;
+        sending := sending + here.sending;
+        retrying := retrying + here.retrying;
+        failed := failed + here.failed;
+        expired := expired + here.expired;
+        cancelled := cancelled + here.cancelled;
+        due := due + here.due + here.queued;
+        overdue := overdue + here.overdue;
+        next_due := least(next_due, here.next_due);
+        oldest_unsent := least(oldest_unsent, here.first);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_counts(timestamptz, bigint) IS
+'Messages that are not finished, by status, at most so many of each month, type and status; due: their time has come (QUEUED is due); overdue: for more than a minute; next_due: the next attempt, in the past while something is due; oldest_unsent: the earliest send time among them. Of what is finished failed, expired and cancelled, with a send time since then; 0 without since.';
+REVOKE ALL ON FUNCTION @extschema@.bs_counts(timestamptz, bigint) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_days(first_day date, last_day date)
+RETURNS TABLE (day date, message_type varchar, open bigint, sent bigint, failed bigint, expired bigint, cancelled bigint,
+               median_lateness interval, worst_lateness interval)
+LANGUAGE sql STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+BEGIN ATOMIC
+    SELECT m.scheduled_send_time::date, m.message_type,
+           pg_catalog.count(*) FILTER (WHERE m.status IN ('SCHEDULED', 'QUEUED', 'SENDING', 'RETRYING')),
+           pg_catalog.count(*) FILTER (WHERE m.status = 'SENT'),
+           pg_catalog.count(*) FILTER (WHERE m.status = 'FAILED'),
+           pg_catalog.count(*) FILTER (WHERE m.status = 'EXPIRED'),
+           pg_catalog.count(*) FILTER (WHERE m.status = 'CANCELLED'),
+           percentile_disc(0.5) WITHIN GROUP (ORDER BY m.actual_send_time - m.scheduled_send_time)
+               FILTER (WHERE m.status = 'SENT'),
+           pg_catalog.max(m.actual_send_time - m.scheduled_send_time) FILTER (WHERE m.status = 'SENT')
+      FROM @extschema@.message_logs m
+     WHERE m.scheduled_send_time >= first_day::timestamptz
+       AND m.scheduled_send_time < (last_day + 1)::timestamptz
+     GROUP BY 1, 2
+     ORDER BY 1, 2;
+END;
+COMMENT ON FUNCTION @extschema@.bs_days(date, date) IS
+'A row a day and type, from one day to another by the session''s TimeZone: messages by what became of them, open: nothing yet, and how late the sent ones left. Reads all messages of these days.';
+REVOKE ALL ON FUNCTION @extschema@.bs_days(date, date) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_short(length interval)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN CASE
+           WHEN extract(epoch FROM length) < 9.95 THEN pg_catalog.round(extract(epoch FROM length), 1) || 's'
+           WHEN extract(epoch FROM length) < 99.5 THEN pg_catalog.round(extract(epoch FROM length)) || 's'
+           WHEN extract(epoch FROM length) < 5970 THEN pg_catalog.round(extract(epoch FROM length) / 60) || 'm'
+           ELSE pg_catalog.round(extract(epoch FROM length) / 3600) || 'h'
+       END;
+COMMENT ON FUNCTION @extschema@.bs_short(interval) IS
+'A length of time in four characters: 0.2s, 45s, 17m, 23h.';
+REVOKE ALL ON FUNCTION @extschema@.bs_short(interval) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_lines(words text, width integer)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN pg_catalog.rtrim(pg_catalog.regexp_replace(words, '(.{1,' || width || '})(?:\s+|$)|(\S{' || width || '})', E'\\1\\2\n', 'g'), E'\n');
+COMMENT ON FUNCTION @extschema@.bs_lines(text, integer) IS
+'Words in lines of that width, at most; longer words are cut.';
+REVOKE ALL ON FUNCTION @extschema@.bs_lines(text, integer) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_state_lines(OUT lines text)
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    installation text := @extschema@.bs_installation_state();
+    kind text := current_setting('birthday_scheduler.queue', true);
+    found record;
+    relay record;
+BEGIN
+    SELECT i.paused_at, i.paused_reason INTO found FROM @extschema@.bs_installation i;
+    lines := CASE installation
+                 WHEN 'new' THEN E'new: no user was added yet'
+                 WHEN 'copy' THEN E'copy: nothing is sent until\nbs_resume() adopts it'
+                 WHEN 'paused' THEN to_char(found.paused_at, '"paused" YYYY-MM-DD HH24:MI:SS')
+                                    || coalesce(E'\n' || @extschema@.bs_lines(found.paused_reason::text, 28), '')
+                 ELSE installation
+             END;
+    IF NOT @extschema@.bs_is_preloaded() THEN
+        lines := lines || E'\nno workers: not preloaded';
+        RETURN;
+    END IF;
+    lines := lines || E'\nqueue ' || kind;
+    IF kind = 'rabbitmq' THEN
+        lines := lines || (SELECT CASE WHEN NOT b.up THEN ', down' WHEN b.blocked THEN ', blocked' ELSE ', up' END
+                             FROM @extschema@.bs_broker_stats() b);
+    END IF;
+    SELECT r.* INTO relay FROM @extschema@.bs_relay_stats() r;
+    lines := lines || E'\nbreaker ' || relay.breaker || coalesce(to_char(relay.open_until, '" until" HH24:MI:SS'), '');
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_state_lines() IS
+'For bs_status, in lines of 28 characters: is this the database that sends, is it paused and why, the kind of queue, the circuit breaker.';
+REVOKE ALL ON FUNCTION @extschema@.bs_state_lines() FROM PUBLIC;
+
 CREATE FUNCTION @extschema@.bs_worker_health()
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -2347,6 +2603,61 @@ COMMENT ON FUNCTION @extschema@.bs_queue_health(text) IS
 'The part of bs_health() about the queue: its kind (postgres or rabbitmq), and with a broker whether the publisher is connected and gets its messages through, and how many messages are ready in the queue and in the dead letters; null where unknown.';
 REVOKE ALL ON FUNCTION @extschema@.bs_queue_health(text) FROM PUBLIC;
 
+CREATE FUNCTION @extschema@.bs_relay_health(installation text)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    relay record;
+    trouble record;
+    status text := 'ok';
+    reason text;
+BEGIN
+    IF NOT @extschema@.bs_is_preloaded() THEN
+        RETURN '{"status": "ok", "reason": null, "breaker": null, "open_until": null, "last_error": null, "last_error_at": null}';
+    END IF;
+    SELECT r.* INTO relay FROM @extschema@.bs_relay_stats() r;
+    SELECT w.state,
+           CASE WHEN w.state = 'no relay' THEN 'settings'
+                WHEN w.last_error ~ '^the relay answered' THEN 'answer'
+                WHEN w.last_error ~ 'timed? ?out|Timeout' THEN 'timeout'
+                WHEN w.last_error ~* 'resolve' THEN 'name'
+                WHEN w.last_error ~* 'ssl|tls|certificate' THEN 'tls'
+                WHEN w.last_error ~* 'login|auth|denied' THEN 'login'
+                WHEN w.last_error ~* 'connect' THEN 'connection'
+                ELSE 'other' END AS class,
+           w.last_error_at
+      INTO trouble
+      FROM @extschema@.bs_worker_stats() w
+     WHERE w.worker LIKE 'sender %'
+       AND w.last_error_at IS NOT NULL
+       AND (w.state = 'no relay' OR w.last_error LIKE 'the relay%')
+     ORDER BY w.state = 'no relay' DESC, w.last_error_at DESC
+     LIMIT 1;
+    IF installation <> 'adopted' THEN
+        NULL;                           -- nothing is sent
+    ELSIF trouble.state = 'no relay' THEN
+        status := 'error';
+        reason := 'the settings make no relay: bs_workers says why';
+    ELSIF relay.breaker = 'open' THEN
+        status := 'error';
+        reason := format('too many attempts failed: nothing is sent until %s', relay.open_until);
+    ELSIF relay.breaker = 'probing' THEN
+        status := 'warning';
+        reason := 'too many attempts failed: the next mail decides whether the relay is well again';
+    ELSIF trouble.last_error_at > now() - interval '1 minute' THEN
+        status := 'warning';
+        reason := format('trouble with the relay (%s) within the last minute: bs_workers says which', trouble.class);
+    END IF;
+    RETURN jsonb_build_object('status', status, 'reason', reason, 'breaker', relay.breaker, 'open_until', relay.open_until,
+                              'last_error', trouble.class, 'last_error_at', trouble.last_error_at);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_relay_health(text) IS
+'The part of bs_health() about the relay: the circuit breaker, and the class of the last error of a sender: settings, name, connection, tls, login, timeout, answer or other.';
+REVOKE ALL ON FUNCTION @extschema@.bs_relay_health(text) FROM PUBLIC;
+
 CREATE FUNCTION @extschema@.bs_message_health()
 RETURNS jsonb
 LANGUAGE sql VOLATILE
@@ -2362,16 +2673,10 @@ BEGIN ATOMIC
                    'reason', CASE WHEN c.expired + c.failed > 0
                                   THEN pg_catalog.format('in the last days %s messages failed and %s expired', c.failed, c.expired) END,
                    'failed', c.failed, 'expired', c.expired))
-      FROM (SELECT pg_catalog.count(*) FILTER (WHERE m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
-                                      AND CASE m.status WHEN 'QUEUED' THEN least(m.due_at, m.updated_at) ELSE m.due_at END
-                                          < pg_catalog.clock_timestamp() - interval '1 minute') AS overdue,
-                   pg_catalog.count(*) FILTER (WHERE m.status = 'EXPIRED') AS expired,
-                   pg_catalog.count(*) FILTER (WHERE m.status = 'FAILED') AS failed
-              FROM @extschema@.message_logs m
-             WHERE m.scheduled_send_time >= pg_catalog.now() - @extschema@.bs_max_lateness() - interval '48 hours') c;
+      FROM @extschema@.bs_counts(pg_catalog.now() - @extschema@.bs_max_lateness() - interval '48 hours', 10000) c;
 END;
 COMMENT ON FUNCTION @extschema@.bs_message_health() IS
-'The parts of bs_health() about messages: the backlog, to which what waits in the broker for more than a minute belongs, and the results of the last days.';
+'The parts of bs_health() about messages: the backlog, to which what waits in the broker for more than a minute belongs, and the results of the last days; of each month, type and status ten thousand are counted.';
 REVOKE ALL ON FUNCTION @extschema@.bs_message_health() FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.bs_planning_health(installation text)
@@ -2392,10 +2697,9 @@ BEGIN ATOMIC
       FROM (SELECT i.planned_until,
                    installation IN ('new', 'copy') OR i.planned_until IS NULL AS nothing,
                    i.planned_until < pg_catalog.now() + @extschema@.bs_horizon() / 2 AS behind,
-                   (SELECT pg_catalog.count(*)
-                      FROM (SELECT DISTINCT u.timezone FROM @extschema@.users u WHERE u.deleted_at IS NULL) z
-                     WHERE NOT @extschema@.bs_is_timezone(z.timezone::text)) AS lost_zones
-              FROM (SELECT pg_catalog.max(i.planned_until) AS planned_until FROM @extschema@.bs_installation i) i) p;
+                   i.lost_zones
+              FROM (SELECT pg_catalog.max(i.planned_until) AS planned_until, pg_catalog.max(i.lost_zones) AS lost_zones
+                      FROM @extschema@.bs_installation i) i) p;
 END;
 COMMENT ON FUNCTION @extschema@.bs_planning_health(text) IS
 'The part of bs_health() about planning: how far it has come, and whether users have zones that the server does not know.';
@@ -2475,12 +2779,22 @@ BEGIN
             'reason', CASE installation
                 WHEN 'new' THEN 'no user was added yet; bs_add_user() or bs_resume() begins'
                 WHEN 'copy' THEN 'this database is a copy: nothing is planned or sent until bs_resume()'
-                WHEN 'paused' THEN 'paused by bs_pause(): nothing is sent until bs_resume()' END),
+                WHEN 'paused' THEN 'paused by bs_pause(): nothing is sent until bs_resume()'
+                                   || coalesce((SELECT ': ' || i.paused_reason FROM @extschema@.bs_installation i), '') END),
+        'copy', jsonb_build_object(
+            'status', CASE installation WHEN 'copy' THEN 'warning' ELSE 'ok' END,
+            'reason', CASE installation WHEN 'copy' THEN 'the tables came from another server or database' END),
         'workers', @extschema@.bs_worker_health(),
         'queue', @extschema@.bs_queue_health(installation),
+        'relay', @extschema@.bs_relay_health(installation),
         'planning', @extschema@.bs_planning_health(installation),
         'partitions', @extschema@.bs_partition_health(installation),
         'upkeep', @extschema@.bs_upkeep_health(installation));
+    parts := parts || jsonb_build_object('cron', jsonb_build_object(
+        'status', CASE WHEN parts #>> '{upkeep,pg_cron}' = 'stale' AND installation <> 'copy' THEN 'warning' ELSE 'ok' END,
+        'reason', CASE WHEN parts #>> '{upkeep,pg_cron}' = 'stale' AND installation <> 'copy'
+                       THEN 'pg_cron has not run its jobs for 25 hours' END,
+        'state', parts #> '{upkeep,pg_cron}'));
     RETURN jsonb_build_object(
         'status', (SELECT CASE WHEN bool_or(p.value ->> 'status' = 'error') THEN 'error'
                                WHEN bool_or(p.value ->> 'status' = 'warning') THEN 'warning'
@@ -2490,54 +2804,208 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_health() IS
-'How things are: {"status": ok, warning or error, "parts": {part: {"status", "reason", ...}}}; the reason is null where a part is ok. The parts are installation, workers, queue, backlog, results, planning, partitions and upkeep.';
+'How things are: {"status": ok, warning or error, "parts": {part: {"status", "reason", ...}}}; the reason is null where a part is ok. The parts are installation, copy, workers, planning, queue, relay, partitions, backlog, results, upkeep and cron.';
+
+CREATE FUNCTION @extschema@.bs_months_ahead()
+RETURNS integer
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT coalesce(pg_catalog.min(n.n) - 1, 24)::integer
+      FROM pg_catalog.generate_series(0, 24) AS n (n)
+           CROSS JOIN LATERAL (
+               SELECT (@extschema@.bs_month(pg_catalog.now()) + pg_catalog.make_interval(months => n.n))::date AS month) m
+     WHERE NOT (@extschema@.bs_partition_attached('message_logs'::text, m.month)
+                AND @extschema@.bs_partition_attached('message_ledger'::text, m.month));
+END;
+COMMENT ON FUNCTION @extschema@.bs_months_ahead() IS
+'How many months after this one have their partitions, without a gap, 24 at most; -1 where those of this month are missing.';
+REVOKE ALL ON FUNCTION @extschema@.bs_months_ahead() FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_unfinished_estimate()
+RETURNS bigint
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT coalesce(pg_catalog.sum(greatest(c.reltuples, 0)), 0)::bigint
+      FROM @extschema@.bs_partition_list() l
+           JOIN pg_catalog.pg_class c ON c.relname = 'idx_' || l.name || '_due' AND c.relnamespace = (
+               SELECT p.relnamespace FROM pg_catalog.pg_class p WHERE p.oid = l.part)
+     WHERE l.parent = 'message_logs';
+END;
+COMMENT ON FUNCTION @extschema@.bs_unfinished_estimate() IS
+'How many messages are not finished, as the last VACUUM or ANALYZE found it.';
+REVOKE ALL ON FUNCTION @extschema@.bs_unfinished_estimate() FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_metric_rows(
+    metric text, OUT name text, OUT labels jsonb, OUT value double precision, OUT type text, OUT help text)
+RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    kind text := current_setting('birthday_scheduler.queue');
+    counts record;
+    relay record;
+    scheduler record;
+    upkeep record;
+BEGIN
+    IF coalesce(metric, 'library_info') = 'library_info' THEN
+        RETURN QUERY VALUES
+            ('library_info', jsonb_build_object('version', @extschema@.bs_library_version(), 'queue', kind), 1::double precision, 'gauge', 'Version of the library and kind of queue.');
+    END IF;
+    IF coalesce(metric, 'installation_status') = 'installation_status' THEN
+        RETURN QUERY
+        SELECT 'installation_status', jsonb_build_object('state', s.state), (s.state = @extschema@.bs_installation_state())::integer::double precision,
+               'gauge', 'Whether this is the state of the database: new, adopted, paused or copy.'
+          FROM unnest('{new,adopted,paused,copy}'::text[]) AS s (state);
+    END IF;
+    IF coalesce(metric, 'health_status') = 'health_status' THEN
+        RETURN QUERY
+        SELECT 'health_status', jsonb_build_object('part', p.key), array_position('{ok,warning,error}'::text[], p.value ->> 'status') - 1::double precision,
+               'gauge', 'State of a part of bs_health(): 0 ok, 1 warning, 2 error.'
+          FROM jsonb_each(@extschema@.bs_health() -> 'parts') p;
+    END IF;
+
+    IF coalesce(metric, 'worker_') LIKE 'worker\_%' THEN
+        RETURN QUERY
+        SELECT m.metric, jsonb_build_object('worker', w.worker), m.reading::double precision, m.kind, m.description
+          FROM @extschema@.bs_worker_stats() w
+               CROSS JOIN LATERAL (VALUES
+                   (1, 'worker_up', 'gauge', (w.pid IS NOT NULL AND w.state <> 'starting')::integer::bigint, 'Whether the worker runs and has got beyond its start.'),
+                   (2, 'worker_sent_total', 'counter', w.sent, 'Messages that the relay accepted, since server start.'),
+                   (3, 'worker_failed_total', 'counter', w.failed, 'Messages given up, since server start.'),
+                   (4, 'worker_retried_total', 'counter', w.retried, 'Attempts that are to be repeated, since server start.'))
+                   AS m (n, metric, kind, reading, description)
+         WHERE m.n = 1 OR w.worker LIKE 'sender %'
+         ORDER BY m.n, length(w.worker), w.worker;
+    END IF;
+
+    IF coalesce(metric, 'unfinished_messages') IN ('unfinished_messages', 'due', 'oldest_unsent_age_seconds', 'next_due_timestamp_seconds') THEN
+        SELECT c.* INTO counts FROM @extschema@.bs_counts(NULL::timestamptz, 100000::bigint) c;
+        RETURN QUERY
+        SELECT 'unfinished_messages', jsonb_build_object('status', m.status), m.n::double precision,
+               'gauge', 'Messages that are not finished, by status; above 100000 an estimate.'
+          FROM (VALUES ('SCHEDULED', CASE WHEN counts.scheduled < 100000 THEN counts.scheduled
+                                          ELSE greatest(counts.scheduled, @extschema@.bs_unfinished_estimate()) END),
+                       ('QUEUED', counts.queued), ('SENDING', counts.sending), ('RETRYING', counts.retrying)) AS m (status, n);
+        RETURN QUERY
+        SELECT m.metric, '{}'::jsonb, m.reading, m.kind, m.description
+          FROM (VALUES
+                   ('due', 'gauge', counts.due::double precision, 'Messages whose time has come and that no sender has claimed, counted up to 100000 a month and type.'),
+                   ('oldest_unsent_age_seconds', 'gauge', coalesce(greatest(extract(epoch FROM clock_timestamp() - counts.oldest_unsent), 0), 0)::double precision, 'How long ago the send time of the oldest message was that is not finished; 0 where none is late.'),
+                   ('next_due_timestamp_seconds', 'gauge', extract(epoch FROM counts.next_due)::double precision, 'When the next attempt is due; in the past while something is.'))
+                   AS m (metric, kind, reading, description)
+         WHERE m.reading IS NOT NULL;
+    END IF;
+
+    IF metric IS NULL OR metric ~ '^(horizon|planned|updated|cancelled|recovered|expired|planning|last_planning)_' THEN
+        SELECT s.* INTO scheduler FROM @extschema@.bs_scheduler_stats() s;
+        RETURN QUERY
+        SELECT m.metric, '{}'::jsonb, m.reading, m.kind, m.description
+          FROM (VALUES
+                   ('horizon_seconds', 'gauge', extract(epoch FROM @extschema@.bs_horizon())::double precision, 'How far ahead messages are to be planned.'),
+                   ('planned_until_timestamp_seconds', 'gauge', (SELECT extract(epoch FROM i.planned_until) FROM @extschema@.bs_installation i)::double precision, 'Up to when all that is due has been planned.'),
+                   ('planned_total', 'counter', scheduler.planned, 'Messages made, since server start.'),
+                   ('updated_total', 'counter', scheduler.updated, 'Messages brought up to date or cancelled after a change of user or type, since server start.'),
+                   ('cancelled_total', 'counter', scheduler.cancelled, 'Messages cancelled, since server start.'),
+                   ('recovered_total', 'counter', scheduler.recovered, 'Messages taken back from senders that were gone, since server start.'),
+                   ('expired_total', 'counter', scheduler.expired, 'Messages that were too late to be sent, since server start.'),
+                   ('planning_passes_total', 'counter', scheduler.passes, 'Planning passes of the scheduler that were finished, since server start.'),
+                   ('planning_failures_total', 'counter', scheduler.passes_failed, 'Planning passes of the scheduler that failed, since server start.'),
+                   ('last_planning_timestamp_seconds', 'gauge', extract(epoch FROM scheduler.last_pass_at), 'When the last planning pass was finished.'),
+                   ('last_planning_duration_seconds', 'gauge', scheduler.last_pass_seconds, 'How long that pass took.'))
+                   AS m (metric, kind, reading, description)
+         WHERE m.reading IS NOT NULL;
+    END IF;
+
+    IF coalesce(metric, 'relay_') LIKE 'relay\_%' THEN
+        SELECT r.* INTO relay FROM @extschema@.bs_relay_stats() r;
+        RETURN QUERY
+        SELECT 'relay_breaker_status', jsonb_build_object('state', s.state), (s.state = relay.breaker)::integer::double precision,
+               'gauge', 'Whether this is the state of the circuit breaker: closed, open, probing or off.'
+          FROM unnest('{closed,open,probing,off}'::text[]) AS s (state);
+        RETURN QUERY VALUES
+            ('relay_breaker_opened_total', '{}'::jsonb, relay.opened::double precision, 'counter', 'How often the circuit breaker has opened, since server start.');
+        RETURN QUERY
+        SELECT 'relay_attempts_total', jsonb_build_object('outcome', a.outcome), a.n::double precision,
+               'counter', 'Attempts by how they ended, since server start.'
+          FROM (VALUES ('accepted', relay.accepted), ('refused', relay.refused), ('later', relay.later), ('trouble', relay.trouble),
+                       ('again', relay.again), ('in_doubt', relay.in_doubt), ('released', relay.released)) AS a (outcome, n);
+    END IF;
+    IF metric IS NULL OR metric ~ '^(delivery|lateness)_seconds' THEN
+        RETURN QUERY
+        SELECT h.histogram || r.suffix, r.labels, r.reading, 'histogram',
+               CASE h.histogram WHEN 'lateness' THEN 'From the send time of a message to the relay''s "accepted", since server start.'
+                    ELSE 'From the begin of an attempt to the answer of the relay, since server start.' END
+          FROM @extschema@.bs_histogram_stats() h
+               CROSS JOIN LATERAL (
+                   SELECT 1, b.n, '_seconds_bucket', jsonb_build_object('le', b.le::text), b.bucket::double precision
+                     FROM unnest(h.le, h.buckets) WITH ORDINALITY AS b (le, bucket, n)
+                   UNION ALL
+                   VALUES (2, 1::bigint, '_seconds_bucket', '{"le": "+Inf"}'::jsonb, h.count::double precision),
+                          (3, 1, '_seconds_sum', '{}', h.sum),
+                          (4, 1, '_seconds_count', '{}', h.count)) AS r (part, n, suffix, labels, reading)
+         ORDER BY h.histogram, r.part, r.n;
+    END IF;
+
+    IF metric IS NULL OR metric ~ '^(broker|queue|dead|published|refused|consumed|dropped|rejected)_' THEN
+        RETURN QUERY
+        SELECT m.metric, m.labels, m.reading::double precision, m.kind, m.description
+          FROM @extschema@.bs_broker_stats() b
+               CROSS JOIN LATERAL (VALUES
+                   (1, 'broker_up', '{}'::jsonb, 'gauge', b.up::integer::bigint, 'Whether the publisher is connected to a broker.'),
+                   (2, 'broker_blocked', '{}', 'gauge', b.blocked::integer, 'Whether the broker takes nothing, for want of memory or disk.'),
+                   (3, 'queue_ready', '{}', 'gauge', b.ready, 'Messages waiting in the broker''s queue.'),
+                   (4, 'dead_letters', '{}', 'gauge', b.dead, 'Messages in the broker''s dead letters.'),
+                   (5, 'published_total', '{}', 'counter', b.published, 'Messages that the broker has confirmed, since server start.'),
+                   (6, 'refused_total', '{}', 'counter', b.refused, 'Messages that the broker has refused or could not route, since server start.'),
+                   (7, 'consumed_total', '{}', 'counter', b.consumed, 'Copies that senders received from the broker, since server start.'),
+                   (8, 'dropped_total', '{}', 'counter', b.dropped, 'Copies of messages that were not to be sent (any more), since server start.'),
+                   (9, 'rejected_total', '{"reason": "failed"}', 'counter', b.failed, 'Copies handed to the dead letters, since server start.'),
+                   (10, 'rejected_total', '{"reason": "oversized"}', 'counter', b.oversized, 'Copies handed to the dead letters, since server start.'),
+                   (11, 'rejected_total', '{"reason": "malformed"}', 'counter', b.malformed, 'Copies handed to the dead letters, since server start.'),
+                   (12, 'rejected_total', '{"reason": "foreign"}', 'counter', b.foreign, 'Copies handed to the dead letters, since server start.'))
+                   AS m (n, metric, labels, kind, reading, description)
+         WHERE m.reading IS NOT NULL
+         ORDER BY m.n;
+    END IF;
+
+    IF coalesce(metric, 'cron_stale') IN ('partitions_ahead', 'cron_stale', 'last_upkeep_timestamp_seconds') THEN
+        SELECT bool_or(@extschema@.bs_cron_state(l.task::text) = 'stale') AS stale INTO upkeep FROM @extschema@.bs_upkeep_log l;
+        RETURN QUERY VALUES
+            ('partitions_ahead', '{}'::jsonb, @extschema@.bs_months_ahead()::double precision, 'gauge', 'Months after this one that have their partitions, without a gap; -1 where those of this month are missing.'),
+            ('cron_stale', '{}', coalesce(upkeep.stale, false)::integer, 'gauge', 'Whether pg_cron was to do the upkeep and has not for 25 hours.');
+        RETURN QUERY
+        SELECT 'last_upkeep_timestamp_seconds', jsonb_build_object('task', l.task), extract(epoch FROM l.done_at)::double precision,
+               'gauge', 'When a task of the upkeep was done last.'
+          FROM @extschema@.bs_upkeep_log l
+         WHERE l.done_at IS NOT NULL
+         ORDER BY l.task;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_metric_rows(text) IS
+'The rows of bs_metrics(), without the prefix of their names: all, or at least that metric.';
+REVOKE ALL ON FUNCTION @extschema@.bs_metric_rows(text) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.bs_metrics(
-    OUT name text, OUT labels jsonb, OUT value double precision, OUT type text, OUT help text)
+    metric text DEFAULT NULL, OUT name text, OUT labels jsonb, OUT value double precision, OUT type text, OUT help text)
 RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF NOT @extschema@.bs_is_preloaded() THEN
-        RETURN;
+    IF @extschema@.bs_is_preloaded() THEN
+        RETURN QUERY SELECT 'birthday_scheduler_' || r.name, r.labels, r.value, r.type, r.help FROM @extschema@.bs_metric_rows(metric) r
+         WHERE metric IS NULL OR r.name = metric OR (r.type = 'histogram' AND starts_with(r.name, metric || '_'));
     END IF;
-    RETURN QUERY
-    SELECT 'birthday_scheduler_' || m.metric, jsonb_build_object('worker', w.worker), m.reading::double precision, m.kind, m.description
-      FROM @extschema@.bs_worker_stats() w
-           CROSS JOIN LATERAL (VALUES
-               (1, 'worker_up', 'gauge', (w.pid IS NOT NULL)::integer::bigint, 'Whether the worker is running.'),
-               (2, 'worker_sent_total', 'counter', w.sent, 'Messages that the relay accepted, since server start.'),
-               (3, 'worker_failed_total', 'counter', w.failed, 'Messages given up, since server start.'),
-               (4, 'worker_retried_total', 'counter', w.retried, 'Attempts that are to be repeated, since server start.'))
-               AS m (n, metric, kind, reading, description)
-     WHERE m.n = 1 OR w.worker LIKE 'sender %'
-     ORDER BY m.n, length(w.worker), w.worker;
-    RETURN QUERY
-    SELECT 'birthday_scheduler_' || m.metric, m.labels, m.reading::double precision, m.kind, m.description
-      FROM @extschema@.bs_broker_stats() b
-           CROSS JOIN LATERAL (VALUES
-               (1, 'broker_up', '{}'::jsonb, 'gauge', b.up::integer::bigint, 'Whether the publisher is connected to a broker.'),
-               (2, 'broker_blocked', '{}', 'gauge', b.blocked::integer, 'Whether the broker takes nothing, for want of memory or disk.'),
-               (3, 'queue_ready', '{}', 'gauge', b.ready, 'Messages waiting in the broker''s queue.'),
-               (4, 'dead_letters', '{}', 'gauge', b.dead, 'Messages in the broker''s dead letters.'),
-               (5, 'published_total', '{}', 'counter', b.published, 'Messages that the broker has confirmed, since server start.'),
-               (6, 'refused_total', '{}', 'counter', b.refused, 'Messages that the broker has refused or could not route, since server start.'),
-               (7, 'consumed_total', '{}', 'counter', b.consumed, 'Copies that senders received from the broker, since server start.'),
-               (8, 'dropped_total', '{}', 'counter', b.dropped, 'Copies of messages that were not to be sent (any more), since server start.'),
-               (9, 'rejected_total', '{"reason": "failed"}', 'counter', b.failed, 'Copies handed to the dead letters, since server start.'),
-               (10, 'rejected_total', '{"reason": "oversized"}', 'counter', b.oversized, 'Copies handed to the dead letters, since server start.'),
-               (11, 'rejected_total', '{"reason": "malformed"}', 'counter', b.malformed, 'Copies handed to the dead letters, since server start.'),
-               (12, 'rejected_total', '{"reason": "foreign"}', 'counter', b.foreign, 'Copies handed to the dead letters, since server start.'))
-               AS m (n, metric, labels, kind, reading, description)
-     WHERE m.reading IS NOT NULL
-     ORDER BY m.n;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.bs_metrics() IS
-'Numbers for Prometheus and the like: a row per metric and set of labels, those of one name beside each other; type is counter or gauge. What is unknown has no row; nothing where the library is not in shared_preload_libraries.';
-REVOKE ALL ON FUNCTION @extschema@.bs_metrics() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.bs_metrics(text) IS
+'Numbers for Prometheus and the like: a row per metric and set of labels, those of one name beside each other, all or those of one metric, named without birthday_scheduler_; type is counter, gauge, or histogram for the names that end in _bucket, _sum and _count. Counters are since server start. What is unknown has no row; nothing where the library is not in shared_preload_libraries.';
+REVOKE ALL ON FUNCTION @extschema@.bs_metrics(text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION @extschema@.bs_grant(role name, access text)
 RETURNS void
@@ -2556,8 +3024,8 @@ BEGIN
         WHEN 'application' THEN
             functions := '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_import_users,bs_import_rows,bs_preview,bs_explain,bs_upcoming,bs_calendar}';
         WHEN 'reader' THEN
-            functions := '{bs_installation_state,bs_system_identifier,bs_explain,bs_upcoming,bs_preview,bs_calendar,bs_health,bs_metrics,bs_worker_stats,bs_broker_stats,bs_horizon,bs_max_lateness}';
-            tables := '{users,user_dates,message_types,message_logs,message_ledger,bs_installation,bs_upkeep_log,bs_events,bs_status,bs_workers}';
+            functions := '{bs_installation_state,bs_system_identifier,bs_explain,bs_upcoming,bs_preview,bs_calendar,bs_health,bs_metrics,bs_worker_stats,bs_broker_stats,bs_relay_stats,bs_scheduler_stats,bs_histogram_stats,bs_counts,bs_days,bs_state_lines,bs_short,bs_lines,bs_horizon,bs_max_lateness}';
+            tables := '{users,user_dates,message_types,message_logs,message_ledger,bs_installation,bs_upkeep_log,bs_events,bs_status,bs_workers,bs_daily}';
         ELSE
             RAISE EXCEPTION 'access "%" is not known', access
                 USING ERRCODE = 'invalid_parameter_value',
@@ -2577,3 +3045,43 @@ END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_grant(name, text) IS
 'Grants a role what it needs: worker (birthday_scheduler.role), application (the user functions), reader (SELECT and the monitoring functions). Error 22023 for another word.';
+
+CREATE VIEW @extschema@.bs_workers AS
+SELECT w.worker, w.pid, w.state, w.sent, w.failed,
+       CASE WHEN w.last_error_at IS NOT NULL
+            THEN pg_catalog.to_char(w.last_error_at, 'YYYY-MM-DD HH24:MI:SS') || E'\n' || @extschema@.bs_lines(w.last_error, 24)
+       END AS last_error
+  FROM @extschema@.bs_worker_stats() w;
+COMMENT ON VIEW @extschema@.bs_workers IS
+'The background workers, what they are at, and their last error, in lines of 24 characters; bs_worker_stats() has more.';
+REVOKE ALL ON @extschema@.bs_workers FROM PUBLIC;
+
+CREATE VIEW @extschema@.bs_status AS
+SELECT c.scheduled + c.queued + c.retrying AS planned, c.due, c.sending AS in_flight,
+       d.sent, c.failed + c.expired AS failed,
+       pg_catalog.concat_ws(E'\n', s.lines,
+           pg_catalog.to_char(c.next_due, '"next due "YYYY-MM-DD HH24:MI:SS'),
+           'oldest unsent ' || @extschema@.bs_short(CASE WHEN c.oldest_unsent < pg_catalog.now() THEN pg_catalog.now() - c.oldest_unsent END) || ' late',
+           'lateness ' || @extschema@.bs_short(d.median) || ', worst ' || @extschema@.bs_short(d.worst)) AS state
+  FROM @extschema@.bs_counts(pg_catalog.date_trunc('day', pg_catalog.now())) c,
+       @extschema@.bs_state_lines() s,
+       (SELECT coalesce(pg_catalog.sum(d.sent), 0)::bigint AS sent, pg_catalog.max(d.median_lateness) AS median, pg_catalog.max(d.worst_lateness) AS worst
+          FROM @extschema@.bs_days(CURRENT_DATE, CURRENT_DATE) d) d;
+COMMENT ON VIEW @extschema@.bs_status IS
+'One row. Messages that are planned (in flight they are not), of these due, in flight, and by their send time today, in the session''s TimeZone, sent and failed (or expired); then in words: adopted, paused and why, or a copy; queue; circuit breaker; when the next attempt is due; how late the oldest unsent message is, and the sent ones of today are (median of the type that is worst off, and the worst). bs_counts() and bs_days() have the same with types.';
+REVOKE ALL ON @extschema@.bs_status FROM PUBLIC;
+
+CREATE VIEW @extschema@.bs_daily AS
+SELECT d.day, d.message_type AS type, d.sent, d.failed + d.expired AS failed, d.open,
+       @extschema@.bs_short(d.median_lateness) || '/' || @extschema@.bs_short(d.worst_lateness) AS late,
+       pg_catalog.repeat('#', (12 * d.sent / b.most)::integer)
+       || pg_catalog.repeat('!', pg_catalog.ceil(12.0 * (d.failed + d.expired) / b.most)::integer)
+       || pg_catalog.repeat('x', (12 * d.cancelled / b.most)::integer)
+       || pg_catalog.repeat('.', (12 * d.open / b.most)::integer) AS bar
+  FROM (SELECT d.*, pg_catalog.max(d.sent + d.failed + d.expired + d.cancelled + d.open) OVER () AS most
+          FROM @extschema@.bs_days(CURRENT_DATE - 30, (pg_catalog.now() + @extschema@.bs_horizon())::date) d) d
+       CROSS JOIN LATERAL (SELECT d.most) AS b
+ ORDER BY d.day, d.message_type;
+COMMENT ON VIEW @extschema@.bs_daily IS
+'A row a day and type, by send time in the session''s TimeZone, for the last thirty days and the horizon: messages sent, failed (or expired) and open; median and worst lateness; and a bar against the busiest row: # sent, ! failed, x cancelled, . open. bs_days() has other days, and all counts.';
+REVOKE ALL ON @extschema@.bs_daily FROM PUBLIC;

@@ -172,11 +172,23 @@ report_to_breaker(const BsMailResult *mail)
 								bs_time_monotonic_ms());
 	state = bs_shared->breaker.state;
 	LWLockRelease(bs_shared->lock);
+	if (changed && state == BS_BREAKER_OPEN)
+		pg_atomic_fetch_add_u64(&bs_shared->stats.breaker_opened, 1);
 	if (changed)
 		ereport(LOG,
 				(errmsg(state == BS_BREAKER_CLOSED ?
 						"birthday_scheduler sends again: the relay answers" :
 						"birthday_scheduler pauses sending for 30 seconds: too many attempts failed")));
+}
+
+static void
+count_attempt(const BsMailResult *mail)
+{
+	bool		asked = mail->outcome != BS_OUTCOME_RELEASED &&
+	(mail->outcome != BS_OUTCOME_REFUSED || mail->response_code != 0);
+
+	bs_stats_attempt(mail->outcome, asked ?
+					 Max(mail->ended_ms - mail->started_ms, 0) * 1000 : -1);
 }
 
 static void
@@ -223,6 +235,7 @@ bs_delivery_collect(BsSender *sender)
 
 		BS_FAILPOINT("answer");
 		report_to_breaker(&mail);
+		count_attempt(&mail);
 		/* A session that the relay ended is no attempt, within reason. */
 		if (mail.outcome == BS_OUTCOME_AGAIN && !sender->stopping &&
 			job->again++ <= bs_mail_connections)
@@ -384,6 +397,9 @@ report_results(const BsClaim *const *claims, const BsResult *const *results,
 		{
 			case BS_NEXT_SENT:
 				sent++;
+				bs_stats_observe(BS_HISTOGRAM_LATENESS,
+								 results[i]->ended_at -
+								 claims[i]->scheduled_send_time);
 				break;
 			case BS_NEXT_RETRYING:
 				retried++;
@@ -393,6 +409,8 @@ report_results(const BsClaim *const *claims, const BsResult *const *results,
 			case BS_NEXT_FAILED:
 			case BS_NEXT_EXPIRED:
 				failed++;
+				if (results[i]->next == BS_NEXT_EXPIRED)
+					bs_stats_move(BS_MOVE_EXPIRED, 1);
 				ereport(LOG,
 						(errmsg("message %s was given up: %s (reply code %d)",
 								DatumGetCString(DirectFunctionCall1(uuid_out,

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * monitoring_stats.c
- *	  What the workers are at and what they saw of the broker, for SQL.
+ *	  What the workers are at, what they saw of broker and relay, and what they
+ *	  counted, for SQL.
  *
  * src/monitoring/monitoring_stats.c
  *
@@ -10,19 +11,29 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
+#include "bs_guc.h"
 #include "bs_shmem.h"
+#include "bs_time.h"
 #include "bs_worker.h"
 
 PG_FUNCTION_INFO_V1(bs_worker_stats);
 PG_FUNCTION_INFO_V1(bs_broker_stats);
+PG_FUNCTION_INFO_V1(bs_relay_stats);
+PG_FUNCTION_INFO_V1(bs_scheduler_stats);
+PG_FUNCTION_INFO_V1(bs_histogram_stats);
 
 #define STATS_COLUMNS 9
+#define RELAY_COLUMNS (3 + BS_OUTCOMES)
+#define SCHEDULER_COLUMNS (BS_MOVES + 4)
+#define HISTOGRAM_COLUMNS 5
 
 /* Columns of bs_broker_stats(), in order. */
 enum
@@ -52,6 +63,20 @@ require_preloading(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("birthday_scheduler is not loaded at server start"),
 				 errhint("Add birthday_scheduler to \"shared_preload_libraries\" and restart the server.")));
+}
+
+/* One row of as many columns as the function was declared with. */
+static Datum
+make_row(FunctionCallInfo fcinfo, int columns, Datum *values, bool *nulls)
+{
+	TupleDesc	desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE ||
+		desc->natts != columns)
+		elog(ERROR, "function %u is declared in another form",
+			 fcinfo->flinfo->fn_oid);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
+													  values, nulls)));
 }
 
 Datum
@@ -93,15 +118,11 @@ bs_worker_stats(PG_FUNCTION_ARGS)
 Datum
 bs_broker_stats(PG_FUNCTION_ARGS)
 {
-	TupleDesc	desc;
 	BsBrokerStats broker;
 	Datum		values[BROKER_COLUMNS];
 	bool		nulls[BROKER_COLUMNS] = {0};
 
 	require_preloading();
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE ||
-		desc->natts != BROKER_COLUMNS)
-		elog(ERROR, "bs_broker_stats() is declared in another form");
 
 	LWLockAcquire(bs_shared->lock, LW_SHARED);
 	broker = bs_shared->broker;
@@ -128,6 +149,122 @@ bs_broker_stats(PG_FUNCTION_ARGS)
 		Int64GetDatum((int64) broker.faults[BS_PAYLOAD_MALFORMED]);
 	values[COL_FOREIGN] =
 		Int64GetDatum((int64) broker.faults[BS_PAYLOAD_FOREIGN]);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
-													  values, nulls)));
+	return make_row(fcinfo, BROKER_COLUMNS, values, nulls);
+}
+
+static Datum
+count_datum(pg_atomic_uint64 *counter)
+{
+	return Int64GetDatum((int64) pg_atomic_read_u64(counter));
+}
+
+/*
+ * Open is said only while nothing is tried; later the next mail is the probe.
+ */
+Datum
+bs_relay_stats(PG_FUNCTION_ARGS)
+{
+	Datum		values[RELAY_COLUMNS];
+	bool		nulls[RELAY_COLUMNS] = {0};
+	BsBreaker	breaker;
+	int64		wait_ms;
+	const char *state;
+	int			i;
+
+	require_preloading();
+	LWLockAcquire(bs_shared->lock, LW_SHARED);
+	breaker = bs_shared->breaker;
+	LWLockRelease(bs_shared->lock);
+
+	wait_ms = breaker.open_until_ms - bs_time_monotonic_ms();
+	if (!(bs_breaker > 0))
+		state = "off";
+	else if (breaker.state == BS_BREAKER_CLOSED)
+		state = "closed";
+	else if (breaker.state == BS_BREAKER_OPEN && wait_ms > 0)
+		state = "open";
+	else
+		state = "probing";
+	values[0] = CStringGetTextDatum(state);
+	values[1] = TimestampTzGetDatum(bs_time_ms_from_now(wait_ms));
+	nulls[1] = strcmp(state, "open") != 0;
+	values[2] = count_datum(&bs_shared->stats.breaker_opened);
+	for (i = 0; i < BS_OUTCOMES; i++)
+		values[3 + i] = count_datum(&bs_shared->stats.outcomes[i]);
+	return make_row(fcinfo, RELAY_COLUMNS, values, nulls);
+}
+
+Datum
+bs_scheduler_stats(PG_FUNCTION_ARGS)
+{
+	Datum		values[SCHEDULER_COLUMNS];
+	bool		nulls[SCHEDULER_COLUMNS] = {0};
+	BsStats    *stats;
+	TimestampTz last_pass_at;
+	int			i;
+
+	require_preloading();
+	stats = &bs_shared->stats;
+	last_pass_at = (TimestampTz) pg_atomic_read_u64(&stats->last_pass_at);
+	for (i = 0; i < BS_MOVES; i++)
+		values[i] = count_datum(&stats->moves[i]);
+	values[i++] = count_datum(&stats->passes);
+	values[i++] = count_datum(&stats->passes_failed);
+	nulls[i] = last_pass_at == 0;
+	values[i++] = TimestampTzGetDatum(last_pass_at);
+	nulls[i] = last_pass_at == 0;
+	values[i++] = Float8GetDatum((double) pg_atomic_read_u64(&stats->last_pass_us) /
+								 USECS_PER_SEC);
+	return make_row(fcinfo, SCHEDULER_COLUMNS, values, nulls);
+}
+
+/*
+ * Buckets are added up here, and their sum is the count: so the row agrees with
+ * itself, whatever is counted meanwhile.
+ */
+Datum
+bs_histogram_stats(PG_FUNCTION_ARGS)
+{
+	static const char *const labels[] = {
+		[BS_HISTOGRAM_LATENESS] = "lateness",
+		[BS_HISTOGRAM_DELIVERY] = "delivery"
+	};
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			kind;
+
+	require_preloading();
+	InitMaterializedSRF(fcinfo, 0);
+	for (kind = 0; kind < BS_HISTOGRAMS; kind++)
+	{
+		BsHistogram *histogram = &bs_shared->stats.histograms[kind];
+		Datum		values[HISTOGRAM_COLUMNS];
+		bool		nulls[HISTOGRAM_COLUMNS] = {0};
+		Datum		bounds[BS_HISTOGRAM_BOUNDS];
+		Datum		counts[BS_HISTOGRAM_BOUNDS];
+		int64		count = 0;
+		int			i;
+
+		for (i = 0; i < BS_HISTOGRAM_BOUNDS; i++)
+		{
+			count += pg_atomic_read_u64(&histogram->counts[i]);
+			bounds[i] = Float8GetDatum(bs_histogram_bounds[kind][i]);
+			counts[i] = Int64GetDatum(count);
+		}
+		count += pg_atomic_read_u64(&histogram->counts[BS_HISTOGRAM_BOUNDS]);
+		values[0] = CStringGetTextDatum(labels[kind]);
+		values[1] = PointerGetDatum(construct_array(bounds, BS_HISTOGRAM_BOUNDS,
+													FLOAT8OID, sizeof(float8),
+													FLOAT8PASSBYVAL,
+													TYPALIGN_DOUBLE));
+		values[2] = PointerGetDatum(construct_array(counts, BS_HISTOGRAM_BOUNDS,
+													INT8OID, sizeof(int64),
+													FLOAT8PASSBYVAL,
+													TYPALIGN_DOUBLE));
+		values[3] = Float8GetDatum((double) pg_atomic_read_u64(&histogram->sum_us) /
+								   USECS_PER_SEC);
+		values[4] = Int64GetDatum(count);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
+							 values, nulls);
+	}
+	return (Datum) 0;
 }

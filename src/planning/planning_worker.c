@@ -55,9 +55,12 @@ static TimestampTz
 plan(int64 *retry_ms)
 {
 	BsPlanned	result = {0};
+	TimestampTz started_at = GetCurrentTimestamp();
 	bool		complete = bs_planning_pass(&result);
 	int64		wait_ms = (int64) bs_plan_interval_s * 1000;
 
+	if (complete || !ShutdownRequestPending)
+		bs_stats_pass(complete, started_at);
 	if (result.planned > 0 || result.changed > 0)
 		ereport(LOG,
 				(errmsg("birthday_scheduler planned %lld messages and brought %lld up to date",

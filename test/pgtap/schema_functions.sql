@@ -19,7 +19,7 @@ SELECT has_function(f, a::text[]) FROM (VALUES
     ('bs_restore_user', '{uuid}'), ('bs_purge_user', '{uuid}'), ('bs_import_users', '{regclass}'), ('bs_calendar', '{uuid[]}'), ('bs_send_time', '{text,date,time}'), ('bs_occurrence', '{date,integer,text}'), ('bs_is_timezone', '{text}'),
     ('bs_plan', '{timestamptz,timestamptz}'), ('bs_upcoming', '{interval}'), ('bs_preview', '{uuid,text,integer}'), ('bs_explain', '{uuid}'),
     ('bs_cancel_message', '{uuid}'), ('bs_retry_message', '{uuid}'), ('bs_retry_failed', '{timestamptz}'), ('bs_create_partitions', '{integer}'),
-    ('bs_health', '{}'), ('bs_metrics', '{}'), ('bs_broker_stats', '{}'), ('bs_pause', '{}'), ('bs_resume', '{}'), ('bs_seed', '{integer,boolean}')) AS v (f, a);
+    ('bs_health', '{}'), ('bs_metrics', '{text}'), ('bs_broker_stats', '{}'), ('bs_pause', '{text}'), ('bs_resume', '{}'), ('bs_seed', '{integer,boolean}')) AS v (f, a);
 SELECT function_returns(f, r) FROM (VALUES
     ('bs_add_user', 'uuid'), ('bs_get_user', 'users'), ('bs_update_user', 'users'), ('bs_send_time', 'timestamp with time zone'), ('bs_occurrence', 'date'),
     ('bs_is_timezone', 'boolean'), ('bs_plan', 'bigint'), ('bs_health', 'jsonb'), ('bs_metrics', 'setof record')) AS v (f, r);
@@ -45,7 +45,7 @@ SELECT set_eq('SELECT name FROM member WHERE prosecdef', ARRAY[
     -- applications
     'bs_add_user', 'bs_get_user', 'bs_update_user', 'bs_delete_user', 'bs_restore_user', 'bs_purge_user', 'bs_import_rows', 'bs_calendar', 'bs_preview', 'bs_explain', 'bs_upcoming', 'bs_seed',
     -- operators
-    'bs_plan', 'bs_pause', 'bs_resume', 'bs_cancel_message', 'bs_retry_message', 'bs_retry_failed', 'bs_create_partitions', 'bs_drop_partitions', 'bs_upkeep', 'bs_health', 'bs_metrics',
+    'bs_plan', 'bs_pause', 'bs_resume', 'bs_cancel_message', 'bs_retry_message', 'bs_retry_failed', 'bs_create_partitions', 'bs_drop_partitions', 'bs_upkeep', 'bs_health', 'bs_metrics', 'bs_counts', 'bs_days', 'bs_state_lines',
     -- workers
     'bs_installation_state', 'bs_plan_step', 'bs_claim', 'bs_claim_holders', 'bs_next_due', 'bs_recover', 'bs_record', 'bs_due_messages', 'bs_mark_queued', 'bs_claim_copies',
     -- triggers, for whoever may write the table
@@ -61,7 +61,7 @@ SELECT is_empty($$SELECT c.oid::regclass, a.privilege_type FROM pg_class c JOIN 
 
 -- ---- labels
 SELECT set_eq('SELECT name FROM member WHERE provolatile = ''i''', ARRAY['bs_occurrence', 'bs_month_day', 'bs_celebrated', 'bs_is_owed', 'bs_is_email',
-    'bs_check_template', 'bs_render', 'bs_ical_line', 'bs_ical_text', 'bs_partition_name', 'bs_partition_options', 'bs_stale_condition'], 'pure arithmetic is immutable; what reads zone files, tables or the clock is not');
+    'bs_check_template', 'bs_render', 'bs_ical_line', 'bs_ical_text', 'bs_partition_name', 'bs_partition_options', 'bs_stale_condition', 'bs_short', 'bs_lines'], 'pure arithmetic is immutable; what reads zone files, tables or the clock is not');
 SELECT is_empty('SELECT signature FROM member WHERE provolatile = ''v'' AND proparallel = ''s''', 'what writes is not parallel safe');
 SELECT is_empty('SELECT signature FROM member WHERE provolatile = ''i'' AND proparallel <> ''s''', 'what is arithmetic is');
 SELECT is_empty($$SELECT signature FROM member WHERE prorettype = 'trigger'::regtype AND provolatile <> 'v'$$, 'triggers are volatile');

@@ -45,7 +45,7 @@ SELECT count(*) FROM "Birth Days".bs_upcoming('400 days');
 SELECT send_at FROM "Birth Days".users u, "Birth Days".bs_preview(u.id, 'BIRTHDAY', 2045);
 SELECT explanation FROM "Birth Days".users u, "Birth Days".bs_explain(u.id) WHERE message_type = 'ANNIVERSARY';
 SELECT "Birth Days".bs_health() -> 'parts' -> 'installation' ->> 'status' AS installation;
-SELECT installation FROM "Birth Days".bs_status;
+SELECT state FROM "Birth Days".bs_status;
 SELECT "Birth Days".bs_seed(20);
 SELECT "Birth Days".bs_purge_user(id) FROM "Birth Days".users WHERE email = 'ann@example.com';
 SELECT count(*) FROM "Birth Days".users;

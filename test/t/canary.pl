@@ -140,7 +140,7 @@ without($errors, $person, 'which repeat nobody');
 # ---- Where everybody, and where readers can look.
 
 my $views = join ' UNION ALL ', map { "SELECT string_agg(t::text, ' ') FROM $_ t" } qw(pg_settings pg_stat_activity pg_db_role_setting pg_roles pg_stat_ssl pg_locks pg_prepared_statements pg_cursors);
-my $more = join ' UNION ALL ', map { "SELECT string_agg(t::text, ' ') FROM $_ t" } qw(bs_workers bs_status bs_upkeep_log bs_installation), 'bs_metrics()', 'bs_broker_stats()', 'bs_worker_stats()', 'bs_health()';
+my $more = join ' UNION ALL ', map { "SELECT string_agg(t::text, ' ') FROM $_ t" } qw(bs_workers bs_status bs_daily bs_upkeep_log bs_installation), 'bs_metrics()', 'bs_broker_stats()', 'bs_worker_stats()', 'bs_health()';
 foreach my $case ([ 'bob', $views ], [ 'reader', "$views UNION ALL $more" ])
 {
 	my ($role, $query) = @$case;

@@ -130,7 +130,7 @@ chmod 0644, $password;
 set_conf($node);
 add_due($node, 1, 'open');
 $node->wait_for_log(qr/mail_password_file" must be a plain file of mode 0600/, $offset);
-like( sql($node, "SELECT string_agg(last_error, ' ') FROM bs_workers"),
+like( sql($node, "SELECT string_agg(last_error, ' ') FROM bs_worker_stats()"),
 	qr/must be a plain file of mode 0600/, 'an open file is refused, and bs_workers says so');
 like(sql($node, 'SELECT bs_health()'), qr/must be a plain file of mode 0600/,
 	'so does bs_health()');
@@ -138,7 +138,7 @@ is(counts($node, 'open%'), 'SCHEDULED 1', 'nothing is sent');
 unlink $password;
 set_conf($node);
 ok( wait_for(
-		sub { sql($node, "SELECT string_agg(last_error, ' ') FROM bs_workers")
+		sub { sql($node, "SELECT string_agg(last_error, ' ') FROM bs_worker_stats()")
 			  =~ /cannot be opened: No such file/ },
 		'the missing file'),
 	'a missing file is told from an open one');

@@ -140,8 +140,8 @@ my @calls = (
 	"bs_get_user('$user'::uuid)", "bs_update_user('$user'::uuid, '{\"timezone\": \"Europe/Kyiv\"}'::jsonb)", "bs_explain('$user'::uuid)", "bs_preview('$user'::uuid, 'BIRTHDAY'::text, 2044)",
 	"bs_upcoming('30 days'::interval)", "bs_delete_user('$user'::uuid)", "bs_restore_user('$user'::uuid)", "bs_purge_user('$user'::uuid)",
 	'bs_seed(20, true)', "bs_plan(now() + interval '3 days', now())", "bs_plan_step('{\"as_of\": \"2044-05-04 00:00+00\", \"until\": \"2044-05-04 00:00+00\"}'::jsonb, 10)",
-	'bs_pause()', 'bs_resume()', 'bs_create_partitions(13)', "bs_drop_partitions('3 months'::interval, false)", "bs_upkeep('partitions'::text, 'hand'::text)", "bs_upkeep('retention'::text, 'hand'::text)",
-	"bs_upkeep('recovery'::text, 'hand'::text)", 'bs_health()', 'bs_metrics()', 'bs_worker_stats()', 'bs_broker_stats()', 'bs_installation_state()', 'bs_uninstall_cron()',
+	'bs_pause(NULL::text)', 'bs_resume()', 'bs_create_partitions(13)', "bs_drop_partitions('3 months'::interval, false)", "bs_upkeep('partitions'::text, 'hand'::text)", "bs_upkeep('retention'::text, 'hand'::text)",
+	"bs_upkeep('recovery'::text, 'hand'::text)", 'bs_health()', 'bs_metrics(NULL::text)', 'bs_worker_stats()', 'bs_broker_stats()', 'bs_relay_stats()', 'bs_scheduler_stats()', 'bs_histogram_stats()', 'bs_counts(now(), 10::bigint)', 'bs_days(current_date, current_date)', 'bs_installation_state()', 'bs_uninstall_cron()',
 	"bs_retry_message('$message'::uuid)", "bs_retry_failed(now() - interval '1 day')", "bs_claim_holders()", "bs_next_due(now())",
 	"bs_due_messages(10, '{}'::uuid[], true, now())", "bs_mark_queued(ARRAY['$message'::uuid], ARRAY[now()], ARRAY[now()], '1 min'::interval, now())",
 	"bs_claim_copies('x'::text, '1 min'::interval, ARRAY['$message'::uuid], ARRAY[now()], now())", "bs_claim('x'::text, 10, '1 min'::interval, now() + interval '2 days')",
@@ -157,7 +157,7 @@ here(q{UPDATE public.users SET timezone = 'Asia/Tokyo'; UPDATE public.users SET 
 	INSERT INTO public.message_types (name, date_source, subject_template, text_template) VALUES ('NAME_DAY', 'user_dates', 's', 't');
 	INSERT INTO public.user_dates SELECT id, 'NAME_DAY', '2000-02-03' FROM public.users; UPDATE public.message_types SET enabled = false WHERE name = 'ANNIVERSARY';
 	UPDATE public.user_dates SET event_date = event_date + 1; DELETE FROM public.user_dates; DELETE FROM public.message_types WHERE name = 'NAME_DAY';
-	SELECT count(*) FROM public.bs_status, public.bs_workers, public.bs_events});
+	SELECT count(*) FROM public.bs_status, public.bs_workers, public.bs_daily, public.bs_events});
 set_conf($node, queue => 'rabbitmq');
 set_conf($node, queue => 'postgres');
 is(log_lines($node, qr/(?:LOG|ERROR):  hijacked/, $offset), 0, 'no decoy was ever run') or diag grep { /hijacked/ } split /^/, server_log($node, $offset);

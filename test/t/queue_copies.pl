@@ -132,7 +132,7 @@ is( sql($node, q{SELECT count(*) FROM (SELECT array_agg(id) AS ids, array_agg(sc
 	0, 'all is marked');
 is(sql($node, q{SELECT recovered, expired FROM bs_recover('{}')}), '0|0', 'with a broker it is not taken back');
 is(counts($node, 'queued%'), 'QUEUED 2500', 'it waits');
-is(sql($node, 'SELECT queued, due, next_due FROM bs_status'), '2500|2500|', 'bs_status says so');
+is(sql($node, 'SELECT queued, due, next_due FROM bs_counts()'), '2500|2500|', 'bs_counts() says so');
 ok( wait_for(sub { sql($node, q{SELECT bs_health() #>> '{parts,queue,status}'}) eq 'error' }, 'bs_health()'),
 	'bs_health() says that the broker is not to be had');
 my $queue = sql($node, q{SELECT bs_health() #> '{parts,queue}'});

@@ -23,7 +23,7 @@ GRACE_S = 20        # how long after the last moment mails are waited for
 STATUS = """
 SELECT json_build_object(
     'now', extract(epoch FROM clock_timestamp()), 'planned', s.planned, 'due', s.due,
-    'in_flight', s.in_flight, 'sent', s.sent, 'failed', s.failed + s.expired,
+    'in_flight', s.in_flight, 'sent', s.sent, 'failed', s.failed,
     'last', extract(epoch FROM (SELECT max(m.scheduled_send_time) FROM message_logs m)))
   FROM bs_status s"""
 

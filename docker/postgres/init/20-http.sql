@@ -19,7 +19,7 @@ ALTER ROLE authenticator SET idle_in_transaction_session_timeout = '30s';
 
 SELECT bs_grant('web_app', 'application');
 GRANT USAGE ON SCHEMA public TO web_anon;
-GRANT EXECUTE ON FUNCTION bs_health(), bs_metrics() TO web_anon, web_app;
+GRANT EXECUTE ON FUNCTION bs_health, bs_metrics TO web_anon, web_app;
 GRANT SELECT ON users TO web_app;
 
 CREATE SCHEMA api;
@@ -43,14 +43,14 @@ AS $$
 $$;
 COMMENT ON FUNCTION api.bs_health() IS 'How each part is, and why.';
 
-CREATE FUNCTION api.bs_metrics()
+CREATE FUNCTION api.bs_metrics(metric text DEFAULT NULL)
 RETURNS TABLE (name text, labels jsonb, value double precision, type text, help text)
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT m.name, m.labels, m.value, m.type, m.help FROM public.bs_metrics() m
+    SELECT m.name, m.labels, m.value, m.type, m.help FROM public.bs_metrics(bs_metrics.metric) m
 $$;
-COMMENT ON FUNCTION api.bs_metrics() IS 'All counters and gauges.';
+COMMENT ON FUNCTION api.bs_metrics IS 'All counters, gauges and histograms, or one.';
 
 CREATE FUNCTION api.bs_add_user(
     first_name text, last_name text, email text, timezone text,

@@ -3,4 +3,4 @@
 CREATE ROLE exporter LOGIN CONNECTION LIMIT 5;
 GRANT pg_monitor TO exporter;
 GRANT USAGE ON SCHEMA public TO exporter;
-GRANT EXECUTE ON FUNCTION bs_health(), bs_metrics() TO exporter;
+GRANT EXECUTE ON FUNCTION bs_health, bs_metrics TO exporter;
