@@ -8,8 +8,9 @@ frozen version.  It compares that script with the install script and rewrites
 the end of sql/updates/birthday_scheduler--OLD--NEW.sql, below the line that says
 so; what stands above it is written by hand: tables, columns, data, functions that
 are gone or have other arguments, and DROP VIEW for each view that has changed
-(or CREATE OR REPLACE VIEW where its columns are the same: what was granted on it stays).  tools/compare_versions.sh says
-whether the two together lead to the same as a fresh installation.
+(or CREATE OR REPLACE VIEW where its columns are the same: what was granted on it
+stays).  tools/compare_versions.sh says whether the two together lead to the same as
+a fresh installation.
 """
 import os
 import re
