@@ -151,23 +151,37 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET jit = off
 BEGIN ATOMIC
-    SELECT m.scheduled_send_time::date, m.message_type,
-           pg_catalog.count(*) FILTER (WHERE m.status IN ('SCHEDULED', 'QUEUED', 'SENDING', 'RETRYING')),
-           pg_catalog.count(*) FILTER (WHERE m.status = 'SENT'),
-           pg_catalog.count(*) FILTER (WHERE m.status = 'FAILED'),
-           pg_catalog.count(*) FILTER (WHERE m.status = 'EXPIRED'),
-           pg_catalog.count(*) FILTER (WHERE m.status = 'CANCELLED'),
-           percentile_disc(0.5) WITHIN GROUP (ORDER BY m.actual_send_time - m.scheduled_send_time)
-               FILTER (WHERE m.status = 'SENT'),
-           pg_catalog.max(m.actual_send_time - m.scheduled_send_time) FILTER (WHERE m.status = 'SENT')
-      FROM @extschema@.message_logs m
-     WHERE m.scheduled_send_time >= first_day::timestamptz
-       AND m.scheduled_send_time < (last_day + 1)::timestamptz
-     GROUP BY 1, 2
-     ORDER BY 1, 2;
+    -- Few groups, by tenths of a second, instead of sorting every message.
+    WITH groups AS (
+        SELECT m.scheduled_send_time::date AS day, m.message_type, m.status,
+               CASE m.status WHEN 'SENT' THEN pg_catalog.round(
+                   pg_catalog.date_part('epoch', m.actual_send_time - m.scheduled_send_time) * 10) END AS tenths,
+               pg_catalog.count(*) AS n,
+               pg_catalog.max(CASE m.status WHEN 'SENT' THEN m.actual_send_time - m.scheduled_send_time END) AS worst
+          FROM @extschema@.message_logs m
+         WHERE m.scheduled_send_time >= first_day::timestamptz
+           AND m.scheduled_send_time < (last_day + 1)::timestamptz
+         GROUP BY 1, 2, 3, 4
+    ), running AS (
+        SELECT g.*,
+               pg_catalog.sum(g.n) OVER (PARTITION BY g.day, g.message_type, g.status ORDER BY g.tenths) AS up_to,
+               pg_catalog.sum(g.n) OVER (PARTITION BY g.day, g.message_type, g.status) AS total
+          FROM groups g
+    )
+    SELECT r.day, r.message_type,
+           coalesce(pg_catalog.sum(r.n) FILTER (WHERE r.status IN ('SCHEDULED', 'QUEUED', 'SENDING', 'RETRYING')), 0)::bigint,
+           coalesce(pg_catalog.sum(r.n) FILTER (WHERE r.status = 'SENT'), 0)::bigint,
+           coalesce(pg_catalog.sum(r.n) FILTER (WHERE r.status = 'FAILED'), 0)::bigint,
+           coalesce(pg_catalog.sum(r.n) FILTER (WHERE r.status = 'EXPIRED'), 0)::bigint,
+           coalesce(pg_catalog.sum(r.n) FILTER (WHERE r.status = 'CANCELLED'), 0)::bigint,
+           pg_catalog.min(r.tenths) FILTER (WHERE r.status = 'SENT' AND r.up_to * 2 >= r.total) * interval '0.1 seconds',
+           pg_catalog.max(r.worst)
+      FROM running r
+     GROUP BY r.day, r.message_type
+     ORDER BY r.day, r.message_type;
 END;
 COMMENT ON FUNCTION @extschema@.bs_days(date, date) IS
-'A row a day and type, from one day to another by the session''s TimeZone: messages by what became of them, open: nothing yet, and how late the sent ones left. Reads all messages of these days.';
+'A row a day and type, from one day to another by the session''s TimeZone: messages by what became of them, open: nothing yet, and how late the sent ones left (the median to a tenth of a second). Reads all messages of these days.';
 
 CREATE FUNCTION @extschema@.bs_short(length interval)
 RETURNS text
@@ -239,7 +253,7 @@ SELECT c.scheduled + c.queued + c.retrying AS planned, c.due, c.sending AS in_fl
            pg_catalog.to_char(c.next_due, '"next due "YYYY-MM-DD HH24:MI:SS'),
            'oldest unsent ' || @extschema@.bs_short(CASE WHEN c.oldest_unsent < pg_catalog.now() THEN pg_catalog.now() - c.oldest_unsent END) || ' late',
            'lateness ' || @extschema@.bs_short(d.median) || ', worst ' || @extschema@.bs_short(d.worst)) AS state
-  FROM @extschema@.bs_counts(pg_catalog.date_trunc('day', pg_catalog.now())) c,
+  FROM @extschema@.bs_counts(pg_catalog.date_trunc('day', pg_catalog.now()), NULL::bigint) c,
        @extschema@.bs_state_lines() s,
        (SELECT coalesce(pg_catalog.sum(d.sent), 0)::bigint AS sent, pg_catalog.max(d.median_lateness) AS median, pg_catalog.max(d.worst_lateness) AS worst
           FROM @extschema@.bs_days(CURRENT_DATE, CURRENT_DATE) d) d;

@@ -140,7 +140,7 @@ BEGIN ATOMIC
                    'reason', CASE WHEN c.expired + c.failed > 0
                                   THEN pg_catalog.format('in the last days %s messages failed and %s expired', c.failed, c.expired) END,
                    'failed', c.failed, 'expired', c.expired))
-      FROM @extschema@.bs_counts(pg_catalog.now() - @extschema@.bs_max_lateness() - interval '48 hours', 10000) c;
+      FROM @extschema@.bs_counts(pg_catalog.now() - @extschema@.bs_max_lateness() - interval '48 hours', 10000::bigint) c;
 END;
 COMMENT ON FUNCTION @extschema@.bs_message_health() IS
 'The parts of bs_health() about messages: the backlog, to which what waits in the broker for more than a minute belongs, and the results of the last days; of each month, type and status ten thousand are counted.';

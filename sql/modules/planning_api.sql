@@ -89,22 +89,24 @@ DECLARE
     state text := @extschema@.bs_installation_state();
 BEGIN
     RETURN QUERY
-    SELECT t.name, n.local_date, n.send_at, m.status,
+    SELECT t.name, w.local_date, w.send_at, w.status,
            CASE
                WHEN who.deleted_at IS NOT NULL THEN 'the user is deleted'
                WHEN NOT t.enabled THEN 'the message type is disabled'
                WHEN NOT @extschema@.bs_is_timezone(who.timezone::text) THEN 'the server does not know the time zone "' || who.timezone || '"'
-               WHEN n.local_date IS NULL THEN
+               WHEN w.local_date IS NULL THEN
                    CASE t.date_source WHEN 'user_dates' THEN 'the user has no such date ahead'
                                       ELSE 'the user has no ' || t.date_source END
                WHEN state = 'copy' THEN 'this database is a copy; bs_resume() adopts it'
                WHEN state = 'new' THEN 'this database was not adopted yet; bs_resume() does it'
-               WHEN state = 'paused' AND (m.status IS NULL OR m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING'))
+               WHEN state = 'paused' AND (w.status IS NULL OR w.status IN ('SCHEDULED', 'QUEUED', 'RETRYING'))
                    THEN 'sending is paused; bs_resume() goes on'
-               WHEN m.status IS NOT NULL THEN concat_ws(': ', lower(m.status), m.status_reason)
-               WHEN n.send_at > now() + @extschema@.bs_horizon() THEN 'will be planned ' || @extschema@.bs_horizon() || ' before it is due'
+               WHEN w.status IS NOT NULL THEN concat_ws(': ', lower(w.status), w.status_reason)
+               WHEN w.send_at > now() + @extschema@.bs_horizon() THEN 'will be planned ' || @extschema@.bs_horizon() || ' before it is due'
                ELSE 'will be planned at the next pass'
            END
+           || CASE WHEN w.is_past OR past.status IS NULL THEN ''
+                   ELSE format('; that of %s was %s', past.local_date, concat_ws(': ', lower(past.status), past.status_reason)) END
       FROM @extschema@.message_types t
            LEFT JOIN LATERAL (
                SELECT d.local_date, p.send_at
@@ -125,8 +127,24 @@ BEGIN
            LEFT JOIN @extschema@.message_logs m
              ON m.user_id = bs_explain.user_id AND m.message_type = t.name
             AND m.local_date = n.local_date AND m.scheduled_send_time = n.send_at
-     ORDER BY n.send_at NULLS LAST, t.name;
+           -- What should have gone out and did not comes first.
+           LEFT JOIN LATERAL (
+               SELECT o.local_date, o.scheduled_send_time, o.status, o.status_reason
+                 FROM @extschema@.message_logs o
+                WHERE o.user_id = bs_explain.user_id AND o.message_type = t.name
+                  AND o.scheduled_send_time >= now() - @extschema@.bs_max_lateness() - interval '48 hours'
+                  AND o.scheduled_send_time < now()
+                ORDER BY o.scheduled_send_time DESC
+                LIMIT 1) past ON true
+           CROSS JOIN LATERAL (
+               SELECT past.local_date, past.scheduled_send_time, past.status, past.status_reason, true
+                WHERE past.status IN ('SCHEDULED', 'QUEUED', 'SENDING', 'RETRYING')
+               UNION ALL
+               SELECT n.local_date, n.send_at, m.status, m.status_reason, false
+                WHERE past.status IN ('SCHEDULED', 'QUEUED', 'SENDING', 'RETRYING') IS NOT TRUE)
+               AS w (local_date, send_at, status, status_reason, is_past)
+     ORDER BY w.send_at NULLS LAST, t.name;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_explain(uuid) IS
-'For each message type: the user''s next date and instant, the state of its message, and if nothing will go out, why not. Error P0002 for an unknown id.';
+'For each message type: the user''s next date and instant, or those of a message that is late and still to be sent, the state of its message, and if nothing will go out, why not; then what became of the message of the last days, if there was one. Error P0002 for an unknown id.';

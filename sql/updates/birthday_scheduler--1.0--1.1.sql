@@ -2033,22 +2033,24 @@ DECLARE
     state text := @extschema@.bs_installation_state();
 BEGIN
     RETURN QUERY
-    SELECT t.name, n.local_date, n.send_at, m.status,
+    SELECT t.name, w.local_date, w.send_at, w.status,
            CASE
                WHEN who.deleted_at IS NOT NULL THEN 'the user is deleted'
                WHEN NOT t.enabled THEN 'the message type is disabled'
                WHEN NOT @extschema@.bs_is_timezone(who.timezone::text) THEN 'the server does not know the time zone "' || who.timezone || '"'
-               WHEN n.local_date IS NULL THEN
+               WHEN w.local_date IS NULL THEN
                    CASE t.date_source WHEN 'user_dates' THEN 'the user has no such date ahead'
                                       ELSE 'the user has no ' || t.date_source END
                WHEN state = 'copy' THEN 'this database is a copy; bs_resume() adopts it'
                WHEN state = 'new' THEN 'this database was not adopted yet; bs_resume() does it'
-               WHEN state = 'paused' AND (m.status IS NULL OR m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING'))
+               WHEN state = 'paused' AND (w.status IS NULL OR w.status IN ('SCHEDULED', 'QUEUED', 'RETRYING'))
                    THEN 'sending is paused; bs_resume() goes on'
-               WHEN m.status IS NOT NULL THEN concat_ws(': ', lower(m.status), m.status_reason)
-               WHEN n.send_at > now() + @extschema@.bs_horizon() THEN 'will be planned ' || @extschema@.bs_horizon() || ' before it is due'
+               WHEN w.status IS NOT NULL THEN concat_ws(': ', lower(w.status), w.status_reason)
+               WHEN w.send_at > now() + @extschema@.bs_horizon() THEN 'will be planned ' || @extschema@.bs_horizon() || ' before it is due'
                ELSE 'will be planned at the next pass'
            END
+           || CASE WHEN w.is_past OR past.status IS NULL THEN ''
+                   ELSE format('; that of %s was %s', past.local_date, concat_ws(': ', lower(past.status), past.status_reason)) END
       FROM @extschema@.message_types t
            LEFT JOIN LATERAL (
                SELECT d.local_date, p.send_at
@@ -2069,11 +2071,27 @@ BEGIN
            LEFT JOIN @extschema@.message_logs m
              ON m.user_id = bs_explain.user_id AND m.message_type = t.name
             AND m.local_date = n.local_date AND m.scheduled_send_time = n.send_at
-     ORDER BY n.send_at NULLS LAST, t.name;
+           -- What should have gone out and did not comes first.
+           LEFT JOIN LATERAL (
+               SELECT o.local_date, o.scheduled_send_time, o.status, o.status_reason
+                 FROM @extschema@.message_logs o
+                WHERE o.user_id = bs_explain.user_id AND o.message_type = t.name
+                  AND o.scheduled_send_time >= now() - @extschema@.bs_max_lateness() - interval '48 hours'
+                  AND o.scheduled_send_time < now()
+                ORDER BY o.scheduled_send_time DESC
+                LIMIT 1) past ON true
+           CROSS JOIN LATERAL (
+               SELECT past.local_date, past.scheduled_send_time, past.status, past.status_reason, true
+                WHERE past.status IN ('SCHEDULED', 'QUEUED', 'SENDING', 'RETRYING')
+               UNION ALL
+               SELECT n.local_date, n.send_at, m.status, m.status_reason, false
+                WHERE past.status IN ('SCHEDULED', 'QUEUED', 'SENDING', 'RETRYING') IS NOT TRUE)
+               AS w (local_date, send_at, status, status_reason, is_past)
+     ORDER BY w.send_at NULLS LAST, t.name;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_explain(uuid) IS
-'For each message type: the user''s next date and instant, the state of its message, and if nothing will go out, why not. Error P0002 for an unknown id.';
+'For each message type: the user''s next date and instant, or those of a message that is late and still to be sent, the state of its message, and if nothing will go out, why not; then what became of the message of the last days, if there was one. Error P0002 for an unknown id.';
 
 CREATE FUNCTION @extschema@.bs_ical_line(name text, value text)
 RETURNS text
@@ -2458,23 +2476,37 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET jit = off
 BEGIN ATOMIC
-    SELECT m.scheduled_send_time::date, m.message_type,
-           pg_catalog.count(*) FILTER (WHERE m.status IN ('SCHEDULED', 'QUEUED', 'SENDING', 'RETRYING')),
-           pg_catalog.count(*) FILTER (WHERE m.status = 'SENT'),
-           pg_catalog.count(*) FILTER (WHERE m.status = 'FAILED'),
-           pg_catalog.count(*) FILTER (WHERE m.status = 'EXPIRED'),
-           pg_catalog.count(*) FILTER (WHERE m.status = 'CANCELLED'),
-           percentile_disc(0.5) WITHIN GROUP (ORDER BY m.actual_send_time - m.scheduled_send_time)
-               FILTER (WHERE m.status = 'SENT'),
-           pg_catalog.max(m.actual_send_time - m.scheduled_send_time) FILTER (WHERE m.status = 'SENT')
-      FROM @extschema@.message_logs m
-     WHERE m.scheduled_send_time >= first_day::timestamptz
-       AND m.scheduled_send_time < (last_day + 1)::timestamptz
-     GROUP BY 1, 2
-     ORDER BY 1, 2;
+    -- Few groups, by tenths of a second, instead of sorting every message.
+    WITH groups AS (
+        SELECT m.scheduled_send_time::date AS day, m.message_type, m.status,
+               CASE m.status WHEN 'SENT' THEN pg_catalog.round(
+                   pg_catalog.date_part('epoch', m.actual_send_time - m.scheduled_send_time) * 10) END AS tenths,
+               pg_catalog.count(*) AS n,
+               pg_catalog.max(CASE m.status WHEN 'SENT' THEN m.actual_send_time - m.scheduled_send_time END) AS worst
+          FROM @extschema@.message_logs m
+         WHERE m.scheduled_send_time >= first_day::timestamptz
+           AND m.scheduled_send_time < (last_day + 1)::timestamptz
+         GROUP BY 1, 2, 3, 4
+    ), running AS (
+        SELECT g.*,
+               pg_catalog.sum(g.n) OVER (PARTITION BY g.day, g.message_type, g.status ORDER BY g.tenths) AS up_to,
+               pg_catalog.sum(g.n) OVER (PARTITION BY g.day, g.message_type, g.status) AS total
+          FROM groups g
+    )
+    SELECT r.day, r.message_type,
+           coalesce(pg_catalog.sum(r.n) FILTER (WHERE r.status IN ('SCHEDULED', 'QUEUED', 'SENDING', 'RETRYING')), 0)::bigint,
+           coalesce(pg_catalog.sum(r.n) FILTER (WHERE r.status = 'SENT'), 0)::bigint,
+           coalesce(pg_catalog.sum(r.n) FILTER (WHERE r.status = 'FAILED'), 0)::bigint,
+           coalesce(pg_catalog.sum(r.n) FILTER (WHERE r.status = 'EXPIRED'), 0)::bigint,
+           coalesce(pg_catalog.sum(r.n) FILTER (WHERE r.status = 'CANCELLED'), 0)::bigint,
+           pg_catalog.min(r.tenths) FILTER (WHERE r.status = 'SENT' AND r.up_to * 2 >= r.total) * interval '0.1 seconds',
+           pg_catalog.max(r.worst)
+      FROM running r
+     GROUP BY r.day, r.message_type
+     ORDER BY r.day, r.message_type;
 END;
 COMMENT ON FUNCTION @extschema@.bs_days(date, date) IS
-'A row a day and type, from one day to another by the session''s TimeZone: messages by what became of them, open: nothing yet, and how late the sent ones left. Reads all messages of these days.';
+'A row a day and type, from one day to another by the session''s TimeZone: messages by what became of them, open: nothing yet, and how late the sent ones left (the median to a tenth of a second). Reads all messages of these days.';
 REVOKE ALL ON FUNCTION @extschema@.bs_days(date, date) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.bs_short(length interval)
@@ -2673,7 +2705,7 @@ BEGIN ATOMIC
                    'reason', CASE WHEN c.expired + c.failed > 0
                                   THEN pg_catalog.format('in the last days %s messages failed and %s expired', c.failed, c.expired) END,
                    'failed', c.failed, 'expired', c.expired))
-      FROM @extschema@.bs_counts(pg_catalog.now() - @extschema@.bs_max_lateness() - interval '48 hours', 10000) c;
+      FROM @extschema@.bs_counts(pg_catalog.now() - @extschema@.bs_max_lateness() - interval '48 hours', 10000::bigint) c;
 END;
 COMMENT ON FUNCTION @extschema@.bs_message_health() IS
 'The parts of bs_health() about messages: the backlog, to which what waits in the broker for more than a minute belongs, and the results of the last days; of each month, type and status ten thousand are counted.';
@@ -3063,7 +3095,7 @@ SELECT c.scheduled + c.queued + c.retrying AS planned, c.due, c.sending AS in_fl
            pg_catalog.to_char(c.next_due, '"next due "YYYY-MM-DD HH24:MI:SS'),
            'oldest unsent ' || @extschema@.bs_short(CASE WHEN c.oldest_unsent < pg_catalog.now() THEN pg_catalog.now() - c.oldest_unsent END) || ' late',
            'lateness ' || @extschema@.bs_short(d.median) || ', worst ' || @extschema@.bs_short(d.worst)) AS state
-  FROM @extschema@.bs_counts(pg_catalog.date_trunc('day', pg_catalog.now())) c,
+  FROM @extschema@.bs_counts(pg_catalog.date_trunc('day', pg_catalog.now()), NULL::bigint) c,
        @extschema@.bs_state_lines() s,
        (SELECT coalesce(pg_catalog.sum(d.sent), 0)::bigint AS sent, pg_catalog.max(d.median_lateness) AS median, pg_catalog.max(d.worst_lateness) AS worst
           FROM @extschema@.bs_days(CURRENT_DATE, CURRENT_DATE) d) d;
