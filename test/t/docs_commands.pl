@@ -57,6 +57,10 @@ my %fewer = ('docs/performance.md' => [ [ qr/\b1000000\b/, '20000' ], [ qr/^ +10
 my %written = ('^first_name,last_name,' => 'people.csv');
 my %compared = ('^BEGIN:VCALENDAR' => 'team.ics');
 
+# Answers that stand alone, of moments that do not come again: their columns are
+# compared; test/sql/monitoring*.sql has the values.
+my %columns = ('^ planned +\|' => 'SELECT * FROM bs_status;', '^ +day +\|' => 'SELECT * FROM bs_daily;');
+
 # ---- reading pages
 
 # Every block of code of a page: [line, text].  Four blanks or more, after an empty line.
@@ -265,6 +269,7 @@ foreach my $page (@pages)
 		my ($first) = split /\n/, $text;
 		my ($other) = grep { $page =~ /^$_->[0]$/ && $text =~ /\A(?:$_->[1])/ } @elsewhere;
 		my ($write) = grep { $text =~ /$_/ } keys %written;
+		my ($columns) = grep { $text =~ /$_/ } keys %columns;
 		my ($compare) = grep { $text =~ /$_/ } keys %compared;
 
 		if ($other)
@@ -274,6 +279,11 @@ foreach my $page (@pages)
 		}
 		elsif ($write) { append_to_file("$work/$written{$write}", $text); }
 		elsif ($compare) { is_like(slurp_file("$work/$compared{$compare}"), $text, "$page:$line: $compared{$compare}"); }
+		elsif ($columns)
+		{
+			my ($fine, $out) = psql($dbname, $columns{$columns});
+			is(plain((split /\n/, $text)[0]), plain((split /\n/, $out)[0]), "$page:$line: the columns of $columns{$columns}");
+		}
 		elsif ($text =~ /\A$keyword/ || $text =~ /\A\\/) { run_sql($page, $line, $text, $dbname); }
 		elsif ($text =~ /\A[\w.]+ = /) { run_conf($page, $line, $text, $page eq 'README.md' && $text =~ /shared_preload/); }
 		else { run_shell($page, $line, $text, $dbname); }
