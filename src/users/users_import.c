@@ -119,7 +119,7 @@ fault_to_row(FunctionCallInfo fcinfo, const BsUserFault *fault)
 Datum
 bs_user_fault(PG_FUNCTION_ARGS)
 {
-	BsUserValues user;
+	BsUserValues user = {0};
 	BsUserColumn column;
 	bool		good = true;
 
@@ -128,7 +128,6 @@ bs_user_fault(PG_FUNCTION_ARGS)
 		user.value[column] = PG_GETARG_DATUM(column);
 		user.isnull[column] = PG_ARGISNULL(column);
 		user.changed[column] = true;
-		user.replaced[column] = false;
 		good = take_value(&user, column);
 	}
 	if (good && bs_user_check(&user))

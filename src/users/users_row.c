@@ -88,11 +88,13 @@ bs_users_before_write(PG_FUNCTION_ARGS)
 	TupleDesc	desc;
 	HeapTuple	old;			/* NULL for an INSERT */
 	HeapTuple	tuple;
-	BsUserValues user;
-	BsReplacement replacement;
+	BsUserValues user = {0};
+	BsReplacement replacement = {0};
 	int			attnum[BS_USER_COLUMN_COUNT];
 	int			created_at;
 	int			updated_at;
+	bool		no_created_at;
+	bool		no_updated_at;
 	Datum		now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	int			i;
 
@@ -107,7 +109,8 @@ bs_users_before_write(PG_FUNCTION_ARGS)
 	desc = RelationGetDescr(rel);
 	old = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
 		trigdata->tg_trigtuple : NULL;
-	tuple = old != NULL ? trigdata->tg_newtuple : trigdata->tg_trigtuple;
+	tuple = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
+		trigdata->tg_newtuple : trigdata->tg_trigtuple;
 	for (i = 0; i < BS_USER_COLUMN_COUNT; i++)
 	{
 		attnum[i] = find_column(rel, bs_user_columns[i].name,
@@ -116,10 +119,11 @@ bs_users_before_write(PG_FUNCTION_ARGS)
 		user.changed[i] = old == NULL ||
 			(bs_user_columns[i].type == VARCHAROID &&
 			 is_changed(old, desc, attnum[i], user.value[i], user.isnull[i]));
-		user.replaced[i] = false;
 	}
 	created_at = find_column(rel, "created_at", TIMESTAMPTZOID);
 	updated_at = find_column(rel, "updated_at", TIMESTAMPTZOID);
+	(void) heap_getattr(tuple, created_at, desc, &no_created_at);
+	(void) heap_getattr(tuple, updated_at, desc, &no_updated_at);
 
 	if (!bs_user_check(&user))
 		ereport(ERROR,
@@ -127,15 +131,14 @@ bs_users_before_write(PG_FUNCTION_ARGS)
 				 errmsg("%s", user.fault.message),
 				 user.fault.hint ? errhint("%s", user.fault.hint) : 0));
 
-	replacement.count = 0;
 	for (i = 0; i < BS_USER_COLUMN_COUNT; i++)
 	{
 		if (user.replaced[i])
 			replace(&replacement, attnum[i], user.value[i], user.isnull[i]);
 	}
-	if (heap_attisnull(tuple, created_at, desc))
+	if (no_created_at)
 		replace(&replacement, created_at, now, false);
-	if (old != NULL || heap_attisnull(tuple, updated_at, desc))
+	if (old != NULL || no_updated_at)
 		replace(&replacement, updated_at, now, false);
 
 	if (replacement.count > 0)
