@@ -38,6 +38,12 @@ SYSTEM_TZDIR = $(shell $(PG_CONFIG) --configure | tr -d "'" | tr ' ' '\n' | \
 .DEFAULT_GOAL = all
 ifeq ($(shell command -v $(PG_CONFIG)),)
 # Nothing is installed yet: only the targets of tools/targets.mk can be made.
+.PHONY: all install uninstall clean
+all install uninstall:
+	@echo "make: there is no $(PG_CONFIG): \"make setup\" installs what is missing on Debian," \
+		"PG_CONFIG=/path/to/pg_config names another server" >&2; exit 1
+clean:
+	rm -rf $(OBJS) $(OBJS:.o=.bc) $(MODULE_big).so $(EXTRA_CLEAN)
 else
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)

@@ -29,6 +29,6 @@ if grep -qE 'TEXTREL|RPATH|RUNPATH' <<<"$dynamic"; then complain "TEXTREL, RPATH
 grep -qx '__stack_chk_fail' <<<"$imports" || complain "frames are not guarded"
 
 unsafe=$(grep -xE 'gets|strcpy|strcat|sprintf|vsprintf|__(str(cpy|cat)|v?sprintf)_chk|tmpnam|mktemp|system|popen|exec.*|abort|exit|_exit' <<<"$imports" || true)
-[ -z "$unsafe" ] || complain "calls" $unsafe
+[ -z "$unsafe" ] || complain "calls ${unsafe//$'\n'/ }"
 
 exit "$failed"

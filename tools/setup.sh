@@ -41,7 +41,7 @@ packages_of() {
 	test) echo postgresql-15-pgtap postgresql-15-cron libtap-parser-sourcehandler-pgtap-perl \
 		libipc-run-perl perl python3-aiosmtpd openssl tzdata \
 		clang libclang-rt-14-dev pg-bsd-indent curl amqp-tools \
-		docker-compose python3-yaml ;;
+		docker-compose python3-yaml python3-icalendar ;;
 	lint) echo clang-tidy cppcheck python3-pyflakes shellcheck ;;
 	demo) echo python3-aiosmtpd openssl tzdata ;;
 	# the libraries that the unpacked programs want

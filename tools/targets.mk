@@ -61,12 +61,16 @@ test: setup
 #: psql           SQL in the demo's database
 #: seed           a hundred sample people with a past, into the demo
 #: demo-stop      end the demo and remove what it left
+#: setup          install what is missing on Debian to build and test, as root or by sudo
 #: test           install what is missing and run every kind of test
+#:                "make test TESTS='regress test/t/docs.pl'": some of it
+#: test-valgrind  the server under valgrind, half an hour
 #: bench          measure lateness and speed, half an hour; build/bench keeps it
 #: bench-quick    the same once and small: does it work at all?
 #: chaos          faults at random and in order, half an hour; prints what was lost
 #:                "make chaos QUEUE=rabbitmq FAULTS=200 MESSAGES=100000 KILLS=50
 #:                SEED=7 HOURS=8 CHAOS='storm bursts'": some of it, and more
+#: coverage       which lines of src/net the unit tests reach
 #: format         format all C
 #: lint           look for trouble without running anything
 #: help           this list

@@ -50,6 +50,36 @@ BEGIN
 END
 $$;
 
+-- The search for one user goes by the key of users, whatever the statistics say.
+CREATE OR REPLACE VIEW @extschema@.bs_events AS
+SELECT u.id AS user_id, t.name AS message_type, 'birthday_date'::varchar AS date_source,
+       u.birthday_date AS event_date, @extschema@.bs_month_day(u.birthday_date) AS month_day,
+       u.timezone, greatest(u.created_at, t.active_since) AS since,
+       t.send_time, t.feb29_policy, t.cadence
+  FROM @extschema@.users u
+       CROSS JOIN @extschema@.message_types t
+ WHERE t.date_source = 'birthday_date' AND t.enabled
+   AND u.deleted_at IS NULL AND (u.birthday_date IS NULL) IS NOT TRUE
+UNION ALL
+SELECT u.id, t.name, 'anniversary_date',
+       u.anniversary_date, @extschema@.bs_month_day(u.anniversary_date),
+       u.timezone, greatest(u.created_at, t.active_since),
+       t.send_time, t.feb29_policy, t.cadence
+  FROM @extschema@.users u
+       CROSS JOIN @extschema@.message_types t
+ WHERE t.date_source = 'anniversary_date' AND t.enabled
+   AND u.deleted_at IS NULL AND (u.anniversary_date IS NULL) IS NOT TRUE
+UNION ALL
+SELECT u.id, t.name, 'user_dates',
+       d.event_date, @extschema@.bs_month_day(d.event_date),
+       u.timezone, greatest(u.created_at, d.created_at, t.active_since),
+       t.send_time, t.feb29_policy, t.cadence
+  FROM @extschema@.user_dates d
+       JOIN @extschema@.message_types t ON t.name = d.message_type
+       JOIN @extschema@.users u ON u.id = d.user_id
+ WHERE t.date_source = 'user_dates' AND t.enabled
+   AND u.deleted_at IS NULL;
+
 ALTER TABLE @extschema@.bs_installation ADD COLUMN paused_reason varchar(200), ADD COLUMN lost_zones integer;
 COMMENT ON COLUMN @extschema@.bs_installation.paused_reason IS 'What was said to bs_pause(); NULL: nothing.';
 COMMENT ON COLUMN @extschema@.bs_installation.lost_zones IS 'Time zones of users that the server did not know at the last upkeep of the partitions.';
@@ -1791,6 +1821,129 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_update_user(uuid, jsonb) IS
 'Changes the values that the JSON object names (RFC 7396: null clears) and plans the user again. Errors: 22023 for a bad or unknown value, 22001 for one that is too long, 23505 for an address in use, P0002 for an unknown or deleted user.';
 
+CREATE FUNCTION @extschema@.bs_user_fault(
+    first_name text, last_name text, email text, timezone text,
+    birthday_date text, anniversary_date text, location_city text, location_country text,
+    OUT column_name text, OUT code text, OUT reason text, OUT hint text)
+RETURNS record
+LANGUAGE C STABLE
+AS 'MODULE_PATHNAME', 'bs_user_fault';
+COMMENT ON FUNCTION @extschema@.bs_user_fault(text, text, text, text, text, text, text, text) IS
+'What is wrong with a user whose values come as text: the first column that is, SQLSTATE, reason, hint; NULL where nothing is.';
+REVOKE ALL ON FUNCTION @extschema@.bs_user_fault(text, text, text, text, text, text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_import_rows(
+    lines bigint[], first_names text[], last_names text[], emails text[], timezones text[],
+    birthday_dates text[], anniversary_dates text[], location_cities text[], location_countries text[])
+RETURNS TABLE (line bigint, column_name text, code text, reason text, hint text)
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO, YMD'
+SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM @extschema@.bs_adopt(false);
+    RETURN QUERY
+    WITH checked AS MATERIALIZED (
+        SELECT r.*, gen_random_uuid() AS id,
+               @extschema@.bs_user_fault(r.first_name, r.last_name, r.email, r.timezone,
+                   nullif(btrim(r.birthday_date), ''), nullif(btrim(r.anniversary_date), ''),
+                   r.location_city, r.location_country) AS fault
+          FROM unnest(lines, first_names, last_names, emails, timezones,
+                      birthday_dates, anniversary_dates, location_cities, location_countries)
+               AS r (line, first_name, last_name, email, timezone,
+                     birthday_date, anniversary_date, location_city, location_country)
+    ), added AS (
+        INSERT INTO @extschema@.users
+               (id, first_name, last_name, email, timezone, birthday_date, anniversary_date,
+                location_city, location_country)
+        SELECT c.id, c.first_name, c.last_name, c.email, c.timezone,
+               nullif(btrim(c.birthday_date), '')::date, nullif(btrim(c.anniversary_date), '')::date,
+               c.location_city, c.location_country
+          FROM checked c
+         WHERE (c.fault).code IS NULL
+         ORDER BY c.line
+            ON CONFLICT DO NOTHING
+        RETURNING id
+    )
+    SELECT c.line, coalesce((c.fault).column_name, 'email'), coalesce((c.fault).code, '23505'),
+           coalesce((c.fault).reason, 'a user with this e-mail address exists'),
+           CASE WHEN (c.fault).code IS NOT NULL THEN (c.fault).hint
+                ELSE coalesce((SELECT format('It is user %s.', u.id)
+                                 FROM @extschema@.users u
+                                WHERE lower(u.email COLLATE "C") = lower(btrim(c.email) COLLATE "C")
+                                  AND u.deleted_at IS NULL),
+                              'It came with an earlier row.')
+           END
+      FROM checked c
+     WHERE c.id NOT IN (SELECT a.id FROM added a)
+     ORDER BY c.line;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_import_rows(bigint[], text[], text[], text[], text[], text[], text[], text[], text[]) IS
+'Adds the users that the arrays describe, an element each, and gives the rows that it did not take, and why. For bs_import_users().';
+REVOKE ALL ON FUNCTION @extschema@.bs_import_rows(bigint[], text[], text[], text[], text[], text[], text[], text[], text[]) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_import_users(source regclass)
+RETURNS TABLE (line bigint, column_name text, code text, reason text, hint text)
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO, YMD'
+AS $$
+DECLARE
+    chunk constant integer := 10000;
+    known constant text[] := '{first_name,last_name,email,timezone,birthday_date,anniversary_date,location_city,location_country}';
+    there text[];
+    bad text;
+    part record;
+    refused bigint;
+    total bigint := 0;
+    total_refused bigint := 0;
+BEGIN
+    SELECT array_agg(a.attname::text) INTO there
+      FROM pg_attribute a
+     WHERE a.attrelid = source AND a.attnum > 0 AND NOT a.attisdropped;
+    SELECT format('has no column "%s"', k) INTO bad
+      FROM unnest(known[1:4]) AS k WHERE k <> ALL (there) LIMIT 1;
+    IF bad IS NULL THEN
+        SELECT format('has a column "%s", which users have not', k) INTO bad
+          FROM unnest(there) AS k WHERE k <> ALL (known || text 'line') LIMIT 1;
+    END IF;
+    IF bad IS NOT NULL THEN
+        RAISE EXCEPTION 'relation % %', source, bad
+            USING ERRCODE = 'undefined_column',
+                  HINT = format('The columns are %s, and line for the row''s number; all but the first four may be absent. A view can leave out and rename.',
+                                array_to_string(known, ', '));
+    END IF;
+
+    FOR part IN EXECUTE format(
+        'SELECT array_agg(r.line) AS lines, %s
+           FROM (SELECT s.*, row_number() OVER () AS n
+                   FROM (SELECT %s AS line, %s FROM %s) s) r
+          GROUP BY (r.n - 1) / %s
+          ORDER BY (r.n - 1) / %5$s',
+        (SELECT string_agg(format('array_agg(r.%I) AS %1$I', k), ', ') FROM unnest(known) AS k),
+        CASE WHEN 'line' = ANY (there) THEN 'line::bigint' ELSE 'row_number() OVER ()' END,
+        (SELECT string_agg(CASE WHEN k = ANY (there) THEN format('%I::text', k)
+                                ELSE format('NULL::text AS %I', k) END, ', ') FROM unnest(known) AS k),
+        source, chunk)
+    LOOP
+        RETURN QUERY
+        SELECT * FROM @extschema@.bs_import_rows(part.lines, part.first_name, part.last_name, part.email, part.timezone,
+            part.birthday_date, part.anniversary_date, part.location_city, part.location_country);
+        GET DIAGNOSTICS refused = ROW_COUNT;
+        total := total + cardinality(part.lines);
+        total_refused := total_refused + refused;
+    END LOOP;
+    RAISE NOTICE '% rows: % users added, % rows refused', total, total - total_refused, total_refused;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_import_users(regclass) IS
+'Adds the users in a table or view, whose columns are text and named as those of users, and plans what is due within the horizon. Gives the rows that were not taken: their number (column line, or counted), the column at fault, SQLSTATE (22023 bad value, 22001 too long, 23505 address in use), reason, hint; so it can be repeated. Error 42703: other columns.';
+REVOKE ALL ON FUNCTION @extschema@.bs_import_users(regclass) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION @extschema@.bs_upcoming(within interval DEFAULT '7 days')
 RETURNS TABLE (send_at timestamptz, user_id uuid, message_type varchar, local_date date, timezone varchar, status varchar)
 LANGUAGE plpgsql STABLE
@@ -1939,6 +2092,107 @@ END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_explain(uuid) IS
 'For each message type: the user''s next date and instant, or those of a message that is late and still to be sent, the state of its message, and if nothing will go out, why not; then what became of the message of the last days, if there was one. Error P0002 for an unknown id.';
+
+CREATE FUNCTION @extschema@.bs_ical_line(name text, value text)
+RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rest text := name || ':' || value;
+    answer text := '';
+    taken integer;
+BEGIN
+    WHILE octet_length(rest) > 75 LOOP
+        -- 75 octets, the blank of a continued line among them, and no character torn
+        taken := 75;
+        WHILE octet_length(left(rest, taken)) > 75 LOOP
+            taken := taken - 1;
+        END LOOP;
+        answer := answer || left(rest, taken) || E'\r\n';
+        rest := ' ' || substr(rest, taken + 1);
+    END LOOP;
+    RETURN answer || rest || E'\r\n';
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_ical_line(text, text) IS
+'A content line of iCalendar, folded (RFC 5545, 3.1).';
+REVOKE ALL ON FUNCTION @extschema@.bs_ical_line(text, text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_ical_text(value text)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN pg_catalog.regexp_replace(
+    pg_catalog.regexp_replace(value, '[\u0001-\u001f\u007f-\u009f\u2028\u2029]+', ' ', 'g'),
+    '([\\;,])', '\\\1', 'g');
+COMMENT ON FUNCTION @extschema@.bs_ical_text(text) IS
+'A text value of iCalendar, escaped (RFC 5545, 3.3.11); control characters become a blank.';
+REVOKE ALL ON FUNCTION @extschema@.bs_ical_text(text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_calendar(VARIADIC user_ids uuid[])
+RETURNS text
+LANGUAGE plpgsql STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    unknown text;
+    events text;
+BEGIN
+    SELECT coalesce(w.id::text, 'NULL') INTO unknown
+      FROM unnest(bs_calendar.user_ids) AS w (id)
+     WHERE NOT EXISTS (SELECT FROM @extschema@.users u WHERE u.id = w.id)
+     ORDER BY w.id LIMIT 1;
+    IF unknown IS NOT NULL THEN
+        RAISE EXCEPTION 'user % does not exist', unknown
+            USING ERRCODE = 'no_data_found';
+    END IF;
+
+    SELECT string_agg(
+               E'BEGIN:VEVENT\r\n'
+               || @extschema@.bs_ical_line('UID', format('%s-%s%s@birthday_scheduler', e.user_id, e.message_type,
+                      CASE e.date_source WHEN 'user_dates' THEN to_char(e.event_date, '"-"YYYYMMDD') END))
+               || @extschema@.bs_ical_line('DTSTAMP', to_char(u.updated_at AT TIME ZONE 'UTC', 'YYYYMMDD"T"HH24MISS"Z"'))
+               || @extschema@.bs_ical_line('DTSTART;VALUE=DATE', to_char(n.local_date, 'YYYYMMDD'))
+               || CASE
+                      WHEN e.cadence = 'once' THEN ''
+                      ELSE @extschema@.bs_ical_line('RRULE', 'FREQ=YEARLY' ||
+                          CASE WHEN e.month_day <> 229 THEN '' ELSE
+                              CASE e.feb29_policy WHEN 'feb28' THEN ';BYMONTH=2;BYMONTHDAY=-1'
+                                                  WHEN 'mar1' THEN ';BYYEARDAY=60'
+                                                  ELSE ';BYMONTH=2;BYMONTHDAY=29' END END)
+                  END
+               || @extschema@.bs_ical_line('SUMMARY', @extschema@.bs_ical_text(
+                      format('%s %s: %s', u.first_name, u.last_name, replace(lower(e.message_type), '_', ' '))))
+               || @extschema@.bs_ical_line('DESCRIPTION', @extschema@.bs_ical_text(
+                      format('Mailed at %s, %s.', to_char(e.send_time, 'HH24:MI'), e.timezone)))
+               || E'TRANSP:TRANSPARENT\r\nEND:VEVENT\r\n',
+               '' ORDER BY n.local_date, u.last_name COLLATE "C", u.first_name COLLATE "C", e.user_id, e.message_type COLLATE "C", e.event_date)
+      INTO events
+      FROM @extschema@.bs_events e
+           JOIN @extschema@.users u ON u.id = e.user_id
+           CROSS JOIN LATERAL (
+               SELECT d.local_date
+                 FROM (SELECT greatest(extract(year FROM e.since)::integer - 1,
+                                       extract(year FROM e.event_date)::integer) AS year) b
+                      CROSS JOIN generate_series(b.year, least(b.year + 10, 9999)) AS y (year)
+                      CROSS JOIN LATERAL (
+                          SELECT CASE e.cadence WHEN 'once' THEN e.event_date
+                                 ELSE @extschema@.bs_occurrence(e.event_date, y.year, e.feb29_policy::text) END AS local_date) d
+                WHERE @extschema@.bs_is_owed(e.event_date, d.local_date, e.cadence::text, e.feb29_policy::text)
+                  AND @extschema@.bs_send_time_or_null(e.timezone::text, d.local_date, e.send_time) >= e.since
+                ORDER BY d.local_date
+                LIMIT 1) n
+     WHERE e.user_id = ANY (bs_calendar.user_ids);
+    RETURN E'BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//birthday_scheduler//NONSGML birthday_scheduler//EN\r\nCALSCALE:GREGORIAN\r\n'
+           || events || E'END:VCALENDAR\r\n';
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_calendar(uuid[]) IS
+'What these users are mailed for, as iCalendar (RFC 5545): a whole-day event per date, every year. Deleted users and dates that are not mailed are left out; NULL where nothing is left. Error P0002 for an unknown id.';
+REVOKE ALL ON FUNCTION @extschema@.bs_calendar(uuid[]) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION @extschema@.bs_move_by_hand(message_id uuid, wanted text[], new_status text, reason text)
 RETURNS void
@@ -2800,9 +3054,9 @@ BEGIN
         WHEN 'worker' THEN
             functions := '{bs_installation_state,bs_plan_step,bs_claim,bs_claim_holders,bs_next_due,bs_recover,bs_record,bs_due_messages,bs_mark_queued,bs_claim_copies,bs_create_partitions}';
         WHEN 'application' THEN
-            functions := '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_preview,bs_explain,bs_upcoming}';
+            functions := '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_import_users,bs_import_rows,bs_preview,bs_explain,bs_upcoming,bs_calendar}';
         WHEN 'reader' THEN
-            functions := '{bs_installation_state,bs_system_identifier,bs_explain,bs_upcoming,bs_preview,bs_health,bs_metrics,bs_worker_stats,bs_broker_stats,bs_relay_stats,bs_scheduler_stats,bs_histogram_stats,bs_counts,bs_days,bs_state_lines,bs_short,bs_lines,bs_horizon,bs_max_lateness}';
+            functions := '{bs_installation_state,bs_system_identifier,bs_explain,bs_upcoming,bs_preview,bs_calendar,bs_health,bs_metrics,bs_worker_stats,bs_broker_stats,bs_relay_stats,bs_scheduler_stats,bs_histogram_stats,bs_counts,bs_days,bs_state_lines,bs_short,bs_lines,bs_horizon,bs_max_lateness}';
             tables := '{users,user_dates,message_types,message_logs,message_ledger,bs_installation,bs_upkeep_log,bs_events,bs_status,bs_workers,bs_daily}';
         ELSE
             RAISE EXCEPTION 'access "%" is not known', access

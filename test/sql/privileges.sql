@@ -44,7 +44,7 @@ CREATE TABLE test.tries (n serial, statement text);
 INSERT INTO test.tries (statement) VALUES
     ($$SELECT bs_send_time('UTC', '2044-01-01')$$), ($$SELECT bs_add_user('a', 'b', current_user || '@example.com', 'UTC')$$),
     ($$SELECT bs_get_user(test.ann())$$), ($$SELECT bs_update_user(test.ann(), '{"last_name": "x"}')$$), ($$SELECT bs_delete_user(test.ann())$$), ($$SELECT bs_restore_user(test.ann())$$),
-    ($$SELECT bs_purge_user(test.ann())$$), ($$SELECT bs_preview(test.ann(), 'BIRTHDAY', 2044)$$), ($$SELECT bs_explain(test.ann())$$), ($$SELECT bs_upcoming()$$),
+    ($$SELECT bs_purge_user(test.ann())$$), ($$SELECT bs_preview(test.ann(), 'BIRTHDAY', 2044)$$), ($$SELECT bs_explain(test.ann())$$), ($$SELECT bs_upcoming()$$), ($$SELECT bs_calendar(test.ann())$$), ($$SELECT bs_import_rows('{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')$$), ($$SELECT bs_user_fault('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h')$$),
     ($$SELECT bs_plan()$$), ($$SELECT bs_plan_step('{"as_of": "2044-05-04 00:00+00", "until": "2044-05-04 00:00+00"}')$$), ($$SELECT bs_plan_users('{}', now(), now())$$), ($$SELECT bs_refresh('{}', now())$$),
     ($$SELECT bs_claim('x', 1, '1 min')$$), ($$SELECT bs_next_due()$$), ($$SELECT bs_recover('{}')$$), ($$SELECT bs_record('{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')$$),
     ($$SELECT bs_cancel_message(test.ann())$$), ($$SELECT bs_retry_message(test.ann())$$), ($$SELECT bs_retry_failed(now())$$), ($$SELECT count(*) FROM bs_create_partitions()$$), ($$SELECT bs_pause()$$), ($$SELECT bs_resume()$$),

@@ -67,6 +67,22 @@ like($said, qr/^    To: 花子 山田 <hanako\@example\.com>$/m,
 	'one is shown, decoded');
 like($said, qr/^ +birthday +America\/St_Johns .* \d+ ms$/m,
 	'all are in the table');
+
+# What the README shows of it, but for times: the same lines.
+sub masked
+{
+	my ($line) = @_;
+
+	$line =~ s/\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d\d [A-Z][a-z]{2}\b/DAY/g;
+	$line =~ s/\d+/0/g;
+	$line =~ s/\s+/ /g;
+	return $line;
+}
+my ($shown) = slurp_file("$top/README.md") =~ /^(    \d\d:\d\d:\d\d UTC .*?)\n\n(?=\S)/ms;
+my %was_said = map { masked(" $_") => 1 } split /\n/, $said;
+my @shown = grep { /\S/ } split /\n/, $shown // '';
+is(scalar(@shown), 5, 'the README shows five lines');
+is(join("\n", grep { !$was_said{ masked(" $_") } } @shown), '', 'which the demo says');
 like($said, qr{http://127\.0\.0\.1:\d+/}, 'the page is named');
 my @first = (server_pid(), catcher_pid());
 

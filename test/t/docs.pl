@@ -44,7 +44,24 @@ is( $node->safe_psql('postgres', q{
 	'',
 	'every function, table, column and view has a comment');
 
-# [text](path) and [text](path#part), but not links out of the tree.
+# The names of the parts of a page, as links write them: GitHub's way.
+sub parts_of
+{
+	my ($page) = @_;
+	my %parts;
+
+	foreach my $heading (slurp_file($page) =~ /^#+ +(.*)$/mg)
+	{
+		my $part = lc $heading;
+
+		$part =~ s/[^\w\- ]//g;
+		$part =~ tr/ /-/;
+		$parts{$part} = 1;
+	}
+	return \%parts;
+}
+
+# [text](path), [text](path#part), [text](#part), but not links out of the tree.
 my @pages = ('README.md', 'CHANGELOG.md', 'docs', 'src');
 @pages = map { -d "$top/$_" ? glob("$top/$_/*.md $top/$_/*/*.md") : "$top/$_" }
   @pages;
@@ -54,11 +71,31 @@ foreach my $page (@pages)
 {
 	my $text = slurp_file($page);
 
-	while ($text =~ /\]\(([^)#:\s]+)(?:#[^)]*)?\)/g)
+	while ($text =~ /\]\(([^)#:\s]*)(?:#([^)\s]*))?\)/g)
 	{
-		push @dead, "$page: $1" unless -e dirname($page) . "/$1";
+		my ($path, $part) = ($1 eq '' ? $page : dirname($page) . "/$1", $2);
+
+		push @dead, "$page: $1"
+		  unless -e $path && (!defined $part || parts_of($path)->{$part});
 	}
 }
 is(join("\n", @dead), '', 'every link between the pages leads somewhere');
+
+# The runbook has a section for each alert, and each says what it has to; the alerts
+# lead to theirs.
+my $rules = join '', map { slurp_file($_) } glob("$top/monitoring/rules/*.yaml");
+my @alerts = sort $rules =~ /^\s*- alert: (\w+)/mg;
+my %sections = slurp_file("$top/docs/runbook.md") =~ /^### (\w+)\n(.*?)(?=^### |\z)/msg;
+
+cmp_ok(scalar(@alerts), '>', 0, 'there are alerts');
+is_deeply([ sort keys %sections ], \@alerts, 'docs/runbook.md has a section for each, and no other');
+foreach my $alert (@alerts)
+{
+	like($sections{$alert} // '', qr/^\*\*Meaning\.\*\* .*^\*\*First look\.\*\*.*^\*\*Remedy\.\*\* /ms,
+		"$alert: meaning, first look, remedy");
+	like($rules, qr/alert: $alert\n(?:(?!- alert:).)*runbook_url: \S*runbook\.md#\L$alert\E$/ms, "$alert: the alert leads there");
+	my ($severity) = $rules =~ /alert: $alert\n(?:(?!- alert:).)*?severity: (\w+)/s;
+	like($sections{$alert} // '', qr/^\*\*Meaning\.\*\* \u$severity\./m, "$alert: $severity");
+}
 
 done_testing();

@@ -15,8 +15,8 @@ CREATE TEMPORARY TABLE for_people (n serial, name text, section text);
 INSERT INTO for_people (name, section)
 SELECT f, s
   FROM (VALUES
-    ('Users', '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_purge_user}'::text[]),
-    ('Asking', '{bs_upcoming,bs_preview,bs_explain}'),
+    ('Users', '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_purge_user,bs_import_users}'::text[]),
+    ('Asking', '{bs_upcoming,bs_preview,bs_explain,bs_calendar}'),
     ('Calendar', '{bs_send_time,bs_occurrence,bs_is_timezone,bs_is_email}'),
     ('Watching', '{bs_health,bs_metrics,bs_counts,bs_days,bs_worker_stats,bs_relay_stats,bs_broker_stats,bs_scheduler_stats,bs_histogram_stats}'),
     ('Operating', '{bs_pause,bs_resume,bs_plan,bs_cancel_message,bs_retry_message,bs_retry_failed,bs_create_partitions,bs_drop_partitions,bs_upkeep,bs_install_cron,bs_uninstall_cron,bs_grant,bs_wake}'),

@@ -1,0 +1,123 @@
+-- users: many at once, from a table of text; bad rows are reported, not fatal.
+
+CREATE FUNCTION @extschema@.bs_user_fault(
+    first_name text, last_name text, email text, timezone text,
+    birthday_date text, anniversary_date text, location_city text, location_country text,
+    OUT column_name text, OUT code text, OUT reason text, OUT hint text)
+RETURNS record
+LANGUAGE C STABLE
+AS 'MODULE_PATHNAME', 'bs_user_fault';
+COMMENT ON FUNCTION @extschema@.bs_user_fault(text, text, text, text, text, text, text, text) IS
+'What is wrong with a user whose values come as text: the first column that is, SQLSTATE, reason, hint; NULL where nothing is.';
+
+-- The ids are made before the INSERT, which tells by them what it took.
+CREATE FUNCTION @extschema@.bs_import_rows(
+    lines bigint[], first_names text[], last_names text[], emails text[], timezones text[],
+    birthday_dates text[], anniversary_dates text[], location_cities text[], location_countries text[])
+RETURNS TABLE (line bigint, column_name text, code text, reason text, hint text)
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO, YMD'
+SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM @extschema@.bs_adopt(false);
+    RETURN QUERY
+    WITH checked AS MATERIALIZED (
+        SELECT r.*, gen_random_uuid() AS id,
+               @extschema@.bs_user_fault(r.first_name, r.last_name, r.email, r.timezone,
+                   nullif(btrim(r.birthday_date), ''), nullif(btrim(r.anniversary_date), ''),
+                   r.location_city, r.location_country) AS fault
+          FROM unnest(lines, first_names, last_names, emails, timezones,
+                      birthday_dates, anniversary_dates, location_cities, location_countries)
+               AS r (line, first_name, last_name, email, timezone,
+                     birthday_date, anniversary_date, location_city, location_country)
+    ), added AS (
+        INSERT INTO @extschema@.users
+               (id, first_name, last_name, email, timezone, birthday_date, anniversary_date,
+                location_city, location_country)
+        SELECT c.id, c.first_name, c.last_name, c.email, c.timezone,
+               nullif(btrim(c.birthday_date), '')::date, nullif(btrim(c.anniversary_date), '')::date,
+               c.location_city, c.location_country
+          FROM checked c
+         WHERE (c.fault).code IS NULL
+         ORDER BY c.line
+            ON CONFLICT DO NOTHING
+        RETURNING id
+    )
+    SELECT c.line, coalesce((c.fault).column_name, 'email'), coalesce((c.fault).code, '23505'),
+           coalesce((c.fault).reason, 'a user with this e-mail address exists'),
+           CASE WHEN (c.fault).code IS NOT NULL THEN (c.fault).hint
+                ELSE coalesce((SELECT format('It is user %s.', u.id)
+                                 FROM @extschema@.users u
+                                WHERE lower(u.email COLLATE "C") = lower(btrim(c.email) COLLATE "C")
+                                  AND u.deleted_at IS NULL),
+                              'It came with an earlier row.')
+           END
+      FROM checked c
+     WHERE c.id NOT IN (SELECT a.id FROM added a)
+     ORDER BY c.line;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_import_rows(bigint[], text[], text[], text[], text[], text[], text[], text[], text[]) IS
+'Adds the users that the arrays describe, an element each, and gives the rows that it did not take, and why. For bs_import_users().';
+
+-- The caller's rights: what he may not read, he cannot import.
+CREATE FUNCTION @extschema@.bs_import_users(source regclass)
+RETURNS TABLE (line bigint, column_name text, code text, reason text, hint text)
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO, YMD'
+AS $$
+DECLARE
+    chunk constant integer := 10000;
+    known constant text[] := '{first_name,last_name,email,timezone,birthday_date,anniversary_date,location_city,location_country}';
+    there text[];
+    bad text;
+    part record;
+    refused bigint;
+    total bigint := 0;
+    total_refused bigint := 0;
+BEGIN
+    SELECT array_agg(a.attname::text) INTO there
+      FROM pg_attribute a
+     WHERE a.attrelid = source AND a.attnum > 0 AND NOT a.attisdropped;
+    SELECT format('has no column "%s"', k) INTO bad
+      FROM unnest(known[1:4]) AS k WHERE k <> ALL (there) LIMIT 1;
+    IF bad IS NULL THEN
+        SELECT format('has a column "%s", which users have not', k) INTO bad
+          FROM unnest(there) AS k WHERE k <> ALL (known || text 'line') LIMIT 1;
+    END IF;
+    IF bad IS NOT NULL THEN
+        RAISE EXCEPTION 'relation % %', source, bad
+            USING ERRCODE = 'undefined_column',
+                  HINT = format('The columns are %s, and line for the row''s number; all but the first four may be absent. A view can leave out and rename.',
+                                array_to_string(known, ', '));
+    END IF;
+
+    FOR part IN EXECUTE format(
+        'SELECT array_agg(r.line) AS lines, %s
+           FROM (SELECT s.*, row_number() OVER () AS n
+                   FROM (SELECT %s AS line, %s FROM %s) s) r
+          GROUP BY (r.n - 1) / %s
+          ORDER BY (r.n - 1) / %5$s',
+        (SELECT string_agg(format('array_agg(r.%I) AS %1$I', k), ', ') FROM unnest(known) AS k),
+        CASE WHEN 'line' = ANY (there) THEN 'line::bigint' ELSE 'row_number() OVER ()' END,
+        (SELECT string_agg(CASE WHEN k = ANY (there) THEN format('%I::text', k)
+                                ELSE format('NULL::text AS %I', k) END, ', ') FROM unnest(known) AS k),
+        source, chunk)
+    LOOP
+        RETURN QUERY
+        SELECT * FROM @extschema@.bs_import_rows(part.lines, part.first_name, part.last_name, part.email, part.timezone,
+            part.birthday_date, part.anniversary_date, part.location_city, part.location_country);
+        GET DIAGNOSTICS refused = ROW_COUNT;
+        total := total + cardinality(part.lines);
+        total_refused := total_refused + refused;
+    END LOOP;
+    RAISE NOTICE '% rows: % users added, % rows refused', total, total - total_refused, total_refused;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_import_users(regclass) IS
+'Adds the users in a table or view, whose columns are text and named as those of users, and plans what is due within the horizon. Gives the rows that were not taken: their number (column line, or counted), the column at fault, SQLSTATE (22023 bad value, 22001 too long, 23505 address in use), reason, hint; so it can be repeated. Error 42703: other columns.';
