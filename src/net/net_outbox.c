@@ -34,6 +34,12 @@ breaker_rule(const BsOutbox *outbox)
 	return rule;
 }
 
+int64_t
+bs_outbox_wall_us(const BsOutbox *outbox)
+{
+	return bs_net_wall_us() + outbox->clock_ahead_us;
+}
+
 static void
 lock_limits(const BsOutbox *outbox)
 {
@@ -235,7 +241,7 @@ end_unharmed(BsOutbox *outbox, BsJob *job, const char *reason, int64_t due_us)
 	job->result.next = BS_NEXT_RELEASED;
 	job->result.reason = reason;
 	job->result.next_attempt_us = due_us;
-	job->result.ended_us = bs_net_wall_us();
+	job->result.ended_us = bs_outbox_wall_us(outbox);
 	set_ended(outbox, job);
 }
 
@@ -282,7 +288,7 @@ decide(const BsOutbox *outbox, BsJob *job, const BsMailResult *mail)
 		.attempts = job->claim.attempts,
 		.max_attempts = rules->max_attempts,
 		.at_most_once = rules->guarantee == BS_GUARANTEE_AT_MOST_ONCE,
-		.now_ms = bs_net_wall_ms(),
+		.now_ms = bs_outbox_wall_us(outbox) / 1000,
 		.deadline_ms = job->claim.send_time_us / 1000 + rules->max_lateness_ms,
 		.retry_initial_ms = rules->retry_initial_ms,
 		.retry_max_ms = rules->retry_max_ms,
@@ -294,9 +300,9 @@ decide(const BsOutbox *outbox, BsJob *job, const BsMailResult *mail)
 	result->next = verdict.next;
 	result->reason = verdict.reason;
 	result->next_attempt_us = verdict.next == BS_NEXT_RETRYING ?
-		verdict.next_attempt_ms * 1000 : bs_net_wall_us();
+		verdict.next_attempt_ms * 1000 : bs_outbox_wall_us(outbox);
 	result->code = mail->response_code;
-	result->ended_us = mail->ended_ms * 1000;
+	result->ended_us = mail->ended_ms * 1000 + outbox->clock_ahead_us;
 	memcpy(result->reply, mail->reply, sizeof(result->reply));
 	memcpy(result->error, mail->error, sizeof(result->error));
 }
@@ -385,7 +391,7 @@ admit(BsOutbox *outbox)
 	{
 		outbox->claim_after_ms = outbox->submit_after_ms;
 		bs_outbox_release_waiting(outbox, "trouble",
-								  bs_net_wall_us() + wait_ms * 1000);
+								  bs_outbox_wall_us(outbox) + wait_ms * 1000);
 	}
 	return false;
 }
@@ -430,7 +436,7 @@ bs_outbox_submit(BsOutbox *outbox)
 		!admit(outbox))
 		return false;
 	job = pop_waiting(outbox);
-	wall_us = bs_net_wall_us();
+	wall_us = bs_outbox_wall_us(outbox);
 	if (is_lease_too_short(outbox, job, now_ms))
 	{
 		end_unharmed(outbox, job, "released", wall_us);
@@ -549,7 +555,7 @@ bs_outbox_forget(BsOutbox *outbox)
 		while (bs_outbox_collect(outbox))
 			;
 	}
-	bs_outbox_release_waiting(outbox, "released", bs_net_wall_us());
+	bs_outbox_release_waiting(outbox, "released", bs_outbox_wall_us(outbox));
 	/* Nobody's any more; a copy that is kept would take up the prefetch. */
 	TAILQ_FOREACH(job, &outbox->ended, node)
 		job->result.next = BS_NEXT_RELEASED;

@@ -87,7 +87,11 @@ typedef struct BsOutbox
 	int64_t		recording_since_ms;
 	int			record_failures;	/* in a row */
 	bool		stopping;		/* nothing new is begun */
+	int64_t		clock_ahead_us; /* the database's clock, of this machine's */
 } BsOutbox;
+
+/* The database's clock, us since 1970. */
+extern int64_t bs_outbox_wall_us(const BsOutbox *outbox);
 
 extern void bs_outbox_init(BsOutbox *outbox, const BsOutboxHost *host);
 
