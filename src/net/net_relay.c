@@ -53,7 +53,7 @@ bs_secret_read(const char *prefix, const char *setting, const char *path,
 		(st.st_uid == geteuid() && (st.st_mode & S_IRGRP) != 0))
 	{
 		snprintf(error, error_size,
-				 "the file of \"%s%s\" must be a plain file of mode 0600 that belongs to the server's user (or root's, 0640)",
+				 "the file of \"%s%s\" must be a plain file of mode 0600 that belongs to the user who reads it (or root's, 0640)",
 				 prefix, setting);
 		close(fd);
 		return false;

@@ -65,6 +65,8 @@ static BsQuestion question;
 static int64_t asked_ms;		/* when */
 static bool looked;				/* at this connection */
 static bool has_begun;			/* nothing stood in the way once, but time */
+static bool state_known;		/* looked, and found what time may mend at
+								 * most */
 static bool is_ready;			/* nothing stands in the way */
 static char obstacle[256];		/* what does; "": nothing */
 static int64_t look_at_ms;
@@ -73,7 +75,8 @@ static bool due_known;			/* what is due then is known to be */
 static bool renew_wanted = true;	/* mailer and link, once nothing is held */
 static bool reconnect_wanted;	/* to the database, likewise */
 static int64_t renew_at_ms;
-static int64_t watchdog_ms = -1;
+static int64_t watchdog_ms = -1;	/* how often it is told; -1: never */
+static int64_t watchdog_at_ms;
 static int64_t stop_begun_ms;	/* 0: it goes on */
 static int	exit_code = -1;
 
@@ -226,6 +229,23 @@ look_at_broker(void)
 }
 
 /*
+ * Nothing stands in the way any more.
+ */
+static void
+report_work(void)
+{
+	static bool reported = false;
+	bool		working = is_ready && !renew_wanted && outbox.mailer != NULL;
+
+	if (working && !reported)
+	{
+		obstacle[0] = '\0';
+		bs_log_recovery("at work");
+	}
+	reported = working || (reported && renew_wanted);
+}
+
+/*
  * After a change: a new mailer, once nothing is held.
  */
 static void
@@ -246,7 +266,6 @@ renew(void)
 	if (mailer == NULL)
 	{
 		report_obstacle(error, true);
-		bs_log_trouble(error);
 		renew_at_ms = bs_net_clock_ms() + RECHECK_MS;
 		return;
 	}
@@ -385,17 +404,11 @@ take_state(const PGresult *answer)
 	else if (!is_ready)
 	{
 		is_ready = true;
-		obstacle[0] = '\0';
 		claim_at_ms = 0;
-		bs_log_recovery("at work");
 	}
 	/* The former connection's claim may still be under way in the server. */
 	release_wanted = bs_net_clock_ms() < lost_until_ms;
-	if (!has_begun)
-	{
-		has_begun = true;
-		bs_notify("READY=1");
-	}
+	state_known = true;
 }
 
 static void
@@ -856,7 +869,8 @@ longest_wait_ms(void)
 		ms = soonest(ms, renew_at_ms, now_ms);
 	if (stop_begun_ms != 0)
 		ms = shorter(ms, 50);
-	ms = shorter(ms, watchdog_ms);
+	if (watchdog_ms >= 0)
+		ms = soonest(ms, watchdog_at_ms, now_ms);
 	if (outbox.mailer != NULL)
 		ms = shorter(ms, bs_mailer_deadline_ms(outbox.mailer));
 	if (broker_link != NULL)
@@ -911,9 +925,15 @@ turn(void)
 	{
 		bs_outbox_release_waiting(&outbox, "released",
 								  bs_outbox_wall_us(&outbox));
-		if (renew_wanted && is_ready && stop_begun_ms == 0)
+		if (renew_wanted && state_known && stop_begun_ms == 0)
 			renew();
+		if (!has_begun && !renew_wanted)
+		{
+			has_begun = true;
+			bs_notify("READY=1");
+		}
 	}
+	report_work();
 	look_at_broker();
 	if (outbox.mailer != NULL)
 		bs_mailer_run(outbox.mailer);
@@ -932,8 +952,11 @@ turn(void)
 		bs_mailer_close_idle(outbox.mailer, IDLE_CONNECTION_MS);
 	if (pages != NULL)
 		bs_pages_run(pages);
-	if (watchdog_ms >= 0)
+	if (watchdog_ms >= 0 && bs_net_clock_ms() >= watchdog_at_ms)
+	{
 		bs_notify("WATCHDOG=1");
+		watchdog_at_ms = bs_net_clock_ms() + watchdog_ms;
+	}
 }
 
 static void
