@@ -7,6 +7,7 @@ use warnings;
 
 use BS::Test;
 use BS::Delivery;
+use BS::Proxy;
 use BS::Sender;
 use JSON::PP ();
 use Test::More;
@@ -14,7 +15,7 @@ use Time::HiRes qw(time);
 
 my $dir = scratch_dir();
 my $catcher = start_catcher("$dir/mail");
-my $node = remote_node('main', lease => '10s');
+my $node = remote_node('main', lease => '10s', conf => "listen_addresses = '127.0.0.1'\n");
 my $port = BS::Sender::free_port();
 my $sender = BS::Sender->new($node, 'one', mail_url => $catcher->url,
 	mail_timeout => '4s', listen => "127.0.0.1:$port");
@@ -125,6 +126,34 @@ foreach my $part (1 .. 5)
 ok(wait_settled($node, 'cut%', 60), 'cut: settled');
 each_once('cut', 400, 'cut', 0);
 rules();
+
+# ---- Claims whose answer is lost with the connection are given back when there is
+# another one, long before their lease ends, and no attempt is spent.
+
+rules();
+$sender->stop;
+my $proxy = BS::Proxy->new($node->port);
+my $moment = sql($node, q{SELECT to_char(now() AT TIME ZONE 'UTC' + interval '6 seconds', 'HH24:MI:SS')});
+sql($node, "UPDATE message_types SET send_time = '$moment' WHERE name = 'BIRTHDAY'");
+add_due($node, 50, 'lost');
+# It knows the moment, and its next question is the claim.
+my $far = BS::Sender->new($node, 'far', mail_url => $catcher->url, lease => '1h', poll_interval => '60s',
+	database => 'host=127.0.0.1 port=' . $proxy->port . ' dbname=postgres user=bs_remote')->start;
+wait_for(sub { sql($node, q{SELECT query FROM pg_stat_activity WHERE application_name = 'bs_sender' AND state = 'idle'}) =~ /bs_next_due/ },
+	'it to know the moment', 5);
+$proxy->set(now => 'lose_down');
+ok( wait_for(sub { sql($node, q{SELECT count(*) FROM message_logs WHERE recipient_email LIKE 'lost%' AND status = 'SENDING'}) == 50 },
+		'the claim'),
+	'lost: claimed, and nobody is told');
+is(scalar(keys %{ $catcher->arrivals('lost') }), 0, 'lost: nothing is sent');
+$proxy->set(now => 'cut', later => 'pass');
+ok(wait_settled($node, 'lost%'), 'lost: settled');
+each_once('lost', 50, 'lost');
+is(sql($node, q{SELECT DISTINCT attempts FROM message_logs WHERE recipient_email LIKE 'lost%'}), 1, 'lost: by one attempt');
+is($far->count_log(qr/gave back 50 messages whose claim was lost/), 1, 'lost: it says so');
+is($far->stop, 0, 'lost: ended');
+sql($node, q{UPDATE message_types SET send_time = '00:00' WHERE name = 'BIRTHDAY'});
+$sender->start;
 
 # ---- SIGTERM in mid-burst with a relay that falls silent: half a second for answers,
 # the rest is given back at once, and no attempt is spent.
