@@ -26,6 +26,9 @@ use PostgreSQL::Test::Utils ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+# Another build of it, as one with sanitizers.
+my $program = $ENV{BS_SENDER} || 'bs_sender';
+
 our @EXPORT = qw(remote_node grant_sender run_sender);
 
 my %running;    # pid => BS::Sender
@@ -117,7 +120,7 @@ sub arguments
 {
 	my ($self) = @_;
 
-	return (@{ $self->{command} }, 'bs_sender', '--config', "$self->{dir}/conf");
+	return (@{ $self->{command} }, $program, '--config', "$self->{dir}/conf");
 }
 
 # Starts it; wait => 0: does not wait until it is at work.
@@ -221,7 +224,7 @@ sub run_sender
 	my (@arguments) = @_;
 	my ($out, $err) = ('', '');
 
-	IPC::Run::run([ 'bs_sender', @arguments ],
+	IPC::Run::run([ $program, @arguments ],
 		'<', '/dev/null', '>', \$out, '2>', \$err,
 		IPC::Run::timeout(slow(30)));
 	return ($? >> 8, $out, $err);
