@@ -9,6 +9,7 @@ use BS::Delivery;
 use BS::Sender;
 use IO::Socket::INET;
 use IO::Socket::UNIX;
+use PostgreSQL::Test::Utils ();
 use JSON::PP ();
 use Socket qw(SOCK_DGRAM);
 use Test::More;
@@ -55,6 +56,12 @@ like($out, qr/^bs_sender \(birthday_scheduler\) \d+\.\d+$/, '--version: says whi
 ($code, $out, $err) = run_sender('--help');
 is("$code|$err", '0|', '--help');
 like($out, qr/^  $_ /m, "--help: $_") foreach qw(database mail_url queue lease listen);
+# The manual page has all of them.
+my $man = PostgreSQL::Test::Utils::slurp_file("$ENV{TESTDIR}/../../../src/sender/bs_sender.1");
+my ($list) = $out =~ /^Settings.*?\n\n(.*?)\n\n/ms;
+my @names = $list =~ /^  (\w+) /mg;
+cmp_ok(scalar(@names), '>=', 27, 'there are settings');
+is(join(' ', grep { $man !~ /\b\Q$_\E\b/ } @names), '', 'bs_sender(1) names each');
 refused('unknown flag', 2, qr/unknown argument "--mail-urk"/, '--mail-urk', 'x');
 refused('a word', 2, qr/unknown argument "start"/, 'start');
 refused('no value', 2, qr/"--mail-url" needs a value/, '--mail-url');
