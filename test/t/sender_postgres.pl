@@ -155,6 +155,21 @@ is($far->stop, 0, 'lost: ended');
 sql($node, q{UPDATE message_types SET send_time = '00:00' WHERE name = 'BIRTHDAY'});
 $sender->start;
 
+# ---- A relay so slow that the lease of what is claimed does not suffice: what it does
+# not cover is given back rather than handed over, and nobody gets it twice.
+
+$sender->set(lease => '2s', mail_timeout => '1s');
+rules({ phase => 'body', rcpt => 'slow*', delay_ms => 300 });
+my $released = $sender->metric('outcomes_total{outcome="released"}');
+add_due($node, 200, 'slow');
+ok(wait_settled($node, 'slow%', 60), 'slow: settled');
+each_once('slow', 200, 'slow');
+cmp_ok($sender->metric('outcomes_total{outcome="released"}'), '>', $released, 'slow: some were given back');
+is($sender->metric('late_total'), 0, 'slow: no outcome came too late');
+is(sql($node, q{SELECT max(attempts) FROM message_logs WHERE recipient_email LIKE 'slow%'}), 1, 'slow: no attempt was spent');
+$sender->set(lease => undef, mail_timeout => '4s');
+rules();
+
 # ---- SIGTERM in mid-burst with a relay that falls silent: half a second for answers,
 # the rest is given back at once, and no attempt is spent.
 
