@@ -372,7 +372,7 @@ start_epmd() {
 	local round
 	# That of a cluster outlives each of its nodes.
 	if [ -n "${cluster-}" ]; then
-		(dir=$cluster && cluster='' && export BS_BROKER=$dir && start_epmd)
+		"$self" epmd "$cluster"
 		return
 	fi
 	if ! epmd_pid >/dev/null; then
@@ -474,6 +474,10 @@ kill9) end_broker KILL ;;
 pause) signal STOP ;;
 resume) signal CONT ;;
 pid) broker_pid ;;
+epmd) # of a cluster's folder, for its nodes
+	set_environment
+	start_epmd
+	;;
 url) cat "$dir/url" ;;
 tls-url) cat "$dir/tls-url" ;;
 ctl)
