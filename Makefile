@@ -6,7 +6,8 @@ MODULE_big = $(EXTENSION)
 PGFILEDESC = "birthday_scheduler - one greeting at nine by the user's own clock"
 
 NET_SRCS = $(sort $(wildcard src/net/*.c))
-SRCS = $(sort $(wildcard src/*.c src/*/*.c))
+SENDER_SRCS = $(sort $(wildcard src/sender/*.c))
+SRCS = $(filter-out $(SENDER_SRCS),$(sort $(wildcard src/*.c src/*/*.c)))
 OBJS = $(SRCS:.c=.o)
 
 # The install script is the modules, joined in the order of the list.
@@ -28,7 +29,7 @@ endif
 PG_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers
 SHLIB_LINK = -lcurl -lrabbitmq -lcjson
-EXTRA_CLEAN = $(INSTALL_SQL) build
+EXTRA_CLEAN = $(INSTALL_SQL) build $(SENDER) $(SENDER_OBJS)
 
 PG_CONFIG ?= pg_config
 # The zone database that this server was built to read; empty: its own copy.
@@ -55,4 +56,33 @@ $(INSTALL_SQL): $(SQL_MODULES) sql/install.list tools/join_sql.sh
 	tools/join_sql.sh $(EXTENSION) $@
 
 # Every object depends on every header: small tree, no stale builds.
-$(OBJS): $(wildcard src/*.h src/*/*.h)
+$(OBJS) $(SENDER_OBJS): $(wildcard src/*.h src/*/*.h)
+
+# A sender outside of the server: the same objects of src/net, and none of the
+# server's.  Built where the headers of libpq and libmicrohttpd are.
+SENDER = bs_sender
+WITH_SENDER ?= $(if $(and $(wildcard $(includedir)/libpq-fe.h), \
+	$(wildcard /usr/include/microhttpd.h)),yes,no)
+SENDER_OBJS = $(SENDER_SRCS:.c=.o)
+
+$(SENDER): $(SENDER_OBJS) $(NET_SRCS:.c=.o)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -L$(libdir) -lpq -lcurl -lrabbitmq \
+		-lcjson -lmicrohttpd -lpthread
+
+$(SENDER_OBJS): override CPPFLAGS := -Isrc -DBS_VERSION='"$(EXTVERSION)"' \
+	-I$(includedir) $(CPPFLAGS)
+
+ifeq ($(strip $(WITH_SENDER)),yes)
+all: $(SENDER)
+install: install-sender
+uninstall: uninstall-sender
+endif
+
+.PHONY: install-sender uninstall-sender
+install-sender: $(SENDER)
+	$(MKDIR_P) '$(DESTDIR)$(bindir)' '$(DESTDIR)$(mandir)/man1'
+	$(INSTALL_PROGRAM) $(SENDER) '$(DESTDIR)$(bindir)/$(SENDER)'
+	$(INSTALL_DATA) src/sender/bs_sender.1 '$(DESTDIR)$(mandir)/man1/'
+
+uninstall-sender:
+	rm -f '$(DESTDIR)$(bindir)/$(SENDER)' '$(DESTDIR)$(mandir)/man1/bs_sender.1'

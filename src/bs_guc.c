@@ -21,6 +21,7 @@
 #include "net/net_amqp.h"
 #include "net/net_mail.h"
 #include "net/net_mime.h"
+#include "net/net_relay.h"
 
 char	   *bs_database = NULL;
 char	   *bs_role = NULL;
@@ -113,21 +114,14 @@ check_amqp_url(char **newval, void **extra, GucSource source)
 	return true;
 }
 
-/*
- * Names of exchanges and queues are short strings (AMQP 0-9-1, section 4.2.5.3),
- * and "amq." is the broker's own.
- */
 static bool
 check_amqp_name(char **newval, void **extra, GucSource source)
 {
-	if (**newval == '\0' || strlen(*newval) > 255)
+	const char *reason;
+
+	if (!bs_relay_check_amqp_name(*newval, &reason))
 	{
-		GUC_check_errdetail("It must have between 1 and 255 bytes.");
-		return false;
-	}
-	if (strncmp(*newval, "amq.", 4) == 0)
-	{
-		GUC_check_errdetail("Names that begin with \"amq.\" are the broker's own.");
+		GUC_check_errdetail("%s", reason);
 		return false;
 	}
 	return true;

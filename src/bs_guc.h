@@ -10,17 +10,15 @@
 #ifndef BS_GUC_H
 #define BS_GUC_H
 
+#include "net/net_outcome.h"
+
+#define BS_SETTING_PREFIX	"birthday_scheduler."
+
 typedef enum BsQueueKind
 {
 	BS_QUEUE_POSTGRES,			/* senders claim due rows themselves */
 	BS_QUEUE_RABBITMQ			/* they are published, senders consume */
 } BsQueueKind;
-
-typedef enum BsDeliveryGuarantee
-{
-	BS_GUARANTEE_AT_LEAST_ONCE, /* what is in doubt is sent again */
-	BS_GUARANTEE_AT_MOST_ONCE	/* what is in doubt ends as FAILED */
-} BsDeliveryGuarantee;
 
 extern char *bs_database;
 extern char *bs_role;

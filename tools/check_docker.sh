@@ -49,7 +49,9 @@ sed "s|/etc/prometheus/rules/|$PWD/monitoring/rules/|" \
 grep -q '[1-9][0-9]* rules' "$work/said" || complain "prometheus.yml finds no rules"
 
 # What the extension needs at run time is in the last stage of the image.
-[ -f birthday_scheduler.so ] || complain "build first: no birthday_scheduler.so"
+for file in birthday_scheduler.so bs_sender; do
+    [ -f "$file" ] || complain "build first: no $file"
+done
 # Readers that stop early would end the writer, and with it this script.
 last_stage=$(tac docker/Dockerfile | awk '!done; /^FROM/ { done = 1 }')
 while read -r library; do
@@ -61,7 +63,7 @@ while read -r library; do
     *) grep -qw -- "$package" <<<"$last_stage" ||
         complain "docker/Dockerfile does not install ${package:-what has} $library" ;;
     esac
-done < <(readelf -d birthday_scheduler.so | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
+done < <(readelf -d birthday_scheduler.so bs_sender | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
 
 for script in docker/postgres/*.sh docker/postgres/init/*.sh; do
     [ ! -f "$script" ] || bash -n "$script" || failed=1

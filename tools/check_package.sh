@@ -30,7 +30,7 @@ same "the version of what META.json provides" \
     "$(sed -n 's/^      "version": "\(.*\)"$/\1/p' META.json)" "$release"
 same "the first version of CHANGELOG.md" "$(sed -n 's/^## \([0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)" "$release"
 same "the version of debian/changelog" "$(sed -n '1s/.*(\([0-9.]*\)-[0-9]*).*/\1/p' debian/changelog)" "$release"
-same "the image of docker/compose.yaml" "$(sed -n 's/^ *image: birthday_scheduler:\(.*\)/\1/p' docker/compose.yaml)" "$version"
+same "the image of docker/compose.yaml" "$(sed -n 's/^ *image: birthday_scheduler:\(.*\)/\1/p' docker/compose.yaml | sort -u)" "$version"
 
 # pg_buildext makes control from control.in for the versions in pgversions.
 same "debian/pgversions" "$(cat debian/pgversions)" 15

@@ -75,12 +75,14 @@ make_secrets() {
 	chmod 0700 "$secrets"
 	for name in postgres_password bs_amqp_password rabbitmq_password \
 		postgrest_password postgrest_jwt_secret exporter_password \
-		pgadmin_password grafana_password; do
+		pgadmin_password grafana_password sender_password; do
 		random_word | secret "$name"
 	done
 	rabbitmq_definitions | secret rabbitmq_definitions.json
 	printf 'postgres://authenticator:%s@postgres:5432/app' \
 		"$(cat "$secrets/postgrest_password")" | secret postgrest_db_uri
+	printf 'postgres:5432:app:birthday_sender:%s\n' \
+		"$(cat "$secrets/sender_password")" | secret bs_sender_passfile
 }
 
 # ---- commands ----------------------------------------------------------------

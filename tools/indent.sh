@@ -27,7 +27,7 @@ for file in src/*.[ch] src/*/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] \
     test/bench/*.[ch]; do
     [ -f "$file" ] || continue
     case $file in
-        src/net/* | test/*) types=plain ;;
+        src/net/* | src/sender/* | test/*) types=plain ;;
         *) types=server ;;
     esac
     sed -E "$before" "$file" >"$work/in.c"

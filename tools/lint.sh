@@ -23,7 +23,8 @@ lint_c() {
 	mkdir -p "$work"
 	printf '%s\n' -std=gnu11 -D_GNU_SOURCE '-DBS_VERSION=""' \
 		'-DBS_SYSTEM_TZDIR=""' "-I$PWD/src" -isystem \
-		"$("$pg_config" --includedir-server)" >"$work/compile_flags.txt"
+		"$("$pg_config" --includedir-server)" -isystem \
+		"$("$pg_config" --includedir)" >"$work/compile_flags.txt"
 	printf '%s\0' "${sources[@]}" |
 		xargs -0 -n 6 -P "$(nproc)" clang-tidy --quiet -p "$work" \
 			2>"$work/errors" || failed=1

@@ -19,6 +19,8 @@
 #   --tls CERTIFICATE KEY    listens for TLS as well, on another port
 #   --user NAME              a user with a random password and all rights, who is
 #                            in the URL, instead of guest
+#   --cluster DIR            a node of the cluster whose nodes have this folder in
+#                            common: it joins the one that was first
 #   --conf LINE              a line for rabbitmq.conf, instead of ours for that key;
 #                            may be repeated
 #
@@ -26,6 +28,9 @@
 # brokers run side by side, in folders of any name: each has its own ports below
 # those that the system gives to clients, its own epmd and cookie, all bound to
 # the loopback interface only.  Nothing of a machine's own broker is read.
+#
+# The nodes of a cluster share an epmd and a cookie in that other folder; "stop"
+# with it, once its nodes are stopped, ends the epmd.
 #
 # DIR holds: url, tls-url, settings (ports), pid, epmd.pid, rabbitmq.conf,
 # broker.log, data/, home/.  Root's brokers run as the owner of DIR, or for a
@@ -98,7 +103,7 @@ set_environment() {
 	export ERL_LIBS=$tools/server/plugins
 	export ERL_EPMD_PORT=$epmd_port ERL_EPMD_ADDRESS=127.0.0.1
 	export RABBITMQ_HOME=$tools/server
-	export RABBITMQ_NODENAME=broker@localhost
+	export RABBITMQ_NODENAME=$node@localhost
 	export RABBITMQ_DIST_PORT=$dist_port
 	export RABBITMQ_CONF_ENV_FILE=/dev/null RABBITMQ_MOTD_FILE=/dev/null
 	export RABBITMQ_CONFIG_FILE=$dir/rabbitmq.conf
@@ -296,14 +301,14 @@ write_conf() {
 	} >"$dir/rabbitmq.conf"
 	chmod 600 "$dir/rabbitmq.conf"
 	printf '%s\n' "port=$port" "dist_port=$dist_port" "epmd_port=$epmd_port" \
-		"tls_port=$tls_port" >"$dir/settings"
+		"tls_port=$tls_port" "node=$node" "cluster='$cluster'" >"$dir/settings"
 	(umask 077 && echo "amqp://$user:$password@127.0.0.1:$port" >"$dir/url")
 	[ -z "$tls" ] ||
 		(umask 077 && echo "amqps://$user:$password@127.0.0.1:$tls_port" >"$dir/tls-url")
 }
 
 first_start() {
-	user=guest password=guest tls='' extra=''
+	user=guest password=guest tls='' extra='' cluster='' node=broker
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--tls)
@@ -316,6 +321,10 @@ first_start() {
 		--user)
 			user=${2:?--user takes a name}
 			password=$(random_word)
+			shift 2
+			;;
+		--cluster)
+			cluster=$(realpath -m "${2:?--cluster takes a folder}")
 			shift 2
 			;;
 		--conf)
@@ -332,11 +341,40 @@ first_start() {
 		chmod 400 "$dir/home/.erlang.cookie"
 	)
 	read -r port dist_port epmd_port tls_port < <(free_ports 4)
+	[ -z "$cluster" ] || share_cluster
 	write_conf
+}
+
+# The first node makes what the others find there.
+share_cluster() {
+	node=node$port
+	if [ ! -f "$cluster/settings" ]; then
+		mkdir -p "$cluster/home"
+		cp -p "$dir/home/.erlang.cookie" "$cluster/home/"
+		printf '%s\n' "port=$port" "dist_port=$dist_port" "tls_port=$tls_port" \
+			"epmd_port=$epmd_port" "node=$node" "cluster=" >"$cluster/settings"
+	fi
+	epmd_port=$(sed -n 's/^epmd_port=//p' "$cluster/settings")
+	cp -fp "$cluster/home/.erlang.cookie" "$dir/home/"
+}
+
+# A node that is new joins the first one, before it has anything of its own.
+join_cluster() {
+	local first
+	[ -n "${cluster-}" ] || return 0
+	first=$(sed -n 's/^node=//p' "$cluster/settings")
+	[ "$first" != "$node" ] || return 0
+	(ctl --quiet stop_app) && (ctl --quiet join_cluster "$first@localhost") &&
+		(ctl --quiet start_app) && wait_until_up
 }
 
 start_epmd() {
 	local round
+	# That of a cluster outlives each of its nodes.
+	if [ -n "${cluster-}" ]; then
+		"$self" epmd "$cluster"
+		return
+	fi
 	if ! epmd_pid >/dev/null; then
 		detached epmd.pid "$BINDIR/epmd"
 	fi
@@ -352,6 +390,9 @@ start_epmd() {
 # As the package's own script does, with schedulers that neither spin nor are
 # bound to a processor, as there may be several brokers.
 start_broker() {
+	local more=()
+	# A node that says nothing is down after ten seconds, not after a minute.
+	[ -z "${cluster-}" ] || more=(-kernel net_ticktime 8)
 	detached pid "$BINDIR/erlexec" -pa '' -noinput -s rabbit boot \
 		-boot start_sasl -start_epmd false +W w \
 		+MBas ageffcbf +MHas ageffcbf +MBlmbcs 512 +MHlmbcs 512 +MMmcs 30 \
@@ -359,7 +400,7 @@ start_broker() {
 		+sbwt none +sbwtdcpu none +sbwtdio none \
 		-syslog logger '[]' -syslog syslog_error_logger false \
 		-kernel prevent_overlapping_partitions false \
-		-kernel inet_dist_use_interface '{127,0,0,1}'
+		-kernel inet_dist_use_interface '{127,0,0,1}' "${more[@]}"
 }
 
 # Up means that it takes connections.
@@ -396,7 +437,7 @@ start() {
 	fi
 	# Somebody else may have taken a port that was free when we looked.
 	for round in 1 2 3; do
-		if bring_up; then
+		if bring_up && { [ -z "$fresh" ] || join_cluster; }; then
 			cat "$dir/url"
 			return 0
 		fi
@@ -433,6 +474,10 @@ kill9) end_broker KILL ;;
 pause) signal STOP ;;
 resume) signal CONT ;;
 pid) broker_pid ;;
+epmd) # of a cluster's folder, for its nodes
+	set_environment
+	start_epmd
+	;;
 url) cat "$dir/url" ;;
 tls-url) cat "$dir/tls-url" ;;
 ctl)

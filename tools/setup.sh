@@ -36,7 +36,7 @@ die() {
 packages_of() {
 	case $1 in
 	build) echo gcc make libc6-dev pkg-config libcurl4-openssl-dev \
-		librabbitmq-dev libcjson-dev \
+		librabbitmq-dev libcjson-dev libmicrohttpd-dev libpq-dev \
 		postgresql-15 postgresql-server-dev-15 ;;
 	test) echo postgresql-15-pgtap postgresql-15-cron libtap-parser-sourcehandler-pgtap-perl \
 		libipc-run-perl perl python3-aiosmtpd openssl tzdata \

@@ -28,6 +28,13 @@ $(UNIT_DIR)/mime_driver: test/unit/mime_driver.c $(UNIT_OBJS)
 .PHONY: unit-tests fuzzers
 unit-tests: $(UNIT_TESTS) $(UNIT_DIR)/mime_driver
 
+# bs_sender with the same eyes on it; "BS_SENDER=$PWD/build/unit/bs_sender" has the
+# tests run it.
+$(UNIT_DIR)/bs_sender: $(SENDER_SRCS) $(wildcard src/sender/*.h) $(UNIT_OBJS)
+	$(UNIT_CC) $(UNIT_FLAGS) -DBS_VERSION='"$(EXTVERSION)"' -I$(includedir) \
+		-o $@ $(SENDER_SRCS) $(UNIT_OBJS) -lpq -lcurl -lrabbitmq -lcjson \
+		-lmicrohttpd -lpthread
+
 FUZZ_CC = clang
 FUZZ_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Isrc \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all

@@ -37,6 +37,8 @@ BEGIN
     CASE access
         WHEN 'worker' THEN
             functions := '{bs_installation_state,bs_plan_step,bs_claim,bs_claim_holders,bs_next_due,bs_recover,bs_record,bs_due_messages,bs_mark_queued,bs_claim_copies,bs_create_partitions}';
+        WHEN 'sender' THEN
+            functions := '{bs_installation_state,bs_system_identifier,bs_claim,bs_claim_copies,bs_next_due,bs_record,bs_release_claims}';
         WHEN 'application' THEN
             functions := '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_import_users,bs_import_rows,bs_preview,bs_explain,bs_upcoming,bs_calendar}';
         WHEN 'reader' THEN
@@ -45,7 +47,7 @@ BEGIN
         ELSE
             RAISE EXCEPTION 'access "%" is not known', access
                 USING ERRCODE = 'invalid_parameter_value',
-                      HINT = 'Write worker, application or reader.';
+                      HINT = 'Write worker, sender, application or reader.';
     END CASE;
     EXECUTE format('GRANT USAGE ON SCHEMA @extschema@ TO %I', role);
     FOR member IN
@@ -60,7 +62,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_grant(name, text) IS
-'Grants a role what it needs: worker (birthday_scheduler.role), application (the user functions), reader (SELECT and the monitoring functions). Error 22023 for another word.';
+'Grants a role what it needs: worker (birthday_scheduler.role), sender (bs_sender), application (the user functions), reader (SELECT and the monitoring functions). Error 22023 for another word.';
 REVOKE ALL ON FUNCTION @extschema@.bs_grant(name, text) FROM PUBLIC;
 
 REVOKE ALL ON @extschema@.users, @extschema@.user_dates, @extschema@.message_types,

@@ -162,6 +162,43 @@ END;
 COMMENT ON FUNCTION @extschema@.bs_claim_holders() IS
 'The senders that hold messages.';
 
+-- For bs_sender, which may lose its connection between a commit and the answer: what
+-- it claimed then would wait for the end of the lease, though nobody begins it.
+CREATE FUNCTION @extschema@.bs_release_claims(
+    claimed_by text, tokens_known uuid[],
+    as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+    released bigint;
+BEGIN
+    UPDATE @extschema@.message_logs m
+       SET status = 'RETRYING',
+           status_reason = 'released',
+           due_at = as_of,
+           attempts = m.attempts - 1,
+           retry_count = greatest(m.attempts - 2, 0),
+           claim_token = NULL,
+           updated_at = as_of
+     WHERE m.due_at IS NOT NULL
+       AND m.status = 'SENDING'
+       AND m.claimed_by = bs_release_claims.claimed_by
+       AND m.claim_token <> ALL (tokens_known);
+    GET DIAGNOSTICS released = ROW_COUNT;
+    IF released > 0 THEN
+        PERFORM @extschema@.bs_wake_senders(as_of);
+    END IF;
+    RETURN released;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_release_claims(text, uuid[], timestamptz) IS
+'Gives back, unharmed, what this sender has claimed under other tokens than those that it knows: claims whose answer never reached it. Gives their number.';
+
 CREATE FUNCTION @extschema@.bs_recover(
     dead_senders text[], at_most_once boolean DEFAULT false,
     as_of timestamptz DEFAULT pg_catalog.clock_timestamp(),

@@ -1070,6 +1070,42 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_next_due(timestamptz) IS
 'The next instant, within birthday_scheduler.horizon, at which a message is to be sent, or, QUEUED, to be looked after; NULL where none is planned. It lies in the past while something is due.';
 
+CREATE FUNCTION @extschema@.bs_release_claims(
+    claimed_by text, tokens_known uuid[],
+    as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+    released bigint;
+BEGIN
+    UPDATE @extschema@.message_logs m
+       SET status = 'RETRYING',
+           status_reason = 'released',
+           due_at = as_of,
+           attempts = m.attempts - 1,
+           retry_count = greatest(m.attempts - 2, 0),
+           claim_token = NULL,
+           updated_at = as_of
+     WHERE m.due_at IS NOT NULL
+       AND m.status = 'SENDING'
+       AND m.claimed_by = bs_release_claims.claimed_by
+       AND m.claim_token <> ALL (tokens_known);
+    GET DIAGNOSTICS released = ROW_COUNT;
+    IF released > 0 THEN
+        PERFORM @extschema@.bs_wake_senders(as_of);
+    END IF;
+    RETURN released;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_release_claims(text, uuid[], timestamptz) IS
+'Gives back, unharmed, what this sender has claimed under other tokens than those that it knows: claims whose answer never reached it. Gives their number.';
+REVOKE ALL ON FUNCTION @extschema@.bs_release_claims(text, uuid[], timestamptz) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION @extschema@.bs_recover(
     dead_senders text[], at_most_once boolean DEFAULT false,
     as_of timestamptz DEFAULT pg_catalog.clock_timestamp(),
@@ -3053,6 +3089,8 @@ BEGIN
     CASE access
         WHEN 'worker' THEN
             functions := '{bs_installation_state,bs_plan_step,bs_claim,bs_claim_holders,bs_next_due,bs_recover,bs_record,bs_due_messages,bs_mark_queued,bs_claim_copies,bs_create_partitions}';
+        WHEN 'sender' THEN
+            functions := '{bs_installation_state,bs_system_identifier,bs_claim,bs_claim_copies,bs_next_due,bs_record,bs_release_claims}';
         WHEN 'application' THEN
             functions := '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_import_users,bs_import_rows,bs_preview,bs_explain,bs_upcoming,bs_calendar}';
         WHEN 'reader' THEN
@@ -3061,7 +3099,7 @@ BEGIN
         ELSE
             RAISE EXCEPTION 'access "%" is not known', access
                 USING ERRCODE = 'invalid_parameter_value',
-                      HINT = 'Write worker, application or reader.';
+                      HINT = 'Write worker, sender, application or reader.';
     END CASE;
     EXECUTE format('GRANT USAGE ON SCHEMA @extschema@ TO %I', role);
     FOR member IN
@@ -3076,7 +3114,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_grant(name, text) IS
-'Grants a role what it needs: worker (birthday_scheduler.role), application (the user functions), reader (SELECT and the monitoring functions). Error 22023 for another word.';
+'Grants a role what it needs: worker (birthday_scheduler.role), sender (bs_sender), application (the user functions), reader (SELECT and the monitoring functions). Error 22023 for another word.';
 
 CREATE VIEW @extschema@.bs_workers AS
 SELECT w.worker, w.pid, w.state, w.sent, w.failed,

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * delivery_sender.c
- *	  The messages that a sender holds, from claim to recorded outcome.
+ *	  The outbox of an in-server sender: its limits are shared with the others, in
+ *	  shared memory, and its outcomes are recorded in transactions.
  *
- * Transactions are open only inside bs_delivery_claim() and bs_delivery_record(),
- * and no network call is made there.
+ * What becomes of messages is in net/net_outbox.c, without the server.
  *
  * src/delivery/delivery_sender.c
  *
@@ -13,370 +13,100 @@
 #include "postgres.h"
 
 #include "common/pg_prng.h"
-#include "miscadmin.h"
-#include "utils/fmgrprotos.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "bs_failpoint.h"
 #include "bs_guc.h"
-#include "bs_time.h"
 #include "bs_txn.h"
-#include "bs_wake.h"
 #include "bs_worker.h"
 #include "delivery/delivery_sender.h"
+#include "queue/queue_link.h"
+#include "result/result_store.h"
 
-#define JOBS_PER_CONNECTION 16
-#define RECORD_BATCH		64
-#define RECORD_DELAY_MS		10	/* how long an outcome may wait for others */
-#define PROBE_CHECK_MS		50	/* how often to look what a probe found out */
-
-static BsBreakerRule
-breaker_rule(void)
+static void
+lock_limits(void)
 {
-	BsBreakerRule rule = {
-		.ratio = bs_breaker,
-		.min_attempts = 10,
-		.window_ms = 10000,
-		.open_ms = 30000
-	};
-
-	return rule;
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
 }
+
+static void
+unlock_limits(void)
+{
+	LWLockRelease(bs_shared->lock);
+}
+
+static double
+next_random(void)
+{
+	return pg_prng_double(&pg_global_prng_state);
+}
+
+static void
+log_breaker(BsBreakerState state)
+{
+	if (state == BS_BREAKER_OPEN)
+		pg_atomic_fetch_add_u64(&bs_shared->stats.breaker_opened, 1);
+	ereport(LOG,
+			(errmsg(state == BS_BREAKER_CLOSED ?
+					"birthday_scheduler sends again: the relay answers" :
+					"birthday_scheduler pauses sending for 30 seconds: too many attempts failed")));
+}
+
+static BsOutboxHost host = {
+	.lock = lock_limits,
+	.unlock = unlock_limits,
+	.random = next_random,
+	.breaker_moved = log_breaker,
+	.attempted = bs_stats_attempt,
+	.report_error = bs_worker_report_error
+};
 
 void
 bs_delivery_sender_init(BsSender *sender)
 {
 	memset(sender, 0, sizeof(*sender));
-	dlist_init(&sender->free);
-	dlist_init(&sender->waiting);
-	dlist_init(&sender->ended);
-	sender->claim_context = AllocSetContextCreate(TopMemoryContext,
-												  "birthday_scheduler claims",
-												  ALLOCSET_DEFAULT_SIZES);
+	host.bucket = &bs_shared->bucket;
+	host.breaker = &bs_shared->breaker;
+	bs_outbox_init(&sender->outbox, &host);
+	bs_delivery_set_rules(sender);
 }
 
 void
-bs_delivery_set_mailer(BsSender *sender, BsMailer *mailer)
+bs_delivery_set_rules(BsSender *sender)
 {
-	int			i;
-
-	bs_mailer_destroy(sender->mailer);
-	sender->mailer = mailer;
-	if (sender->job_count == bs_mail_connections * JOBS_PER_CONNECTION)
-		return;
-	Assert(sender->free_count == sender->job_count);
-	if (sender->jobs)
-		pfree(sender->jobs);
-	dlist_init(&sender->free);
-	sender->job_count = bs_mail_connections * JOBS_PER_CONNECTION;
-	sender->jobs = MemoryContextAllocZero(TopMemoryContext,
-										  sizeof(BsJob) * sender->job_count);
-	for (i = 0; i < sender->job_count; i++)
-		dlist_push_tail(&sender->free, &sender->jobs[i].node);
-	sender->free_count = sender->job_count;
-}
-
-BsConsumer *
-bs_delivery_set_consumer(BsSender *sender, BsConsumer *consumer)
-{
-	BsConsumer *former = sender->consumer;
-	int			i;
-
-	sender->consumer = consumer;
-	for (i = 0; i < sender->job_count; i++)
-		sender->jobs[i].copy.tag = 0;	/* the broker has them again */
-	return former;
-}
-
-static void
-set_free(BsSender *sender, BsJob *job)
-{
-	pfree(job->claim.strings);
-	job->claim.strings = NULL;
-	dlist_push_head(&sender->free, &job->node);
-	sender->free_count++;
-}
-
-static void
-set_ended(BsSender *sender, BsJob *job)
-{
-	job->ended_at = GetCurrentTimestamp();
-	dlist_push_tail(&sender->ended, &job->node);
-	sender->ended_count++;
-}
-
-void
-bs_delivery_begin(BsSender *sender, const BsClaim *claim,
-				  TimestampTz lease_until, BsCopyTag copy)
-{
-	BsJob	   *job = dlist_container(BsJob, node,
-									  dlist_pop_head_node(&sender->free));
-
-	sender->free_count--;
-	job->claim = *claim;
-	job->lease_until = lease_until;
-	job->again = 0;
-	job->copy = copy;
-	dlist_push_tail(&sender->waiting, &job->node);
-	sender->waiting_count++;
-}
-
-static BsJob *
-pop_waiting(BsSender *sender)
-{
-	sender->waiting_count--;
-	return dlist_container(BsJob, node,
-						   dlist_pop_head_node(&sender->waiting));
-}
-
-static void
-end_unharmed(BsSender *sender, BsJob *job, const char *reason,
-			 TimestampTz due)
-{
-	memset(&job->result, 0, sizeof(job->result));
-	job->result.next = BS_NEXT_RELEASED;
-	job->result.reason = reason;
-	job->result.next_attempt = due;
-	job->result.ended_at = GetCurrentTimestamp();
-	set_ended(sender, job);
-}
-
-void
-bs_delivery_release_waiting(BsSender *sender, const char *reason,
-							TimestampTz due)
-{
-	while (sender->waiting_count > 0)
-		end_unharmed(sender, pop_waiting(sender), reason, due);
-}
-
-/*
- * Tells the breaker of one attempt.  A message refused for its own sake speaks
- * for the relay: it answers, unless it never was asked.
- */
-static void
-report_to_breaker(const BsMailResult *mail)
-{
-	BsOutcome	outcome = mail->outcome;
-	BsBreakerRule rule = breaker_rule();
-	bool		trouble = outcome == BS_OUTCOME_TROUBLE ||
-	outcome == BS_OUTCOME_IN_DOUBT;
-	bool		changed;
-	BsBreakerState state;
-
-	if (outcome == BS_OUTCOME_AGAIN || outcome == BS_OUTCOME_RELEASED ||
-		(outcome == BS_OUTCOME_REFUSED && mail->response_code == 0))
-		return;
-	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	changed = bs_breaker_report(&bs_shared->breaker, &rule, trouble,
-								bs_time_monotonic_ms());
-	state = bs_shared->breaker.state;
-	LWLockRelease(bs_shared->lock);
-	if (changed && state == BS_BREAKER_OPEN)
-		pg_atomic_fetch_add_u64(&bs_shared->stats.breaker_opened, 1);
-	if (changed)
-		ereport(LOG,
-				(errmsg(state == BS_BREAKER_CLOSED ?
-						"birthday_scheduler sends again: the relay answers" :
-						"birthday_scheduler pauses sending for 30 seconds: too many attempts failed")));
-}
-
-static void
-count_attempt(const BsMailResult *mail)
-{
-	bool		asked = mail->outcome != BS_OUTCOME_RELEASED &&
-	(mail->outcome != BS_OUTCOME_REFUSED || mail->response_code != 0);
-
-	bs_stats_attempt(mail->outcome, asked ?
-					 Max(mail->ended_ms - mail->started_ms, 0) * 1000 : -1);
-}
-
-static void
-decide(BsJob *job, const BsMailResult *mail)
-{
-	BsResult   *result = &job->result;
-	TimestampTz deadline =
-	TimestampTzPlusMilliseconds(job->claim.scheduled_send_time,
-								(int64) bs_max_lateness_s * 1000);
-	BsRetryFacts facts = {
-		.outcome = mail->outcome,
-		.attempts = job->claim.attempts,
+	BsOutboxRules rules = {
+		.from = bs_mail_from,
+		.reply_to = bs_mail_reply_to,
+		.list_unsubscribe = bs_mail_list_unsubscribe,
+		.connections = bs_mail_connections,
+		.timeout_ms = bs_mail_timeout_ms,
+		.lease_ms = (int64) bs_lease_s * 1000,
+		.max_lateness_ms = (int64) bs_max_lateness_s * 1000,
 		.max_attempts = bs_max_attempts,
-		.at_most_once = bs_delivery_guarantee == BS_GUARANTEE_AT_MOST_ONCE,
-		.now_ms = bs_time_to_unix_ms(GetCurrentTimestamp()),
-		.deadline_ms = bs_time_to_unix_ms(deadline),
 		.retry_initial_ms = (int64) bs_retry_initial_s * 1000,
 		.retry_max_ms = (int64) bs_retry_max_s * 1000,
-		.retry_after_ms = mail->retry_after_ms,
-		.random = pg_prng_double(&pg_global_prng_state)
+		.rate_limit = bs_rate_limit,
+		.breaker = bs_breaker,
+		.guarantee = bs_delivery_guarantee
 	};
-	BsVerdict	verdict = bs_retry_decide(&facts);
 
-	result->next = verdict.next;
-	result->reason = verdict.reason;
-	result->next_attempt = verdict.next == BS_NEXT_RETRYING ?
-		bs_time_from_unix_ms(verdict.next_attempt_ms) : GetCurrentTimestamp();
-	result->code = mail->response_code;
-	result->ended_at = bs_time_from_unix_ms(mail->ended_ms);
-	strlcpy(result->reply, mail->reply, sizeof(result->reply));
-	strlcpy(result->error, mail->error, sizeof(result->error));
+	bs_outbox_set_rules(&sender->outbox, &rules);
 }
 
 void
 bs_delivery_collect(BsSender *sender)
 {
-	BsMailResult mail;
-
-	if (sender->mailer == NULL)
-		return;
-	while (bs_mailer_next(sender->mailer, &mail))
-	{
-		BsJob	   *job = &sender->jobs[mail.tag];
-
+	while (bs_outbox_collect(&sender->outbox))
 		BS_FAILPOINT("answer");
-		report_to_breaker(&mail);
-		count_attempt(&mail);
-		/* A session that the relay ended is no attempt, within reason. */
-		if (mail.outcome == BS_OUTCOME_AGAIN && !sender->stopping &&
-			job->again++ <= bs_mail_connections)
-		{
-			dlist_push_head(&sender->waiting, &job->node);
-			sender->waiting_count++;
-			continue;
-		}
-		if (mail.outcome == BS_OUTCOME_AGAIN && !sender->stopping)
-			mail.outcome = BS_OUTCOME_TROUBLE;
-		decide(job, &mail);
-		set_ended(sender, job);
-		if (mail.outcome == BS_OUTCOME_TROUBLE ||
-			mail.outcome == BS_OUTCOME_IN_DOUBT)
-		{
-			char		message[320];
-
-			if (mail.error[0])
-				snprintf(message, sizeof(message), "the relay: %s",
-						 mail.error);
-			else
-				snprintf(message, sizeof(message), "the relay answered %d",
-						 mail.response_code);
-			bs_worker_report_error(message);
-		}
-	}
-}
-
-/*
- * May one more message be begun?  Where not, sets when to ask again; what
- * waits is given back where that is a while.  What a probe finds out is known
- * soon, and then nothing shall have been put off.
- */
-static bool
-admit(BsSender *sender)
-{
-	BsBreakerRule rule = breaker_rule();
-	int64		wait_ms = 0;
-	bool		open = false;
-	int			admitted;
-
-	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	admitted = bs_bucket_take(&bs_shared->bucket, bs_rate_limit, 1,
-							  bs_time_monotonic_ms(), &wait_ms);
-	if (admitted > 0)
-	{
-		admitted = bs_breaker_admit(&bs_shared->breaker, &rule, 1,
-									bs_time_monotonic_ms(), &wait_ms);
-		if (admitted == 0)
-		{
-			open = bs_shared->breaker.state == BS_BREAKER_OPEN;
-			if (!open)
-				wait_ms = Min(wait_ms, PROBE_CHECK_MS);
-			bs_bucket_give_back(&bs_shared->bucket, bs_rate_limit, 1);
-		}
-	}
-	LWLockRelease(bs_shared->lock);
-	if (admitted > 0)
-		return true;
-
-	sender->next_submit = bs_time_ms_from_now(Max(wait_ms, 1));
-	if (open)
-	{
-		sender->next_claim = Max(sender->next_claim, sender->next_submit);
-		bs_delivery_release_waiting(sender, "trouble", sender->next_submit);
-	}
-	return false;
 }
 
 void
 bs_delivery_submit(BsSender *sender)
 {
-	if (sender->mailer == NULL || sender->stopping ||
-		sender->record_failures > 0)
-		return;
-	while (sender->waiting_count > 0 && bs_mailer_room(sender->mailer) > 0)
-	{
-		TimestampTz now = GetCurrentTimestamp();
-		BsJob	   *job;
-		BsMail		mail;
-
-		if (now < sender->next_submit || !admit(sender))
-			return;
-		job = pop_waiting(sender);
-		if (TimestampTzPlusMilliseconds(now, bs_mail_timeout_ms) >
-			job->lease_until && job->lease_until - now <
-			(TimestampTz) bs_lease_s * USECS_PER_SEC / 2)
-		{
-			/* The lease would end before the transfer must. */
-			end_unharmed(sender, job, "released", now);
-			continue;
-		}
-		if (now < job->claim.scheduled_send_time)
-		{
-			/* The clock was set back since it was claimed. */
-			end_unharmed(sender, job, "released",
-						 job->claim.scheduled_send_time);
-			continue;
-		}
-		memset(&mail, 0, sizeof(mail));
-		mail.from = bs_mail_from;
-		mail.reply_to = bs_mail_reply_to[0] ? bs_mail_reply_to : NULL;
-		mail.to_name = job->claim.recipient_name;
-		mail.to_address = job->claim.recipient_email;
-		mail.subject = job->claim.subject;
-		mail.text = job->claim.text;
-		mail.html = job->claim.html;
-		mail.idempotency_key = job->claim.idempotency_key;
-		mail.list_unsubscribe = bs_mail_list_unsubscribe[0] ?
-			bs_mail_list_unsubscribe : NULL;
-		/* The same at every attempt, so that a copy is the same to the octet. */
-		mail.date = bs_time_to_unix_ms(job->claim.scheduled_send_time) / 1000;
+	if (sender->outbox.waiting_count > 0)
 		BS_FAILPOINT("submit-before");
-		if (!bs_mailer_submit(sender->mailer, &mail, job - sender->jobs))
-		{
-			end_unharmed(sender, job, "released", bs_time_ms_from_now(1000));
-			bs_worker_report_error("out of memory for a mail");
-			return;
-		}
+	while (bs_outbox_submit(&sender->outbox))
 		BS_FAILPOINT("submit-after");
-	}
-}
-
-bool
-bs_delivery_should_record(const BsSender *sender)
-{
-	const BsJob *oldest;
-	TimestampTz now;
-
-	if (sender->ended_count == 0)
-		return false;
-	now = GetCurrentTimestamp();
-	if (now < sender->next_record)
-		return false;
-	if (sender->ended_count >= RECORD_BATCH || sender->stopping ||
-		sender->mailer == NULL || bs_mailer_busy(sender->mailer) == 0)
-		return true;
-	oldest = dlist_container(BsJob, node,
-							 sender->ended.head.next);
-	return now >= TimestampTzPlusMilliseconds(oldest->ended_at,
-											  RECORD_DELAY_MS);
 }
 
 /*
@@ -386,6 +116,7 @@ static void
 report_results(const BsClaim *const *claims, const BsResult *const *results,
 			   int count)
 {
+	char		id[BS_UUID_TEXT];
 	int			sent = 0;
 	int			failed = 0;
 	int			retried = 0;
@@ -398,8 +129,8 @@ report_results(const BsClaim *const *claims, const BsResult *const *results,
 			case BS_NEXT_SENT:
 				sent++;
 				bs_stats_observe(BS_HISTOGRAM_LATENESS,
-								 results[i]->ended_at -
-								 claims[i]->scheduled_send_time);
+								 results[i]->ended_us -
+								 claims[i]->send_time_us);
 				break;
 			case BS_NEXT_RETRYING:
 				retried++;
@@ -411,11 +142,10 @@ report_results(const BsClaim *const *claims, const BsResult *const *results,
 				failed++;
 				if (results[i]->next == BS_NEXT_EXPIRED)
 					bs_stats_move(BS_MOVE_EXPIRED, 1);
+				bs_uuid_write(claims[i]->id, id);
 				ereport(LOG,
 						(errmsg("message %s was given up: %s (reply code %d)",
-								DatumGetCString(DirectFunctionCall1(uuid_out,
-																	UUIDPGetDatum(&claims[i]->id))),
-								results[i]->reason, results[i]->code)));
+								id, results[i]->reason, results[i]->code)));
 				break;
 		}
 	}
@@ -442,97 +172,90 @@ record_work(void *arg)
 bool
 bs_delivery_record(BsSender *sender)
 {
+	BsOutbox   *outbox = &sender->outbox;
 	BsRecordWork work;
-	dlist_mutable_iter iter;
 	char		error[256];
-	int			i = 0;
 
-	if (sender->ended_count == 0)
+	if (outbox->ended_count == 0)
 		return true;
-	work.count = sender->ended_count;
-	work.claims = palloc(sizeof(*work.claims) * work.count);
-	work.results = palloc(sizeof(*work.results) * work.count);
-	dlist_foreach_modify(iter, &sender->ended)
-	{
-		BsJob	   *job = dlist_container(BsJob, node, iter.cur);
-
-		work.claims[i] = &job->claim;
-		work.results[i++] = &job->result;
-	}
+	work.claims = palloc(sizeof(*work.claims) * outbox->ended_count);
+	work.results = palloc(sizeof(*work.results) * outbox->ended_count);
+	work.count = bs_outbox_begin_record(outbox, work.claims, work.results);
 	BS_FAILPOINT("record-before");
 	if (!bs_txn_try("recording outcomes", record_work, &work,
 					error, sizeof(error)))
 	{
 		bs_worker_report_error(error);
-		sender->record_failures++;
-		sender->next_record =
-			bs_time_ms_from_now(Min(5000, 50 << Min(sender->record_failures, 10)));
+		bs_outbox_end_record(outbox, false);
 		return false;
 	}
 	BS_FAILPOINT("record-after-commit");
-	sender->record_failures = 0;
 	if (work.recorded < work.count)
 		ereport(LOG,
 				(errmsg("%d of %d outcomes came too late: the messages had been given up for lost or changed hands",
 						work.count - work.recorded, work.count)));
 	report_results(work.claims, work.results, work.count);
-	dlist_foreach_modify(iter, &sender->ended)
-	{
-		BsJob	   *job = dlist_container(BsJob, node, iter.cur);
-
-		if (job->copy.tag != 0)
-			bs_consumer_settle(sender->consumer, job->copy,
-							   job->result.next == BS_NEXT_FAILED ?
-							   BS_COPY_DEAD : BS_COPY_DONE);
-		dlist_delete(iter.cur);
-		set_free(sender, job);
-	}
-	sender->ended_count = 0;
+	bs_outbox_end_record(outbox, true);
 	return true;
 }
 
 void
-bs_delivery_forget(BsSender *sender)
+bs_delivery_count_copies(BsSender *sender)
 {
-	dlist_mutable_iter iter;
+	BsBrokerStats *stats = &bs_shared->broker;
+	TimestampTz now = GetCurrentTimestamp();
+	BsConsumerCounts counts;
+	int			fault = BS_PAYLOAD_OK;
+	int			i;
 
-	if (sender->mailer != NULL)
+	if (!bs_consumer_take_counts(sender->outbox.consumer, &counts))
+		return;
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	stats->consumed += counts.consumed;
+	stats->dropped += counts.dropped;
+	stats->failed += counts.failed;
+	for (i = 0; i < BS_PAYLOAD_FAULTS; i++)
 	{
-		bs_mailer_abort(sender->mailer);
-		bs_delivery_collect(sender);
+		stats->faults[i] += counts.faults[i];
+		if (counts.faults[i] > 0)
+			fault = i;
 	}
-	bs_delivery_release_waiting(sender, "released", GetCurrentTimestamp());
-	dlist_foreach_modify(iter, &sender->ended)
+	LWLockRelease(bs_shared->lock);
+	if (counts.excess > 0)
+		bs_worker_report_error("the broker sends more than it was asked for");
+	if (fault != BS_PAYLOAD_OK &&
+		TimestampDifferenceExceeds(sender->fault_logged, now, 60000))
 	{
-		BsJob	   *job = dlist_container(BsJob, node, iter.cur);
-
-		/* Nobody's any more; a copy that is kept would take up the prefetch. */
-		if (job->copy.tag != 0)
-			bs_consumer_settle(sender->consumer, job->copy, BS_COPY_DONE);
-		dlist_delete(iter.cur);
-		set_free(sender, job);
+		sender->fault_logged = now;
+		ereport(LOG,
+				(errmsg("birthday_scheduler moved a message to the dead letters: %s",
+						bs_payload_fault_name((BsPayloadFault) fault)),
+				 errdetail("Further ones are logged once a minute and sender; bs_metrics() counts them.")));
 	}
-	sender->ended_count = 0;
-	sender->record_failures = 0;
 }
 
-TimestampTz
-bs_delivery_next_moment(const BsSender *sender)
+void
+bs_delivery_consume(BsSender *sender, BsAmqpLink *link)
 {
-	TimestampTz next = DT_NOEND;
+	BsAmqpEvent event;
 
-	if (sender->ended_count > 0)
+	bs_amqp_run(link);
+	while (bs_consumer_next(sender->outbox.consumer, &event))
+		bs_queue_report(&event);
+	if (bs_consumer_next_claim_ms(sender->outbox.consumer) == 0)
+		BS_FAILPOINT("copy-delivered");
+	bs_delivery_count_copies(sender);
+}
+
+void
+bs_delivery_acknowledge(BsSender *sender, BsAmqpLink *link)
+{
+	if (bs_consumer_untold(sender->outbox.consumer) == 0)
+		return;
+	BS_FAILPOINT("ack-before");
+	if (bs_consumer_flush(sender->outbox.consumer))
 	{
-		const BsJob *oldest = dlist_container(BsJob, node,
-											  sender->ended.head.next);
-
-		next = Max(sender->next_record,
-				   TimestampTzPlusMilliseconds(oldest->ended_at,
-											   RECORD_DELAY_MS));
+		BS_FAILPOINT("ack-after");
+		bs_delivery_consume(sender, link);
 	}
-	if (sender->waiting_count > 0 && sender->next_submit > 0 &&
-		sender->mailer != NULL && bs_mailer_room(sender->mailer) > 0 &&
-		sender->record_failures == 0)
-		next = Min(next, sender->next_submit);
-	return next;
 }

@@ -30,10 +30,12 @@
 #include "delivery/delivery_claim.h"
 #include "delivery/delivery_relay.h"
 #include "delivery/delivery_sender.h"
+#include "net/net_curl.h"
 #include "queue/queue_link.h"
 
 #define SHUTDOWN_GRACE_MS	500 /* for answers that are under way */
 #define IDLE_CONNECTION_MS	20000
+#define LONGEST_WAIT_MS		60000
 
 extern PGDLLEXPORT void bs_delivery_worker_main(Datum main_arg);
 
@@ -69,13 +71,14 @@ make_wait_set(BsMailer *mailer)
 static void
 renew_mailer(BsSender *sender)
 {
-	char		error[256];
+	char		error[256] = "out of memory";
 	BsMailer   *mailer;
 
-	if (sender->free_count < sender->job_count)
+	if (!bs_outbox_is_empty(&sender->outbox))
 		return;					/* drains first: nothing new is begun */
 	mailer = bs_delivery_make_mailer(error, sizeof(error));
-	bs_delivery_set_mailer(sender, mailer);
+	if (!bs_outbox_set_mailer(&sender->outbox, mailer))
+		mailer = NULL;
 	make_wait_set(mailer);
 	mailer_wanted = mailer == NULL;
 	if (mailer == NULL)
@@ -119,7 +122,7 @@ look_at_broker(BsSender *sender)
 	{
 		broker_look_at = bs_time_ms_from_now(BS_WORKER_RECHECK_MS);
 		bs_wake_announce_sleep(bs_worker_number());
-		if (sender->mailer != NULL && is_ready(now))
+		if (sender->outbox.mailer != NULL && is_ready(now))
 		{
 			link = bs_queue_open_link(bs_worker_label(bs_worker_number()),
 									  0, bs_amqp_prefetch);
@@ -136,12 +139,15 @@ look_at_broker(BsSender *sender)
 	broker_link = link;
 	broker_link_number = bs_queue_link_number();
 	if (link != NULL)
-		consumer = bs_consumer_create(TopMemoryContext, link,
-									  bs_amqp_prefetch);
-	consumer = bs_delivery_set_consumer(sender, consumer);
-	if (consumer != NULL)
-		pfree(consumer);
-	make_wait_set(sender->mailer);
+	{
+		consumer = bs_consumer_create(link, bs_amqp_prefetch,
+									  bs_queue_installation());
+		if (consumer == NULL)
+			ereport(FATAL,
+					(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	}
+	bs_consumer_destroy(bs_outbox_set_consumer(&sender->outbox, consumer));
+	make_wait_set(sender->outbox.mailer);
 	sender->next_claim = DT_NOBEGIN;
 }
 
@@ -151,7 +157,7 @@ look_at_broker(BsSender *sender)
 static bool
 is_broker_due(const BsSender *sender, TimestampTz now)
 {
-	if (mailer_wanted && sender->mailer != NULL)
+	if (mailer_wanted && sender->outbox.mailer != NULL)
 		return false;			/* what is under way comes to its end first */
 	if (bs_queue == BS_QUEUE_RABBITMQ && broker_link == NULL &&
 		bs_wake_sleep_until(bs_worker_number()) == DT_NOBEGIN)
@@ -165,29 +171,33 @@ is_broker_due(const BsSender *sender, TimestampTz now)
 static bool
 may_claim(const BsSender *sender)
 {
-	return sender->mailer != NULL && !mailer_wanted && !sender->stopping &&
-		sender->record_failures == 0 &&
-		sender->free_count >= sender->job_count / 2;
+	const BsOutbox *outbox = &sender->outbox;
+
+	return outbox->mailer != NULL && !mailer_wanted && !outbox->stopping &&
+		outbox->record_failures == 0 &&
+		outbox->free_count >= outbox->job_count / 2;
 }
 
 static void
 claim_if_due(BsSender *sender)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	int64		now_ms = bs_time_monotonic_ms();
+	const BsOutbox *outbox = &sender->outbox;
 	TimestampTz lowered;
 
-	if (!may_claim(sender))
+	if (!may_claim(sender) || now_ms < outbox->claim_after_ms)
 		return;
 	if (bs_queue == BS_QUEUE_RABBITMQ)
 	{
-		if (sender->consumer != NULL && now >= sender->next_claim &&
-			now >= bs_consumer_next_claim(sender->consumer))
+		if (outbox->consumer != NULL && now >= sender->next_claim &&
+			now_ms >= bs_consumer_next_claim_ms(outbox->consumer))
 			bs_delivery_claim_copies(sender);
 		return;
 	}
 	/* A commit may have brought something that is due sooner. */
 	lowered = bs_wake_sleep_until(bs_worker_number());
-	if (lowered < sender->next_claim && sender->next_submit <= now)
+	if (lowered < sender->next_claim && outbox->submit_after_ms <= now_ms)
 	{
 		sender->next_claim = lowered;
 		if (lowered == DT_NOBEGIN)
@@ -203,33 +213,56 @@ claim_if_due(BsSender *sender)
 		return;
 	}
 	bs_delivery_claim_due(sender);
-	if (sender->waiting_count == 0 && sender->next_claim <= now)
+	if (outbox->waiting_count == 0 && sender->next_claim <= now)
 		ready_until = DT_NOBEGIN;
+}
+
+/*
+ * When to look at what can be claimed, in ms from now.
+ */
+static int64
+claim_ms(const BsSender *sender, TimestampTz now, int64 now_ms)
+{
+	const BsOutbox *outbox = &sender->outbox;
+	int64		ms;
+
+	if (!may_claim(sender) ||
+		(bs_queue == BS_QUEUE_RABBITMQ && outbox->consumer == NULL))
+		return LONGEST_WAIT_MS;
+	ms = sender->next_claim <= now ? 0 :
+		TimestampDifferenceMilliseconds(now, sender->next_claim);
+	if (bs_queue == BS_QUEUE_RABBITMQ)
+	{
+		int64		copies_ms = bs_consumer_next_claim_ms(outbox->consumer);
+
+		if (copies_ms == INT64_MAX)
+			return LONGEST_WAIT_MS;
+		ms = Max(ms, copies_ms - now_ms);
+	}
+	return Max(ms, outbox->claim_after_ms - now_ms);
 }
 
 static void
 wait_for_work(BsSender *sender)
 {
+	BsOutbox   *outbox = &sender->outbox;
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz next = bs_delivery_next_moment(sender);
-	int64		mailer_ms = sender->mailer ?
-	bs_mailer_deadline_ms(sender->mailer) : -1;
+	int64		now_ms = bs_time_monotonic_ms();
+	TimestampTz next = TimestampTzPlusMilliseconds(now, LONGEST_WAIT_MS);
+	int64		outbox_ms = bs_outbox_next_ms(outbox);
+	int64		mailer_ms = outbox->mailer ?
+	bs_mailer_deadline_ms(outbox->mailer) : -1;
+	int64		link_ms = broker_link ? bs_amqp_deadline_ms(broker_link) : -1;
 	int64		ms;
 	WaitEvent	event;
 
-	int64		link_ms = broker_link ? bs_amqp_deadline_ms(broker_link) : -1;
-
 	if (mailer_wanted)
 		next = Min(next, Max(mailer_retry_at, now));
-	else if (may_claim(sender) && bs_queue != BS_QUEUE_RABBITMQ)
-		next = Min(next, sender->next_claim);
-	else if (may_claim(sender) && sender->consumer != NULL)
-		next = Min(next, Max(sender->next_claim,
-							 bs_consumer_next_claim(sender->consumer)));
-	if (!mailer_wanted || sender->mailer == NULL)
+	if (!mailer_wanted || outbox->mailer == NULL)
 		next = Min(next, Max(broker_look_at, now));
-	next = Min(next, TimestampTzPlusMilliseconds(now, 60000));
 	ms = next <= now ? 0 : TimestampDifferenceMilliseconds(now, next);
+	ms = Min(ms, claim_ms(sender, now, now_ms));
+	ms = Min(ms, Max(outbox_ms - now_ms, 0));
 	if (mailer_ms >= 0)
 		ms = Min(ms, mailer_ms);
 	if (link_ms >= 0)
@@ -247,21 +280,22 @@ wait_for_work(BsSender *sender)
 static void
 stop(BsSender *sender)
 {
+	BsOutbox   *outbox = &sender->outbox;
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													SHUTDOWN_GRACE_MS);
 
-	sender->stopping = true;
-	bs_delivery_release_waiting(sender, "released", GetCurrentTimestamp());
-	while (sender->mailer != NULL && bs_mailer_busy(sender->mailer) > 0)
+	outbox->stopping = true;
+	bs_outbox_release_waiting(outbox, "released", bs_net_wall_us());
+	while (outbox->mailer != NULL && bs_mailer_busy(outbox->mailer) > 0)
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		WaitEvent	event;
-		int64		mailer_ms = bs_mailer_deadline_ms(sender->mailer);
+		int64		mailer_ms = bs_mailer_deadline_ms(outbox->mailer);
 		long		ms = TimestampDifferenceMilliseconds(now, until);
 
 		if (now >= until)
 		{
-			bs_mailer_abort(sender->mailer);
+			bs_mailer_abort(outbox->mailer);
 			bs_delivery_collect(sender);
 			break;
 		}
@@ -271,16 +305,16 @@ stop(BsSender *sender)
 			event.events & WL_LATCH_SET)
 			ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		bs_mailer_run(sender->mailer);
+		bs_mailer_run(outbox->mailer);
 		bs_delivery_collect(sender);
 	}
 	BS_FAILPOINT("stop-before-record");
 	(void) bs_delivery_record(sender);
 	BS_FAILPOINT("stop-after-record");
-	if (sender->consumer != NULL)
-		(void) bs_consumer_flush(sender->consumer);
+	if (outbox->consumer != NULL)
+		(void) bs_consumer_flush(outbox->consumer);
 	bs_queue_close_link();
-	bs_mailer_destroy(sender->mailer);
+	bs_mailer_destroy(outbox->mailer);
 	proc_exit(1);
 }
 
@@ -288,6 +322,7 @@ void
 bs_delivery_worker_main(Datum main_arg)
 {
 	static BsSender sender;
+	BsOutbox   *outbox = &sender.outbox;
 	MemoryContext turn_context;
 	TimestampTz config_loaded;
 
@@ -315,6 +350,7 @@ bs_delivery_worker_main(Datum main_arg)
 		if (config_loaded != PgReloadTime)
 		{
 			config_loaded = PgReloadTime;
+			bs_delivery_set_rules(&sender);
 			mailer_wanted = true;
 			mailer_retry_at = DT_NOBEGIN;
 			broker_look_at = DT_NOBEGIN;
@@ -324,23 +360,22 @@ bs_delivery_worker_main(Datum main_arg)
 		if (is_broker_due(&sender, GetCurrentTimestamp()))
 			look_at_broker(&sender);
 
-		if (sender.mailer != NULL)
-			bs_mailer_run(sender.mailer);
-		if (sender.consumer != NULL)
-			bs_consumer_run(sender.consumer);
+		if (outbox->mailer != NULL)
+			bs_mailer_run(outbox->mailer);
+		if (outbox->consumer != NULL)
+			bs_delivery_consume(&sender, broker_link);
 		bs_delivery_collect(&sender);
-		if (bs_delivery_should_record(&sender) &&
+		if (bs_outbox_should_record(outbox) &&
 			!bs_delivery_record(&sender) && bs_worker_is_extension_gone())
-			bs_delivery_forget(&sender);
+			bs_outbox_forget(outbox);
 		claim_if_due(&sender);
 		if (mailer_wanted)
-			bs_delivery_release_waiting(&sender, "released",
-										GetCurrentTimestamp());
+			bs_outbox_release_waiting(outbox, "released", bs_net_wall_us());
 		bs_delivery_submit(&sender);
-		if (sender.consumer != NULL && bs_consumer_flush(sender.consumer))
-			bs_consumer_run(sender.consumer);
-		if (sender.mailer != NULL)
-			bs_mailer_close_idle(sender.mailer, IDLE_CONNECTION_MS);
+		if (outbox->consumer != NULL)
+			bs_delivery_acknowledge(&sender, broker_link);
+		if (outbox->mailer != NULL)
+			bs_mailer_close_idle(outbox->mailer, IDLE_CONNECTION_MS);
 		wait_for_work(&sender);
 	}
 }

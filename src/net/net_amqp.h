@@ -95,6 +95,9 @@ typedef struct BsAmqpLink BsAmqpLink;
  */
 extern bool bs_amqp_check_urls(const char *urls, const char **reason);
 
+/* Is there a password in one of them? */
+extern bool bs_amqp_has_password(const char *urls);
+
 /*
  * NULL and the reason in error where it cannot be made.  bs_mailer_global_init()
  * must have been called in this process.

@@ -161,6 +161,20 @@ bs_amqp_check_urls(const char *urls, const char **reason)
 	return count > 0;
 }
 
+bool
+bs_amqp_has_password(const char *urls)
+{
+	BsAmqpAddress list[BS_AMQP_URLS_MAX];
+	const char *reason;
+	int			count = bs_amqp_parse_urls(urls, list, &reason);
+	bool		found = false;
+
+	while (count-- > 0)
+		found |= list[count].password != NULL;
+	bs_amqp_free_addresses(list);
+	return found;
+}
+
 char *
 bs_amqp_curl_url(const BsAmqpAddress *address)
 {

@@ -23,24 +23,30 @@
 /* ---- clocks and signals ---- */
 
 static int64_t
-read_clock(clockid_t clock)
+read_clock_us(clockid_t clock)
 {
 	struct timespec now;
 
 	clock_gettime(clock, &now);
-	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
 int64_t
 bs_net_clock_ms(void)
 {
-	return read_clock(CLOCK_MONOTONIC);
+	return read_clock_us(CLOCK_MONOTONIC) / 1000;
 }
 
 int64_t
 bs_net_wall_ms(void)
 {
-	return read_clock(CLOCK_REALTIME);
+	return read_clock_us(CLOCK_REALTIME) / 1000;
+}
+
+int64_t
+bs_net_wall_us(void)
+{
+	return read_clock_us(CLOCK_REALTIME);
 }
 
 /*

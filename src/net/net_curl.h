@@ -38,9 +38,10 @@ typedef struct BsCurlLoop
 	int64_t		ack_timeout_ms; /* 0: the system's */
 } BsCurlLoop;
 
-/* Monotonic and wall clock, in milliseconds. */
+/* Monotonic and wall clock, in milliseconds or microseconds. */
 extern int64_t bs_net_clock_ms(void);
 extern int64_t bs_net_wall_ms(void);
+extern int64_t bs_net_wall_us(void);
 
 /* Makes it fit for bs_curl_close(), and for nothing else. */
 extern void bs_curl_init(BsCurlLoop *loop);

@@ -63,6 +63,12 @@ typedef struct BsHttpFacts
 extern BsOutcome bs_outcome_smtp(const BsSmtpFacts *facts);
 extern BsOutcome bs_outcome_http(const BsHttpFacts *facts);
 
+typedef enum BsDeliveryGuarantee
+{
+	BS_GUARANTEE_AT_LEAST_ONCE, /* what is in doubt is sent again */
+	BS_GUARANTEE_AT_MOST_ONCE	/* what is in doubt ends as FAILED */
+} BsDeliveryGuarantee;
+
 /* What is to be written into the row. */
 typedef enum BsNextState
 {

@@ -15,17 +15,10 @@
 #include "utils/memutils.h"
 
 #include "bs_guc.h"
-#include "bs_secret.h"
 #include "bs_worker.h"
 #include "net/net_payload.h"
+#include "net/net_relay.h"
 #include "queue/queue_link.h"
-
-#define CONNECT_TIMEOUT_MS	8000
-#define SILENCE_MS			8000	/* reported within ten seconds */
-#define CONFIRM_TIMEOUT_MS	30000
-#define CONSUMER_CHECK_MS	10000
-#define BACKOFF_INITIAL_MS	250
-#define BACKOFF_MAX_MS		15000
 
 static BsAmqpLink *current_link = NULL;
 static uint32 links_made = 0;
@@ -35,62 +28,47 @@ static char *made_from = NULL;	/* settings and secret of current_link */
  * All that a link is made from in one string, to see whether any of it changed.
  */
 static char *
-describe(const char *password, int window, int prefetch)
+describe(const BsBrokerSettings *settings, const char *password)
 {
 	const char *parts[] = {
-		bs_amqp_url, password, bs_amqp_ca_file, bs_amqp_exchange,
-		bs_amqp_queue, bs_amqp_dead_letter_exchange, bs_amqp_dead_letter_queue
+		settings->amqp_url, password, settings->amqp_ca_file,
+		settings->amqp_exchange, settings->amqp_queue,
+		settings->amqp_dead_letter_exchange, settings->amqp_dead_letter_queue
 	};
 	StringInfoData text;
 	int			i;
 
 	initStringInfo(&text);
-	appendStringInfo(&text, "%d %d", window, prefetch);
+	appendStringInfo(&text, "%d %d", settings->window, settings->prefetch);
 	for (i = 0; i < lengthof(parts); i++)
 		appendStringInfo(&text, "\n%s", parts[i]);
 	return text.data;
 }
 
-static bool
-read_password(char *password, Size size, char *error, Size error_size)
-{
-	password[0] = '\0';
-	if (bs_amqp_password_file[0] == '\0')
-		return true;
-	if (!bs_secret_read("amqp_password_file", bs_amqp_password_file,
-						password, size, error, error_size))
-		return false;
-	password[strcspn(password, "\r\n")] = '\0';
-	return true;
-}
-
 BsAmqpLink *
 bs_queue_open_link(const char *label, int window, int prefetch)
 {
-	BsAmqpConfig config = {
-		.urls = bs_amqp_url,
-		.ca_file = bs_amqp_ca_file,
-		.exchange = bs_amqp_exchange,
-		.queue = bs_amqp_queue,
-		.dead_letter_exchange = bs_amqp_dead_letter_exchange,
-		.dead_letter_queue = bs_amqp_dead_letter_queue,
+	BsBrokerSettings settings = {
+		.prefix = BS_SETTING_PREFIX,
+		.amqp_url = bs_amqp_url,
+		.amqp_password_file = bs_amqp_password_file,
+		.amqp_ca_file = bs_amqp_ca_file,
+		.amqp_exchange = bs_amqp_exchange,
+		.amqp_queue = bs_amqp_queue,
+		.amqp_dead_letter_exchange = bs_amqp_dead_letter_exchange,
+		.amqp_dead_letter_queue = bs_amqp_dead_letter_queue,
 		.window = window,
-		.prefetch = prefetch,
-		.connect_timeout_ms = CONNECT_TIMEOUT_MS,
-		.silence_ms = SILENCE_MS,
-		.confirm_timeout_ms = CONFIRM_TIMEOUT_MS,
-		.consumer_check_ms = prefetch > 0 ? CONSUMER_CHECK_MS : 0,
-		.backoff_initial_ms = BACKOFF_INITIAL_MS,
-		.backoff_max_ms = BACKOFF_MAX_MS
+		.prefetch = prefetch
 	};
 	char		password[BS_SECRET_MAX];
 	char		error[256] = "\"birthday_scheduler.amqp_url\" is not set";
 	char	   *description = NULL;
 
 	if (bs_amqp_url[0] != '\0' &&
-		read_password(password, sizeof(password), error, sizeof(error)))
+		bs_relay_read_amqp_password(&settings, password, sizeof(password),
+									error, sizeof(error)))
 	{
-		description = describe(password, window, prefetch);
+		description = describe(&settings, password);
 		if (current_link != NULL && strcmp(description, made_from) == 0)
 		{
 			explicit_bzero(description, strlen(description));
@@ -101,9 +79,9 @@ bs_queue_open_link(const char *label, int window, int prefetch)
 	bs_queue_close_link();
 	if (description != NULL)
 	{
-		config.password = password;
-		config.connection_name = psprintf("birthday_scheduler %s", label);
-		current_link = bs_amqp_create(&config, error, sizeof(error));
+		settings.connection_name = psprintf("birthday_scheduler %s", label);
+		current_link = bs_relay_make_link(&settings, password,
+										  error, sizeof(error));
 		if (current_link != NULL)
 		{
 			links_made++;

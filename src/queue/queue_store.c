@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "bs_guc.h"
+#include "bs_time.h"
 #include "bs_txn.h"
 #include "queue/queue_store.h"
 
@@ -28,8 +29,7 @@ enum
 	COL_SCHEDULED_SEND_TIME,
 	COL_CLAIM_TOKEN,
 	COL_ATTEMPTS,
-	COL_FIRST_STRING,
-	COL_STRING_COUNT = 6
+	COL_FIRST_STRING
 };
 
 /* Exact arguments, as in planning_store.c. */
@@ -81,73 +81,42 @@ get_fixed(HeapTuple tuple, int column)
 }
 
 /*
- * Copies all strings of a row into one piece of memory.
- */
-static void
-copy_strings(HeapTuple tuple, MemoryContext result_cxt, BsClaim *result)
-{
-	const char **targets[COL_STRING_COUNT];
-	text	   *values[COL_STRING_COUNT];
-	Size		total = 0;
-	char	   *next;
-	int			i;
-
-	targets[0] = &result->recipient_email;
-	targets[1] = &result->recipient_name;
-	targets[2] = &result->subject;
-	targets[3] = &result->text;
-	targets[4] = &result->html;
-	targets[5] = &result->idempotency_key;
-
-	for (i = 0; i < COL_STRING_COUNT; i++)
-	{
-		bool		isnull;
-		Datum		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc,
-										  COL_FIRST_STRING + i, &isnull);
-
-		values[i] = isnull ? NULL : DatumGetTextPP(value);
-		if (values[i] != NULL)
-			total += VARSIZE_ANY_EXHDR(values[i]) + 1;
-	}
-	next = result->strings = MemoryContextAlloc(result_cxt, total + 1);
-	for (i = 0; i < COL_STRING_COUNT; i++)
-	{
-		Size		len;
-
-		*targets[i] = NULL;
-		if (values[i] == NULL)
-			continue;
-		len = VARSIZE_ANY_EXHDR(values[i]);
-		memcpy(next, VARDATA_ANY(values[i]), len);
-		next[len] = '\0';
-		*targets[i] = next;
-		next += len + 1;
-	}
-}
-
-/*
  * Takes a row of bs_claim() or bs_claim_copies().
  */
 static void
-copy_claim(HeapTuple tuple, MemoryContext result_cxt, BsClaim *claim)
+copy_claim(HeapTuple tuple, BsClaim *claim)
 {
+	BsClaimString strings[BS_CLAIM_STRINGS];
 	bool		isnull;
 	Datum		attempts = SPI_getbinval(tuple, SPI_tuptable->tupdesc,
 										 COL_ATTEMPTS, &isnull);
 	bool		is_locked = isnull;
 	Datum		token = SPI_getbinval(tuple, SPI_tuptable->tupdesc,
 									  COL_CLAIM_TOKEN, &isnull);
+	int			i;
 
 	memset(claim, 0, sizeof(*claim));
-	claim->id = *DatumGetUUIDP(get_fixed(tuple, COL_ID));
-	claim->scheduled_send_time =
-		DatumGetTimestampTz(get_fixed(tuple, COL_SCHEDULED_SEND_TIME));
+	memcpy(claim->id, DatumGetUUIDP(get_fixed(tuple, COL_ID)), BS_UUID_SIZE);
+	claim->send_time_us =
+		bs_time_to_unix_us(DatumGetTimestampTz(get_fixed(tuple,
+														 COL_SCHEDULED_SEND_TIME)));
 	claim->is_locked = is_locked;
 	claim->attempts = is_locked ? 0 : DatumGetInt32(attempts);
 	if (isnull)
 		return;
-	claim->token = *DatumGetUUIDP(token);
-	copy_strings(tuple, result_cxt, claim);
+	memcpy(claim->token, DatumGetUUIDP(token), BS_UUID_SIZE);
+	for (i = 0; i < BS_CLAIM_STRINGS; i++)
+	{
+		Datum		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc,
+										  COL_FIRST_STRING + i, &isnull);
+		text	   *string = isnull ? NULL : DatumGetTextPP(value);
+
+		strings[i].data = isnull ? NULL : VARDATA_ANY(string);
+		strings[i].len = isnull ? 0 : VARSIZE_ANY_EXHDR(string);
+	}
+	if (!bs_claim_set_strings(claim, strings))
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 }
 
 static TimestampTz
@@ -178,8 +147,8 @@ timestamptz_array(Datum *values, int count)
 }
 
 int
-bs_queue_claim(const char *claimed_by, int limit, MemoryContext result_cxt,
-			   BsClaim *claims, TimestampTz *next_due)
+bs_queue_claim(const char *claimed_by, int limit, BsClaim *claims,
+			   TimestampTz *next_due)
 {
 	Interval	lease = {.time = (TimeOffset) bs_lease_s * USECS_PER_SEC};
 	Datum		args[3];
@@ -192,14 +161,14 @@ bs_queue_claim(const char *claimed_by, int limit, MemoryContext result_cxt,
 	bs_txn_execute(&claim, args, NULL);
 	count = (int) SPI_processed;
 	for (i = 0; i < count; i++)
-		copy_claim(SPI_tuptable->vals[i], result_cxt, &claims[i]);
+		copy_claim(SPI_tuptable->vals[i], &claims[i]);
 	*next_due = count < limit ? read_next_due() : GetCurrentTimestamp();
 	return count;
 }
 
 int
-bs_queue_claim_copies(const char *claimed_by, const BsCopyKey *keys, int count,
-					  MemoryContext result_cxt, BsClaim *claims)
+bs_queue_claim_copies(const char *claimed_by, const BsPayload *keys, int count,
+					  BsClaim *claims)
 {
 	Interval	lease = {.time = (TimeOffset) bs_lease_s * USECS_PER_SEC};
 	Datum	   *ids = palloc(sizeof(Datum) * count);
@@ -209,8 +178,9 @@ bs_queue_claim_copies(const char *claimed_by, const BsCopyKey *keys, int count,
 
 	for (i = 0; i < count; i++)
 	{
-		ids[i] = UUIDPGetDatum(&keys[i].id);
-		times[i] = TimestampTzGetDatum(keys[i].scheduled_send_time);
+		ids[i] = PointerGetDatum(keys[i].id);
+		times[i] =
+			TimestampTzGetDatum(bs_time_from_unix_us(keys[i].send_time_us));
 	}
 	args[0] = CStringGetTextDatum(claimed_by);
 	args[1] = IntervalPGetDatum(&lease);
@@ -218,7 +188,7 @@ bs_queue_claim_copies(const char *claimed_by, const BsCopyKey *keys, int count,
 	args[3] = timestamptz_array(times, count);
 	bs_txn_execute(&claim_copies, args, NULL);
 	for (i = 0; i < (int) SPI_processed && i < count; i++)
-		copy_claim(SPI_tuptable->vals[i], result_cxt, &claims[i]);
+		copy_claim(SPI_tuptable->vals[i], &claims[i]);
 	return i;
 }
 

@@ -13,23 +13,8 @@
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"
 
-/* A message that this sender holds; the strings are UTF-8. */
-typedef struct BsClaim
-{
-	pg_uuid_t	id;
-	pg_uuid_t	token;			/* asked for when the outcome is recorded */
-	TimestampTz scheduled_send_time;
-	int			attempts;		/* this one included */
-	bool		is_locked;		/* nothing is claimed: ask again */
-	char	   *strings;		/* what the pointers below point into; to be
-								 * freed with pfree() */
-	const char *recipient_email;
-	const char *recipient_name;
-	const char *subject;
-	const char *text;
-	const char *html;			/* or NULL */
-	const char *idempotency_key;
-} BsClaim;
+#include "net/net_claim.h"
+#include "net/net_payload.h"
 
 /* A message that is to be published. */
 typedef struct BsDue
@@ -40,25 +25,16 @@ typedef struct BsDue
 	char		message_type[51];
 } BsDue;
 
-/* A copy of a message that came out of the queue. */
-typedef struct BsCopyKey
-{
-	pg_uuid_t	id;
-	TimestampTz scheduled_send_time;
-} BsCopyKey;
-
 /*
  * bs_queue_claim
  *		Lease up to "limit" due messages to this sender.
  *
  * Gives their number.  *next_due is when to ask again: now where there may be
- * more, DT_NOEND where nothing is planned.  The strings are allocated in
- * result_cxt, because the caller works on the batch outside the transaction.
- * Inside a transaction of the caller's.
+ * more, DT_NOEND where nothing is planned.  Inside a transaction of the caller's;
+ * where that fails, the strings are the caller's to free.
  */
 extern int	bs_queue_claim(const char *claimed_by, int limit,
-						   MemoryContext result_cxt, BsClaim *claims,
-						   TimestampTz *next_due);
+						   BsClaim *claims, TimestampTz *next_due);
 
 /*
  * bs_queue_claim_copies
@@ -69,8 +45,8 @@ extern int	bs_queue_claim(const char *claimed_by, int limit,
  * bs_queue_claim().
  */
 extern int	bs_queue_claim_copies(const char *claimed_by,
-								  const BsCopyKey *keys, int count,
-								  MemoryContext result_cxt, BsClaim *claims);
+								  const BsPayload *keys, int count,
+								  BsClaim *claims);
 
 /*
  * bs_queue_read_due

@@ -17,8 +17,10 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "bs_failpoint.h"
+#include "bs_time.h"
 #include "bs_txn.h"
 #include "result/result_store.h"
 
@@ -67,15 +69,6 @@ static const struct
 	[ARG_ENDED_AT] = {TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE}
 };
 
-/* The words of bs_record(states), by BsNextState. */
-static const char *const state_words[] = {
-	[BS_NEXT_SENT] = "SENT",
-	[BS_NEXT_FAILED] = "FAILED",
-	[BS_NEXT_RETRYING] = "RETRYING",
-	[BS_NEXT_EXPIRED] = "EXPIRED",
-	[BS_NEXT_RELEASED] = "RELEASED"
-};
-
 /*
  * Text from the relay, which may be anything: NULL where it is empty or not
  * valid in this database.
@@ -87,6 +80,12 @@ foreign_text(const char *text, bool *isnull)
 
 	*isnull = len == 0 || !pg_verifymbstr(text, len, true);
 	return *isnull ? (Datum) 0 : CStringGetTextDatum(text);
+}
+
+static Datum
+instant(int64 unix_us)
+{
+	return TimestampTzGetDatum(bs_time_from_unix_us(unix_us));
 }
 
 int
@@ -110,15 +109,13 @@ bs_result_record(const BsClaim *const *claims, const BsResult *const *results,
 		const BsClaim *claim = claims[i];
 		const BsResult *result = results[i];
 
-		values[ARG_ID][i] = UUIDPGetDatum(&claim->id);
-		values[ARG_SEND_TIME][i] =
-			TimestampTzGetDatum(claim->scheduled_send_time);
-		values[ARG_TOKEN][i] = UUIDPGetDatum(&claim->token);
+		values[ARG_ID][i] = PointerGetDatum(claim->id);
+		values[ARG_SEND_TIME][i] = instant(claim->send_time_us);
+		values[ARG_TOKEN][i] = PointerGetDatum(claim->token);
 		values[ARG_STATE][i] =
-			CStringGetTextDatum(state_words[result->next]);
+			CStringGetTextDatum(bs_result_word(result->next));
 		values[ARG_REASON][i] = CStringGetTextDatum(result->reason);
-		values[ARG_NEXT_ATTEMPT][i] =
-			TimestampTzGetDatum(result->next_attempt);
+		values[ARG_NEXT_ATTEMPT][i] = instant(result->next_attempt_us);
 		nulls[ARG_NEXT_ATTEMPT][i] = result->next != BS_NEXT_RETRYING &&
 			result->next != BS_NEXT_RELEASED;
 		values[ARG_CODE][i] = Int32GetDatum(result->code);
@@ -127,7 +124,7 @@ bs_result_record(const BsClaim *const *claims, const BsResult *const *results,
 											&nulls[ARG_REPLY][i]);
 		values[ARG_ERROR][i] = foreign_text(result->error,
 											&nulls[ARG_ERROR][i]);
-		values[ARG_ENDED_AT][i] = TimestampTzGetDatum(result->ended_at);
+		values[ARG_ENDED_AT][i] = instant(result->ended_us);
 	}
 	for (arg = 0; arg < ARG_COUNT; arg++)
 	{

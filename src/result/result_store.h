@@ -10,20 +10,7 @@
 #ifndef BS_RESULT_STORE_H
 #define BS_RESULT_STORE_H
 
-#include "net/net_mail.h"
-#include "queue/queue_store.h"
-
-/* What is to be written of one attempt. */
-typedef struct BsResult
-{
-	BsNextState next;
-	const char *reason;			/* static; column status_reason */
-	TimestampTz next_attempt;	/* where next is RETRYING or RELEASED */
-	int			code;			/* 0: no answer came */
-	TimestampTz ended_at;
-	char		reply[BS_MAIL_REPLY_MAX];
-	char		error[256];
-} BsResult;
+#include "net/net_claim.h"
 
 /*
  * Writes the results of "count" claims; gives how many were taken.  Those that

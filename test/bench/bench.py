@@ -3,7 +3,7 @@
 
     bench.py --out DIR [--quick] [--runs N] [--seed N] [CASE]...
 
-Cases: lateness, burst, planning, publish, broker, months.  Each has a fresh
+Cases: lateness, burst, planning, publish, broker, months, remote.  Each has a fresh
 server on the disk of DIR, with fsync on and default settings but for those that
 are printed; publish and broker a fresh RabbitMQ too.  Every figure is the median
 of N runs with the smallest and the largest beside it.  All of it, each run's
@@ -22,6 +22,7 @@ import sys
 from broker import publish, through_broker
 from cases import CASES
 from months import months
+from remote import remote
 from server import SETTINGS, BenchError
 
 SIZES = {           # full, quick
@@ -33,10 +34,11 @@ SIZES = {           # full, quick
     "publish_messages": (20000, 3000),
     "months_people": (10000, 1000),
     "months_rows": (10000000, 20000),
+    "remote_mails": (2000, 200),
 }
 
 CASES.update({"publish": publish, "broker": through_broker,
-              "months": months})
+              "months": months, "remote": remote})
 
 
 def arguments():

@@ -7,6 +7,7 @@
 SELECT test.adopt();
 SELECT test.add('Ann', 'UTC', '1990-05-05');
 CREATE ROLE bs_test_worker;
+CREATE ROLE bs_test_sender;
 CREATE ROLE bs_test_application;
 CREATE ROLE bs_test_reader;
 CREATE ROLE bs_test_nobody;
@@ -19,23 +20,23 @@ SELECT p.oid::regprocedure FROM pg_proc p
 SELECT c.relname FROM pg_class c
  WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND has_table_privilege('bs_test_nobody', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER');
 
-SELECT bs_grant('bs_test_worker', 'worker'), bs_grant('bs_test_application', 'application'), bs_grant('bs_test_reader', 'reader');
+SELECT bs_grant('bs_test_worker', 'worker'), bs_grant('bs_test_sender', 'sender'), bs_grant('bs_test_application', 'application'), bs_grant('bs_test_reader', 'reader');
 SELECT bs_grant('bs_test_reader', 'reader');
 SELECT test.error($$SELECT bs_grant('bs_test_reader', 'owner')$$), test.error($$SELECT bs_grant('no_such_role', 'reader')$$);
 
 -- What each can execute beside arithmetic.
 SELECT r, string_agg(p.proname, ' ' ORDER BY p.proname COLLATE "C") AS functions
-  FROM unnest('{bs_test_worker,bs_test_application,bs_test_reader}'::text[]) AS r, pg_proc p
+  FROM unnest('{bs_test_worker,bs_test_sender,bs_test_application,bs_test_reader}'::text[]) AS r, pg_proc p
  WHERE p.pronamespace = 'public'::regnamespace AND p.proname LIKE 'bs\_%'
    AND has_function_privilege(r, p.oid, 'EXECUTE') AND NOT has_function_privilege('bs_test_nobody', p.oid, 'EXECUTE')
  GROUP BY r ORDER BY r;
 SELECT r, string_agg(c.relname, ' ' ORDER BY c.relname COLLATE "C") AS readable,
        bool_or(has_table_privilege(r, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')) AS writable
-  FROM unnest('{bs_test_worker,bs_test_application,bs_test_reader}'::text[]) AS r, pg_class c
+  FROM unnest('{bs_test_worker,bs_test_sender,bs_test_application,bs_test_reader}'::text[]) AS r, pg_class c
  WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND c.relname !~ '\d{4}_\d\d$' AND has_table_privilege(r, c.oid, 'SELECT')
  GROUP BY r ORDER BY r;
 -- New months are nobody's either.
-SELECT count(*) FROM pg_class c, unnest('{bs_test_worker,bs_test_application,bs_test_reader,bs_test_nobody}'::text[]) AS r
+SELECT count(*) FROM pg_class c, unnest('{bs_test_worker,bs_test_sender,bs_test_application,bs_test_reader,bs_test_nobody}'::text[]) AS r
  WHERE c.relname ~ '^message_(logs|ledger)_\d{4}_\d\d$' AND has_table_privilege(r, c.oid, 'SELECT, INSERT, UPDATE, DELETE');
 
 -- By what happens (EC-SEC-006, I47). The tests' own helper is open to all of them.
@@ -46,7 +47,7 @@ INSERT INTO test.tries (statement) VALUES
     ($$SELECT bs_get_user(test.ann())$$), ($$SELECT bs_update_user(test.ann(), '{"last_name": "x"}')$$), ($$SELECT bs_delete_user(test.ann())$$), ($$SELECT bs_restore_user(test.ann())$$),
     ($$SELECT bs_purge_user(test.ann())$$), ($$SELECT bs_preview(test.ann(), 'BIRTHDAY', 2044)$$), ($$SELECT bs_explain(test.ann())$$), ($$SELECT bs_upcoming()$$), ($$SELECT bs_calendar(test.ann())$$), ($$SELECT bs_import_rows('{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')$$), ($$SELECT bs_user_fault('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h')$$),
     ($$SELECT bs_plan()$$), ($$SELECT bs_plan_step('{"as_of": "2044-05-04 00:00+00", "until": "2044-05-04 00:00+00"}')$$), ($$SELECT bs_plan_users('{}', now(), now())$$), ($$SELECT bs_refresh('{}', now())$$),
-    ($$SELECT bs_claim('x', 1, '1 min')$$), ($$SELECT bs_next_due()$$), ($$SELECT bs_recover('{}')$$), ($$SELECT bs_record('{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')$$),
+    ($$SELECT bs_claim('x', 1, '1 min')$$), ($$SELECT bs_claim_copies('x', '1 min', '{}', '{}')$$), ($$SELECT bs_release_claims('x', '{}')$$), ($$SELECT bs_claim_holders()$$), ($$SELECT bs_due_messages(1, '{}', false)$$), ($$SELECT bs_mark_queued('{}', '{}', '{}', '1 min')$$), ($$SELECT bs_next_due()$$), ($$SELECT bs_recover('{}')$$), ($$SELECT bs_record('{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')$$),
     ($$SELECT bs_cancel_message(test.ann())$$), ($$SELECT bs_retry_message(test.ann())$$), ($$SELECT bs_retry_failed(now())$$), ($$SELECT count(*) FROM bs_create_partitions()$$), ($$SELECT bs_pause()$$), ($$SELECT bs_resume()$$),
     ($$SELECT bs_adopt(true)$$), ($$SELECT bs_seed(1, false)$$), ($$SELECT bs_grant('bs_test_nobody', 'reader')$$), ($$SELECT bs_health()$$), ($$SELECT * FROM bs_status$$), ($$SELECT count(*) FROM bs_workers$$), ($$SELECT bs_wake()$$),
     ($$SELECT count(*) FROM users$$), ($$SELECT count(*) FROM message_logs$$), ($$SELECT count(*) FROM message_ledger$$), ($$SELECT count(*) FROM message_types$$), ($$SELECT count(*) FROM user_dates$$), ($$SELECT count(*) FROM bs_installation$$),
@@ -71,7 +72,7 @@ BEGIN
 END
 $$;
 BEGIN;
-SELECT left(statement, 62) AS statement, test.try_as('bs_test_nobody', statement) AS nobody, test.try_as('bs_test_worker', statement) AS worker,
+SELECT left(statement, 62) AS statement, test.try_as('bs_test_nobody', statement) AS nobody, test.try_as('bs_test_worker', statement) AS worker, test.try_as('bs_test_sender', statement) AS sender,
        test.try_as('bs_test_application', statement) AS application, test.try_as('bs_test_reader', statement) AS reader
   FROM test.tries ORDER BY n;
 ROLLBACK;
@@ -90,8 +91,8 @@ DROP TABLE pg_temp.users;
 DROP FUNCTION pg_temp.now(), pg_temp.bs_adopt(boolean);
 RESET ROLE;
 
-DROP OWNED BY bs_test_worker, bs_test_application, bs_test_reader, bs_test_nobody;
-DROP ROLE bs_test_worker, bs_test_application, bs_test_reader, bs_test_nobody;
+DROP OWNED BY bs_test_worker, bs_test_sender, bs_test_application, bs_test_reader, bs_test_nobody;
+DROP ROLE bs_test_worker, bs_test_sender, bs_test_application, bs_test_reader, bs_test_nobody;
 
 \set VERBOSITY terse
 SET client_min_messages = error;

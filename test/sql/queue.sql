@@ -50,6 +50,19 @@ SELECT recovered, expired FROM bs_recover('{}', true, '2044-05-05 09:06+00');
 SELECT status, reason, by, token, due, count(*) FROM test.rows GROUP BY 1, 2, 3, 4, 5 ORDER BY 3;
 DELETE FROM users;
 
+-- A claim whose answer was lost is given back unharmed; the same sender's others, and
+-- other senders', are not touched.
+DO $$ BEGIN FOR n IN 1..6 LOOP PERFORM test.add('R' || n, 'UTC', '1990-05-15'); END LOOP; END $$;
+SELECT test.plan('2044-05-14 12:00+00');
+SELECT DISTINCT claim_token AS known FROM bs_claim('r1', 2, '5 min', '2044-05-15 09:00+00') \gset
+SELECT count(*) FROM bs_claim('r1', 3, '5 min', '2044-05-15 09:00+00');
+SELECT count(*) FROM bs_claim('r2', 1, '5 min', '2044-05-15 09:00+00');
+SELECT bs_release_claims('r1', ARRAY[:'known'::uuid], '2044-05-15 09:01+00');
+SELECT status, reason, by, attempts, token, due, count(*) FROM test.rows GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 3, 1;
+SELECT bs_release_claims('r1', ARRAY[:'known'::uuid], '2044-05-15 09:01+00');
+SELECT bs_release_claims('r1', '{}', '2044-05-15 09:01+00'), bs_release_claims('nobody', '{}', '2044-05-15 09:01+00');
+DELETE FROM users;
+
 -- Later than max_lateness: not claimed any more, and ends as EXPIRED (EC-S-015, 018);
 -- what is claimed is waited for.
 DO $$ BEGIN FOR n IN 1..3 LOOP PERFORM test.add('L' || n, 'UTC', '1990-06-05'); END LOOP; END $$;

@@ -40,7 +40,7 @@ chmod 0755, "$dir/entry/docker-entrypoint.sh";
 	is(sprintf('%o', (stat "$dir/run/amqp_password")[2] & 0777),
 		'400', 'and is closed to others');
 	is(join(' ', map { s{.*/}{}r } glob "$dir/run/*"),
-		'amqp_password', 'no other secret was');
+		'amqp_password sender_passfile', 'no other secret was');
 }
 
 # ---- The broker takes its configuration and the definitions.

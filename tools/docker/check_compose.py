@@ -70,7 +70,8 @@ def check_secrets_in(name, service, declared):
         wrong(f"{name}: secret {secret} is not declared")
     for key, value in pairs(service.get("environment", {})):
         if re.search(r"PASS|SECRET|TOKEN|CREDENTIAL|_KEY|DB_URI", key) and \
-                not value.lstrip("@").startswith("/run/secrets/"):
+                not value.lstrip("@").startswith(
+                    ("/run/secrets/", "/run/birthday_scheduler/")):
             wrong(f"{name}: {key} is not read from a secret")
     said = json.dumps([service.get("environment", {}), service.get("command", "")])
     for used in re.findall(r"/run/secrets/([\w.-]+)", said):

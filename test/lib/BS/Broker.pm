@@ -42,6 +42,7 @@ my @brokers;
 #   user    a user with a random password and all rights instead of guest
 #   conf    [lines for rabbitmq.conf], which win over ours
 #   dir     the folder; one of the test's own otherwise
+#   cluster a folder that the nodes of one cluster have in common
 sub new
 {
 	my ($class, $name, %options) = @_;
@@ -51,6 +52,14 @@ sub new
 
 	push @arguments, '--tls', @{ delete $options{tls} } if $options{tls};
 	push @arguments, '--user', delete $options{user} if $options{user};
+	my $cluster = delete $options{cluster};
+	if (defined $cluster)
+	{
+		push @arguments, '--cluster', $cluster;
+		# What its nodes share is ended after them.
+		push @brokers, bless { name => 'cluster', dir => $cluster }, $class
+		  unless grep { $_->{dir} eq $cluster } @brokers;
+	}
 	push @arguments, map { ('--conf', $_) } @{ delete $options{conf} // [] };
 	croak 'unknown option ' . join(', ', keys %options) if %options;
 
@@ -439,7 +448,7 @@ END
 	if ($$ == $owner)
 	{
 		# also a start that was cut short
-		$_->run('stop') foreach @brokers;
+		$_->run('stop') foreach reverse @brokers;
 	}
 	$? = $code;
 }

@@ -2,7 +2,7 @@
 
     mail_catcher.py --dir DIR [--smtp-port 0] [--http-port 0] [--page-port 0]
 
-All of it listens on 127.0.0.1 only; port 0 means a free one.  What callers
+All of it listens on 127.0.0.1 only, or on --host; port 0 means a free one.  What callers
 read and write lies in DIR:
 
     ports.json      written once everything listens: {"smtp": ..., ...}

@@ -26,7 +26,8 @@ def arguments(argv):
     parser = argparse.ArgumentParser(
         prog="mail_catcher.py",
         description="A mail relay and mail API that record everything and "
-                    "fail on request.  Listens on %s only." % HOST)
+                    "fail on request.  Listens on %s only, unless told "
+                    "otherwise." % HOST)
     add = parser.add_argument
     add("--dir", required=True, help="where the records go")
     for name, what in (("smtp", "the relay"), ("smtps", "the relay in TLS"),
@@ -35,6 +36,7 @@ def arguments(argv):
                        ("page", "the web page for people")):
         add("--%s-port" % name, type=int, metavar="N",
             help="port of %s; 0 for a free one" % what)
+    add("--host", default=HOST, metavar="ADDRESS", help="listen there instead")
     add("--script", metavar="FILE",
         help="the rules (default: script.json in the folder)")
     add("--raw", action="store_true", help="record the octets of each mail")
@@ -129,7 +131,7 @@ async def run(options):
     async def listen(kind, make, target, **more):
         port = getattr(options, kind + "_port")
         if port is not None:
-            servers[kind] = await make(target, host=HOST, port=port,
+            servers[kind] = await make(target, host=options.host, port=port,
                                        backlog=512, **more)
 
     await listen("smtp", loop.create_server, lambda: Connection(relay))

@@ -1,55 +1,54 @@
 /*-------------------------------------------------------------------------
  *
- * delivery_consumer.c
+ * net_consumer.c
  *	  The copies of messages that the broker handed to this sender.
  *
  * Nothing here is ever handed back: a copy that is not needed is acknowledged,
  * because the database is the record, and what it says is published again.
  *
- * src/delivery/delivery_consumer.c
+ * src/net/net_consumer.c
  *
  *-------------------------------------------------------------------------
  */
-#include "postgres.h"
+#include "net/net_consumer.h"
 
-#include "lib/ilist.h"
-#include "utils/timestamp.h"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
 
-#include "bs_failpoint.h"
-#include "bs_time.h"
-#include "bs_worker.h"
-#include "delivery/delivery_consumer.h"
-#include "net/net_payload.h"
-#include "queue/queue_link.h"
+#include "net/net_curl.h"
 
 #define LOCKED_WAIT_MS		20	/* doubles while any is locked */
 #define LOCKED_WAIT_MAX_MS	1000
 
 typedef struct BsCopy
 {
-	dlist_node	node;
-	BsCopyKey	key;
-	uint64		tag;
+	TAILQ_ENTRY(BsCopy) node;
+	BsPayload	key;
+	uint64_t	tag;
 	BsCopyState state;
 } BsCopy;
+
+TAILQ_HEAD(BsCopyList, BsCopy);
 
 struct BsConsumer
 {
 	BsAmqpLink *link;
 	int			prefetch;
-	uint32		epoch;			/* of the connection */
-	uint64		last_tag;
+	char		installation[BS_PAYLOAD_INSTALLATION_MAX];
+	uint32_t	epoch;			/* of the connection */
+	uint64_t	last_tag;
 	int			waiting_count;
 	int			locked_count;
 	int			locked_wait_ms;
-	TimestampTz locked_until;	/* then the locked ones are looked at */
+	int64_t		locked_until_ms;	/* then the locked ones are looked at */
 	int			untold;			/* done or dead, and the broker does not know */
-	TimestampTz fault_logged;
-	dlist_head	free;
-	dlist_head	waiting;		/* by tag */
-	dlist_head	taken;			/* all others; by tag, but for those that were
+	BsConsumerCounts counts;
+	struct BsCopyList free;
+	struct BsCopyList waiting;	/* by tag */
+	struct BsCopyList taken;	/* all others; by tag, but for those that were
 								 * dead on arrival */
-	BsCopy		copies[FLEXIBLE_ARRAY_MEMBER];	/* prefetch of them */
+	BsCopy	   *copies;			/* prefetch of them */
 };
 
 /*
@@ -57,7 +56,7 @@ struct BsConsumer
  * another sender, who will find out what became of it.
  */
 static void
-forget_copies(BsConsumer *consumer, uint32 epoch)
+forget_copies(BsConsumer *consumer, uint32_t epoch)
 {
 	int			i;
 
@@ -66,47 +65,43 @@ forget_copies(BsConsumer *consumer, uint32 epoch)
 	consumer->waiting_count = 0;
 	consumer->locked_count = 0;
 	consumer->locked_wait_ms = LOCKED_WAIT_MS;
-	consumer->locked_until = DT_NOBEGIN;
+	consumer->locked_until_ms = 0;
 	consumer->untold = 0;
-	dlist_init(&consumer->free);
-	dlist_init(&consumer->waiting);
-	dlist_init(&consumer->taken);
+	TAILQ_INIT(&consumer->free);
+	TAILQ_INIT(&consumer->waiting);
+	TAILQ_INIT(&consumer->taken);
 	for (i = 0; i < consumer->prefetch; i++)
-		dlist_push_tail(&consumer->free, &consumer->copies[i].node);
+		TAILQ_INSERT_TAIL(&consumer->free, &consumer->copies[i], node);
 }
 
 BsConsumer *
-bs_consumer_create(MemoryContext context, BsAmqpLink *link, int prefetch)
+bs_consumer_create(BsAmqpLink *link, int prefetch, const char *installation)
 {
-	BsConsumer *consumer =
-	MemoryContextAllocZero(context, offsetof(BsConsumer, copies) +
-						   sizeof(BsCopy) * prefetch);
+	BsConsumer *consumer = calloc(1, sizeof(*consumer));
 
+	if (consumer == NULL)
+		return NULL;
 	consumer->link = link;
 	consumer->prefetch = prefetch;
+	strncpy(consumer->installation, installation,
+			sizeof(consumer->installation) - 1);
+	consumer->copies = calloc(prefetch, sizeof(BsCopy));
+	if (consumer->copies == NULL)
+	{
+		free(consumer);
+		return NULL;
+	}
 	forget_copies(consumer, 0);
 	return consumer;
 }
 
-/*
- * A body that is none of ours, for the counters, and now and then for the log.
- */
-static void
-report_fault(BsConsumer *consumer, BsPayloadFault fault)
+void
+bs_consumer_destroy(BsConsumer *consumer)
 {
-	TimestampTz now = GetCurrentTimestamp();
-
-	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	bs_shared->broker.faults[fault]++;
-	LWLockRelease(bs_shared->lock);
-	if (TimestampDifferenceExceeds(consumer->fault_logged, now, 60000))
-	{
-		consumer->fault_logged = now;
-		ereport(LOG,
-				(errmsg("birthday_scheduler moved a message to the dead letters: %s",
-						bs_payload_fault_name(fault)),
-				 errdetail("Further ones are logged once a minute and sender; bs_metrics() counts them.")));
-	}
+	if (consumer == NULL)
+		return;
+	free(consumer->copies);
+	free(consumer);
 }
 
 static BsCopyTag
@@ -125,93 +120,86 @@ static void
 take_delivery(BsConsumer *consumer, const BsAmqpEvent *event)
 {
 	BsPayloadFault fault;
-	BsPayload	payload;
 	BsCopy	   *copy;
 
+	consumer->counts.consumed++;
 	if (event->epoch != consumer->epoch)
 		forget_copies(consumer, event->epoch);
-	if (event->tag <= consumer->last_tag || dlist_is_empty(&consumer->free))
+	copy = TAILQ_FIRST(&consumer->free);
+	if (event->tag <= consumer->last_tag || copy == NULL)
 	{
 		/* No broker does that; the copy comes again on the next connection. */
-		bs_worker_report_error("the broker sends more than it was asked for");
+		consumer->counts.excess++;
 		return;
 	}
 	consumer->last_tag = event->tag;
-	copy = dlist_container(BsCopy, node, dlist_pop_head_node(&consumer->free));
+	TAILQ_REMOVE(&consumer->free, copy, node);
 	copy->tag = event->tag;
 	copy->state = BS_COPY_WAITING;
-	dlist_push_tail(&consumer->waiting, &copy->node);
+	TAILQ_INSERT_TAIL(&consumer->waiting, copy, node);
 	consumer->waiting_count++;
 
 	fault = bs_payload_read(event->body, event->body_len,
-							bs_queue_installation(), &payload);
+							consumer->installation, &copy->key);
 	if (fault != BS_PAYLOAD_OK)
 	{
-		report_fault(consumer, fault);
+		consumer->counts.faults[fault]++;
 		bs_consumer_settle(consumer, tag_of(consumer, copy), BS_COPY_DEAD);
-		return;
 	}
-	BS_FAILPOINT("copy-delivered");
-	memcpy(copy->key.id.data, payload.id, UUID_LEN);
-	copy->key.scheduled_send_time = bs_time_from_unix_us(payload.send_time_us);
 }
 
-void
-bs_consumer_run(BsConsumer *consumer)
+bool
+bs_consumer_next(BsConsumer *consumer, BsAmqpEvent *event)
 {
-	BsAmqpEvent event;
-	int			taken = 0;
-
-	bs_amqp_run(consumer->link);
-	while (bs_amqp_next(consumer->link, &event))
+	while (bs_amqp_next(consumer->link, event))
 	{
-		switch (event.kind)
+		switch (event->kind)
 		{
 			case BS_AMQP_UP:
-				bs_queue_report(&event);
-				break;
+				return true;
 			case BS_AMQP_DOWN:
-				bs_queue_report(&event);
 				forget_copies(consumer, 0);
-				break;
+				return true;
 			case BS_AMQP_DELIVERED:
-				take_delivery(consumer, &event);
-				taken++;
+				take_delivery(consumer, event);
 				break;
 			default:
 				break;			/* of publishers */
 		}
 	}
-	if (taken > 0)
-	{
-		LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-		bs_shared->broker.consumed += taken;
-		LWLockRelease(bs_shared->lock);
-	}
+	return false;
 }
 
-TimestampTz
-bs_consumer_next_claim(const BsConsumer *consumer)
+bool
+bs_consumer_take_counts(BsConsumer *consumer, BsConsumerCounts *counts)
+{
+	static const BsConsumerCounts nothing = {0};
+
+	*counts = consumer->counts;
+	consumer->counts = nothing;
+	return memcmp(counts, &nothing, sizeof(nothing)) != 0;
+}
+
+int64_t
+bs_consumer_next_claim_ms(const BsConsumer *consumer)
 {
 	if (consumer->waiting_count > 0)
-		return DT_NOBEGIN;
-	return consumer->locked_count > 0 ? consumer->locked_until : DT_NOEND;
+		return 0;
+	return consumer->locked_count > 0 ? consumer->locked_until_ms : INT64_MAX;
 }
 
 /*
  * Adds those of a list in this state; the new count.
  */
 static int
-peek_list(const BsConsumer *consumer, const dlist_head *list,
-		  BsCopyState state, int count, int limit, BsCopyKey *keys,
+peek_list(const BsConsumer *consumer, const struct BsCopyList *list,
+		  BsCopyState state, int count, int limit, BsPayload *keys,
 		  BsCopyTag *tags)
 {
-	dlist_iter	iter;
+	const BsCopy *copy;
 
-	dlist_foreach(iter, (dlist_head *) list)
+	TAILQ_FOREACH(copy, list, node)
 	{
-		const BsCopy *copy = dlist_container(BsCopy, node, iter.cur);
-
 		if (count == limit)
 			break;
 		if (copy->state != state)
@@ -223,13 +211,13 @@ peek_list(const BsConsumer *consumer, const dlist_head *list,
 }
 
 int
-bs_consumer_peek(const BsConsumer *consumer, int limit, BsCopyKey *keys,
+bs_consumer_peek(const BsConsumer *consumer, int limit, BsPayload *keys,
 				 BsCopyTag *tags)
 {
 	int			count = 0;
 
 	if (consumer->locked_count > 0 &&
-		GetCurrentTimestamp() >= consumer->locked_until)
+		bs_net_clock_ms() >= consumer->locked_until_ms)
 		count = peek_list(consumer, &consumer->taken, BS_COPY_LOCKED,
 						  count, limit, keys, tags);
 	return peek_list(consumer, &consumer->waiting, BS_COPY_WAITING,
@@ -239,9 +227,10 @@ bs_consumer_peek(const BsConsumer *consumer, int limit, BsCopyKey *keys,
 void
 bs_consumer_wait_for_locks(BsConsumer *consumer)
 {
-	consumer->locked_until = bs_time_ms_from_now(consumer->locked_wait_ms);
-	consumer->locked_wait_ms = Min(consumer->locked_wait_ms * 2,
-								   LOCKED_WAIT_MAX_MS);
+	consumer->locked_until_ms = bs_net_clock_ms() + consumer->locked_wait_ms;
+	consumer->locked_wait_ms *= 2;
+	if (consumer->locked_wait_ms > LOCKED_WAIT_MAX_MS)
+		consumer->locked_wait_ms = LOCKED_WAIT_MAX_MS;
 }
 
 void
@@ -257,8 +246,8 @@ bs_consumer_settle(BsConsumer *consumer, BsCopyTag copy_tag, BsCopyState state)
 		return;
 	if (copy->state == BS_COPY_WAITING)
 	{
-		dlist_delete(&copy->node);
-		dlist_push_tail(&consumer->taken, &copy->node);
+		TAILQ_REMOVE(&consumer->waiting, copy, node);
+		TAILQ_INSERT_TAIL(&consumer->taken, copy, node);
 		consumer->waiting_count--;
 	}
 	consumer->locked_count += (state == BS_COPY_LOCKED) -
@@ -270,12 +259,30 @@ bs_consumer_settle(BsConsumer *consumer, BsCopyTag copy_tag, BsCopyState state)
 		consumer->untold++;
 }
 
+void
+bs_consumer_drop(BsConsumer *consumer, BsCopyTag copy, BsCopyState state)
+{
+	if (consumer == NULL)
+		return;
+	if (state == BS_COPY_DEAD)
+		consumer->counts.failed++;
+	else
+		consumer->counts.dropped++;
+	bs_consumer_settle(consumer, copy, state);
+}
+
+int
+bs_consumer_untold(const BsConsumer *consumer)
+{
+	return consumer->untold;
+}
+
 static void
 set_free(BsConsumer *consumer, BsCopy *copy)
 {
 	copy->tag = 0;
-	dlist_delete(&copy->node);
-	dlist_push_head(&consumer->free, &copy->node);
+	TAILQ_REMOVE(&consumer->taken, copy, node);
+	TAILQ_INSERT_HEAD(&consumer->free, copy, node);
 	consumer->untold--;
 }
 
@@ -295,16 +302,15 @@ bool
 bs_consumer_flush(BsConsumer *consumer)
 {
 	int			untold = consumer->untold;
-	uint64		last_done = 0;
-	dlist_mutable_iter iter;
+	uint64_t	last_done = 0;
+	BsCopy	   *copy;
+	BsCopy	   *next;
 
 	if (untold == 0)
 		return false;
-	BS_FAILPOINT("ack-before");
-	dlist_foreach_modify(iter, &consumer->taken)
+	for (copy = TAILQ_FIRST(&consumer->taken); copy != NULL; copy = next)
 	{
-		BsCopy	   *copy = dlist_container(BsCopy, node, iter.cur);
-
+		next = TAILQ_NEXT(copy, node);
 		if (copy->state == BS_COPY_HELD || copy->state == BS_COPY_LOCKED)
 			break;
 		if (copy->state == BS_COPY_DONE)
@@ -315,22 +321,19 @@ bs_consumer_flush(BsConsumer *consumer)
 	}
 	if (last_done != 0)
 		bs_amqp_ack(consumer->link, consumer->epoch, last_done, true);
+	if (consumer->untold <= consumer->prefetch / 4)
+		return consumer->untold < untold;
 
-	if (consumer->untold > consumer->prefetch / 4)
+	for (copy = TAILQ_FIRST(&consumer->taken); copy != NULL; copy = next)
 	{
-		dlist_foreach_modify(iter, &consumer->taken)
-		{
-			BsCopy	   *copy = dlist_container(BsCopy, node, iter.cur);
-
-			if (copy->state == BS_COPY_HELD || copy->state == BS_COPY_LOCKED)
-				continue;
-			if (copy->state == BS_COPY_DONE)
-				bs_amqp_ack(consumer->link, consumer->epoch, copy->tag, false);
-			else
-				bs_amqp_reject(consumer->link, consumer->epoch, copy->tag);
-			set_free(consumer, copy);
-		}
+		next = TAILQ_NEXT(copy, node);
+		if (copy->state == BS_COPY_HELD || copy->state == BS_COPY_LOCKED)
+			continue;
+		if (copy->state == BS_COPY_DONE)
+			bs_amqp_ack(consumer->link, consumer->epoch, copy->tag, false);
+		else
+			bs_amqp_reject(consumer->link, consumer->epoch, copy->tag);
+		set_free(consumer, copy);
 	}
-	BS_FAILPOINT("ack-after");
 	return consumer->untold < untold;
 }

@@ -1,0 +1,221 @@
+/*-------------------------------------------------------------------------
+ *
+ * net_relay.c
+ *	  From settings to a mailer or a link to the broker; secrets, which are files
+ *	  that settings name.
+ *
+ * src/net/net_relay.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "net/net_relay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HEADERS_MAX			32
+
+/* Of the link to the broker. */
+#define CONNECT_TIMEOUT_MS	8000
+#define SILENCE_MS			8000	/* reported within ten seconds */
+#define CONFIRM_TIMEOUT_MS	30000
+#define CONSUMER_CHECK_MS	10000
+#define BACKOFF_INITIAL_MS	250
+#define BACKOFF_MAX_MS		15000
+
+static bool
+is_set(const char *string)
+{
+	return string != NULL && string[0] != '\0';
+}
+
+bool
+bs_secret_read(const char *prefix, const char *setting, const char *path,
+			   char *buf, size_t size, char *error, size_t error_size)
+{
+	struct stat st;
+	ssize_t		len;
+	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	if (fd < 0)
+	{
+		snprintf(error, error_size,
+				 "the file of \"%s%s\" cannot be opened: %s",
+				 prefix, setting, strerror(errno));
+		return false;
+	}
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) ||
+		(st.st_uid != geteuid() && st.st_uid != 0) ||
+		(st.st_mode & (S_IRWXO | S_IWGRP | S_IXGRP)) != 0 ||
+		(st.st_uid == geteuid() && (st.st_mode & S_IRGRP) != 0))
+	{
+		snprintf(error, error_size,
+				 "the file of \"%s%s\" must be a plain file of mode 0600 that belongs to the user who reads it (or root's, 0640)",
+				 prefix, setting);
+		close(fd);
+		return false;
+	}
+	len = read(fd, buf, size - 1);
+	close(fd);
+	if (len < 0 || len == (ssize_t) size - 1 ||
+		memchr(buf, '\0', len) != NULL)
+	{
+		snprintf(error, error_size,
+				 "the file of \"%s%s\" is too long or not text",
+				 prefix, setting);
+		return false;
+	}
+	buf[len] = '\0';
+	return true;
+}
+
+static bool
+read_password(const char *prefix, const char *setting, const char *path,
+			  char *password, size_t size, char *error, size_t error_size)
+{
+	password[0] = '\0';
+	if (!is_set(path))
+		return true;
+	if (!bs_secret_read(prefix, setting, path, password, size,
+						error, error_size))
+		return false;
+	password[strcspn(password, "\r\n")] = '\0';
+	return true;
+}
+
+/*
+ * Cuts "text" into its lines in place; gives their number, or -1 where there
+ * are more than "max".
+ */
+static int
+split_lines(char *text, const char **lines, int max)
+{
+	int			count = 0;
+	char	   *line = text;
+
+	while (*line)
+	{
+		char	   *end = line + strcspn(line, "\r\n");
+		char	   *next = end + strspn(end, "\r\n");
+
+		*end = '\0';
+		if (*line)
+		{
+			if (count == max)
+				return -1;
+			lines[count++] = line;
+		}
+		line = next;
+	}
+	lines[count] = NULL;
+	return count;
+}
+
+BsMailer *
+bs_relay_make_mailer(const BsRelaySettings *settings,
+					 char *error, size_t error_size)
+{
+	BsMailerConfig config;
+	char		password[BS_SECRET_MAX];
+	char		headers[BS_SECRET_MAX];
+	const char *header_lines[HEADERS_MAX + 1];
+	BsMailer   *mailer;
+
+	if (!is_set(settings->mail_url) || !is_set(settings->mail_from))
+	{
+		snprintf(error, error_size, "\"%s%s\" is not set", settings->prefix,
+				 is_set(settings->mail_url) ? "mail_from" : "mail_url");
+		return NULL;
+	}
+	if (!read_password(settings->prefix, "mail_password_file",
+					   settings->mail_password_file,
+					   password, sizeof(password), error, error_size))
+		return NULL;
+	header_lines[0] = NULL;
+	if (is_set(settings->http_headers_file))
+	{
+		if (!bs_secret_read(settings->prefix, "http_headers_file",
+							settings->http_headers_file,
+							headers, sizeof(headers), error, error_size))
+			return NULL;
+		if (split_lines(headers, header_lines, HEADERS_MAX) < 0)
+		{
+			snprintf(error, error_size,
+					 "the file of \"%shttp_headers_file\" has more than %d lines",
+					 settings->prefix, HEADERS_MAX);
+			return NULL;
+		}
+	}
+	memset(&config, 0, sizeof(config));
+	config.url = settings->mail_url;
+	config.user = settings->mail_user;
+	config.password = password;
+	config.ca_file = settings->mail_ca_file;
+	config.from = settings->mail_from;
+	config.http_headers = header_lines;
+	/* Whoever can strip STARTTLS from the offer must not get the password. */
+	config.tls = settings->mail_tls == BS_MAIL_TLS_OFFERED && is_set(password) ?
+		BS_MAIL_TLS_REQUIRED : settings->mail_tls;
+	config.connections = settings->mail_connections;
+	config.timeout_ms = settings->mail_timeout_ms;
+	config.connect_timeout_ms = settings->mail_timeout_ms < 30000 ?
+		settings->mail_timeout_ms : 30000;
+	mailer = bs_mailer_create(&config, error, error_size);
+	explicit_bzero(password, sizeof(password));
+	explicit_bzero(headers, sizeof(headers));
+	return mailer;
+}
+
+bool
+bs_relay_read_amqp_password(const BsBrokerSettings *settings, char *password,
+							size_t size, char *error, size_t error_size)
+{
+	return read_password(settings->prefix, "amqp_password_file",
+						 settings->amqp_password_file, password, size,
+						 error, error_size);
+}
+
+BsAmqpLink *
+bs_relay_make_link(const BsBrokerSettings *settings, const char *password,
+				   char *error, size_t error_size)
+{
+	BsAmqpConfig config = {
+		.urls = settings->amqp_url,
+		.password = password,
+		.ca_file = settings->amqp_ca_file,
+		.exchange = settings->amqp_exchange,
+		.queue = settings->amqp_queue,
+		.dead_letter_exchange = settings->amqp_dead_letter_exchange,
+		.dead_letter_queue = settings->amqp_dead_letter_queue,
+		.connection_name = settings->connection_name,
+		.window = settings->window,
+		.prefetch = settings->prefetch,
+		.connect_timeout_ms = CONNECT_TIMEOUT_MS,
+		.silence_ms = SILENCE_MS,
+		.confirm_timeout_ms = CONFIRM_TIMEOUT_MS,
+		.consumer_check_ms = settings->prefetch > 0 ? CONSUMER_CHECK_MS : 0,
+		.backoff_initial_ms = BACKOFF_INITIAL_MS,
+		.backoff_max_ms = BACKOFF_MAX_MS
+	};
+
+	return bs_amqp_create(&config, error, error_size);
+}
+
+/*
+ * They are short strings (AMQP 0-9-1, section 4.2.5.3), and "amq." is the
+ * broker's own.
+ */
+bool
+bs_relay_check_amqp_name(const char *name, const char **reason)
+{
+	*reason = NULL;
+	if (*name == '\0' || strlen(name) > 255)
+		*reason = "It must have between 1 and 255 bytes.";
+	else if (strncmp(name, "amq.", 4) == 0)
+		*reason = "Names that begin with \"amq.\" are the broker's own.";
+	return *reason == NULL;
+}

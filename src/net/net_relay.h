@@ -1,0 +1,83 @@
+/*-------------------------------------------------------------------------
+ *
+ * net_relay.h
+ *	  From settings to a mailer or a link to the broker; secrets, which are files
+ *	  that settings name.
+ *
+ * Secrets are read each time, and live no longer than that call outside of the
+ * libraries that need them.
+ *
+ * src/net/net_relay.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef BS_NET_RELAY_H
+#define BS_NET_RELAY_H
+
+#include "net/net_amqp.h"
+#include "net/net_mail.h"
+
+#define BS_SECRET_MAX	8192	/* bytes */
+
+/* Settings; NULL or "" where they are not set. */
+typedef struct BsRelaySettings
+{
+	const char *prefix;			/* of their names in errors */
+	const char *mail_url;
+	const char *mail_from;
+	const char *mail_user;
+	const char *mail_password_file;
+	BsMailTls	mail_tls;
+	const char *mail_ca_file;
+	int			mail_connections;
+	int64_t		mail_timeout_ms;
+	const char *http_headers_file;
+} BsRelaySettings;
+
+typedef struct BsBrokerSettings
+{
+	const char *prefix;
+	const char *amqp_url;
+	const char *amqp_password_file;
+	const char *amqp_ca_file;
+	const char *amqp_exchange;
+	const char *amqp_queue;
+	const char *amqp_dead_letter_exchange;
+	const char *amqp_dead_letter_queue;
+	const char *connection_name;
+	int			window;			/* as in BsAmqpConfig */
+	int			prefetch;
+} BsBrokerSettings;
+
+/*
+ * Reads the file that <prefix><setting> names; it must be closed to all but this
+ * process's user.  False and the reason, without any contents, in error where it
+ * cannot be used.
+ */
+extern bool bs_secret_read(const char *prefix, const char *setting,
+						   const char *path, char *buf, size_t size,
+						   char *error, size_t error_size);
+
+/*
+ * A mailer for these settings; NULL and the reason, without secrets, in error
+ * where they do not make one.
+ */
+extern BsMailer *bs_relay_make_mailer(const BsRelaySettings *settings,
+									  char *error, size_t error_size);
+
+/* The first line of the broker's password file, "" where none is set. */
+extern bool bs_relay_read_amqp_password(const BsBrokerSettings *settings,
+										char *password, size_t size,
+										char *error, size_t error_size);
+
+/* A link to the broker, likewise. */
+extern BsAmqpLink *bs_relay_make_link(const BsBrokerSettings *settings,
+									  const char *password,
+									  char *error, size_t error_size);
+
+/*
+ * May an exchange or a queue be called that?  *reason is a static full sentence.
+ */
+extern bool bs_relay_check_amqp_name(const char *name, const char **reason);
+
+#endif							/* BS_NET_RELAY_H */

@@ -1,0 +1,598 @@
+/*-------------------------------------------------------------------------
+ *
+ * sender_database.c
+ *	  The one connection of bs_sender to its database, without waiting.
+ *
+ * src/sender/sender_database.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "sender/sender_database.h"
+
+#include <cjson/cJSON.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "net/net_buffer.h"
+#include "net/net_curl.h"
+#include "sender/sender_settings.h"
+
+#define BACKOFF_INITIAL_MS	250
+#define BACKOFF_MAX_MS		15000
+
+/* What the thread works on; it is the thread's until "done" is readable. */
+struct BsConnecting
+{
+	pthread_t	thread;
+	char	   *database;
+	int			done;			/* an eventfd */
+	PGconn	   *conn;
+};
+
+/*
+ * Whoever runs us may have settings of the role that would change what we do.
+ * Waits for a synchronous standby are not statements, and may last.
+ */
+static const char look_sql[] =
+"SET search_path = pg_catalog, pg_temp;"
+"SET statement_timeout = '30s';"
+"SET lock_timeout = '5s';"
+"SET idle_in_transaction_session_timeout = 0;"
+"SET idle_session_timeout = 0;"
+"SET default_transaction_isolation = 'read committed';"
+"SET default_transaction_deferrable = off;"
+"SET TimeZone = 'UTC';"
+"SET DateStyle = 'ISO, YMD';"
+"SET IntervalStyle = 'postgres';"
+"SET jit = off;"
+"SELECT CASE WHEN current_setting('synchronous_commit') = 'off'"
+"            THEN set_config('synchronous_commit', 'local', false) END;"
+"SELECT e.extversion, quote_ident(n.nspname),"
+"       has_schema_privilege(n.oid, 'USAGE'),"
+"       (SELECT string_agg(f.name, ', ' ORDER BY f.name)"
+"          FROM unnest('{bs_installation_state,bs_system_identifier,bs_claim,"
+"bs_claim_copies,bs_next_due,bs_record,bs_release_claims}'::text[]) AS f (name)"
+"         WHERE NOT EXISTS (SELECT FROM pg_proc p"
+"                            WHERE p.pronamespace = n.oid AND p.proname = f.name"
+"                              AND has_function_privilege(p.oid, 'EXECUTE'))),"
+"       (SELECT json_object_agg(substr(s.name, 20), s.setting || coalesce(s.unit, ''))"
+"          FROM pg_settings s"
+"         WHERE s.name LIKE 'birthday\\_scheduler.%'),"
+"       (extract(epoch FROM clock_timestamp()) * 1000000)::int8"
+"  FROM (SELECT) one"
+"       LEFT JOIN pg_extension e ON e.extname = 'birthday_scheduler'"
+"       LEFT JOIN pg_namespace n ON n.oid = e.extnamespace";
+
+/* ---- connecting ---- */
+
+static void *
+connect_in_thread(void *arg)
+{
+	struct BsConnecting *connecting = arg;
+	const char *const keywords[] = {
+		"connect_timeout", "keepalives_idle", "keepalives_interval",
+		"keepalives_count", "tcp_user_timeout", "application_name",
+		"dbname",
+		"target_session_attrs", "client_encoding", NULL
+	};
+	const char *const values[] = {
+		"5", "5", "3",
+		"3", "15000", "bs_sender",
+		connecting->database[0] != '\0' ? connecting->database : NULL,
+		"read-write", "UTF8", NULL
+	};
+	uint64_t	one = 1;
+
+	connecting->conn = PQconnectdbParams(keywords, values, 1);
+	/* An eventfd takes its first number. */
+	return write(connecting->done, &one, sizeof(one)) < 0 ? arg : NULL;
+}
+
+void
+bs_database_init(BsDatabase *database)
+{
+	memset(database, 0, sizeof(*database));
+	database->connecting_fd = -1;
+}
+
+/*
+ * The first line of what libpq says, in error.
+ */
+static void
+set_error(BsDatabase *database, const char *what, const char *message)
+{
+	snprintf(database->error, sizeof(database->error), "%s%.*s", what,
+			 (int) strcspn(message, "\n"), message);
+}
+
+static void
+put_off(BsDatabase *database)
+{
+	int64_t		wait_ms = database->failures < 6 ?
+	BACKOFF_INITIAL_MS << database->failures : BACKOFF_MAX_MS;
+
+	database->failures++;
+	/* From its upper half, so that many do not come at once. */
+	wait_ms = wait_ms / 2 + random() % (wait_ms / 2);
+	database->next_try_ms = bs_net_clock_ms() + wait_ms;
+}
+
+static void
+begin_connecting(BsDatabase *database)
+{
+	struct BsConnecting *connecting = calloc(1, sizeof(*connecting));
+	bool		begun = false;
+
+	if (connecting != NULL)
+	{
+		connecting->database = strdup(bs_settings()->database);
+		connecting->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		begun = connecting->database != NULL && connecting->done >= 0 &&
+			pthread_create(&connecting->thread, NULL, connect_in_thread,
+						   connecting) == 0;
+	}
+	if (begun)
+	{
+		database->connecting = connecting;
+		database->connecting_fd = connecting->done;
+		return;
+	}
+	if (connecting != NULL)
+	{
+		free(connecting->database);
+		if (connecting->done >= 0)
+			close(connecting->done);
+		free(connecting);
+	}
+	set_error(database, "no thread to connect in", "");
+	put_off(database);
+}
+
+/*
+ * The thread has come to its end.
+ */
+static void
+end_connecting(BsDatabase *database)
+{
+	struct BsConnecting *connecting = database->connecting;
+
+	pthread_join(connecting->thread, NULL);
+	database->conn = connecting->conn;
+	free(connecting->database);
+	close(connecting->done);
+	free(connecting);
+	database->connecting = NULL;
+	database->connecting_fd = -1;
+	if (PQstatus(database->conn) == CONNECTION_OK &&
+		PQsetnonblocking(database->conn, 1) == 0)
+	{
+		database->connections++;
+		return;
+	}
+	set_error(database, "", PQerrorMessage(database->conn));
+	PQfinish(database->conn);
+	database->conn = NULL;
+	put_off(database);
+}
+
+void
+bs_database_disconnect(BsDatabase *database, bool failed)
+{
+	PQclear(database->answer);
+	database->answer = NULL;
+	database->asked = database->flushing = false;
+	database->schema[0] = '\0';
+	PQfinish(database->conn);
+	database->conn = NULL;
+	if (failed)
+		put_off(database);
+	else
+		database->next_try_ms = 0;
+}
+
+void
+bs_database_close(BsDatabase *database)
+{
+	bs_database_disconnect(database, false);
+	if (database->connecting != NULL)
+		pthread_detach(database->connecting->thread);	/* ends with us */
+	database->connecting = NULL;
+	database->connecting_fd = -1;
+}
+
+void
+bs_database_run(BsDatabase *database)
+{
+	uint64_t	number;
+
+	if (database->connecting != NULL)
+	{
+		if (read(database->connecting_fd, &number, sizeof(number)) > 0)
+			end_connecting(database);
+	}
+	else if (database->conn == NULL &&
+			 bs_net_clock_ms() >= database->next_try_ms)
+		begin_connecting(database);
+	if (database->conn == NULL)
+		return;
+	if (database->flushing)
+		database->flushing = PQflush(database->conn) == 1;
+	/* What is wrong comes up when the answer is taken. */
+	(void) PQconsumeInput(database->conn);
+}
+
+bool
+bs_database_is_idle(const BsDatabase *database)
+{
+	return database->conn != NULL && !database->asked;
+}
+
+int
+bs_database_fd(const BsDatabase *database)
+{
+	if (database->connecting != NULL)
+		return database->connecting_fd;
+	return database->conn != NULL ? PQsocket(database->conn) : -1;
+}
+
+bool
+bs_database_wants_write(const BsDatabase *database)
+{
+	return database->flushing;
+}
+
+int64_t
+bs_database_next_ms(const BsDatabase *database)
+{
+	if (database->conn != NULL || database->connecting != NULL)
+		return INT64_MAX;
+	return database->next_try_ms;
+}
+
+/* ---- questions ---- */
+
+bool
+bs_database_ask(BsDatabase *database, const char *sql,
+				const BsArguments *arguments)
+{
+	int			sent;
+
+	database->asked_wall_us = bs_net_wall_us();
+	if (arguments == NULL)
+		sent = PQsendQuery(database->conn, sql);
+	else
+		sent = !arguments->no_memory &&
+			PQsendQueryParams(database->conn, sql, arguments->count,
+							  arguments->types,
+							  (const char *const *) arguments->values,
+							  arguments->lengths, arguments->formats, 1);
+	if (!sent)
+	{
+		set_error(database, "", PQerrorMessage(database->conn));
+		bs_database_disconnect(database, true);
+		return false;
+	}
+	database->asked = true;
+	database->flushing = PQflush(database->conn) == 1;
+	return true;
+}
+
+/*
+ * What the server answered, in error, with its code: the message alone, because
+ * what goes with it may name people.
+ */
+static void
+set_server_error(BsDatabase *database, const PGresult *result)
+{
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	const char *code = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+	if (message == NULL)
+		set_error(database, "the database: ", PQresultErrorMessage(result));
+	else
+		snprintf(database->error, sizeof(database->error),
+				 "the database: %s (SQLSTATE %s)", message, code);
+}
+
+bool
+bs_database_take(BsDatabase *database, PGresult **answer)
+{
+	PGresult   *result;
+
+	*answer = NULL;
+	if (!database->asked)
+		return false;
+	while (!PQisBusy(database->conn))
+	{
+		result = PQgetResult(database->conn);
+		if (result != NULL)
+		{
+			/* Of several statements the last one, or the first that failed. */
+			if (PQresultStatus(database->answer) == PGRES_FATAL_ERROR &&
+				database->answer != NULL)
+				PQclear(result);
+			else
+			{
+				PQclear(database->answer);
+				database->answer = result;
+			}
+			continue;
+		}
+		database->asked = database->flushing = false;
+		*answer = database->answer;
+		database->answer = NULL;
+		break;
+	}
+	if (PQstatus(database->conn) == CONNECTION_BAD)
+	{
+		if (*answer != NULL)
+			set_server_error(database, *answer);
+		else
+			set_error(database, "the database: ",
+					  PQerrorMessage(database->conn));
+		PQclear(*answer);
+		*answer = NULL;
+		bs_database_disconnect(database, true);
+		return true;
+	}
+	if (database->asked)
+		return false;
+	if (PQresultStatus(*answer) != PGRES_TUPLES_OK)
+	{
+		set_server_error(database, *answer);
+		PQclear(*answer);
+		*answer = NULL;
+	}
+	return true;
+}
+
+/* ---- what is there ---- */
+
+const char *
+bs_database_look_sql(void)
+{
+	return look_sql;
+}
+
+static void
+take_settings(const char *json)
+{
+	cJSON	   *all = cJSON_Parse(json);
+	const cJSON *one;
+
+	cJSON_ArrayForEach(one, all)
+	{
+		if (cJSON_IsString(one))
+			bs_settings_take_server(one->string, one->valuestring);
+	}
+	cJSON_Delete(all);
+}
+
+BsObstacle
+bs_database_take_look(BsDatabase *database, const PGresult *answer)
+{
+	const char *version = PQgetvalue(answer, 0, 0);
+	const char *missing = PQgetvalue(answer, 0, 3);
+
+	database->schema[0] = '\0';
+	if (PQgetisnull(answer, 0, 0))
+		set_error(database,
+				  "the extension birthday_scheduler is not created in this database", "");
+	else if (strcmp(version, BS_VERSION) != 0)
+		snprintf(database->error, sizeof(database->error),
+				 "the extension has version %.20s and this is bs_sender %s: install the bs_sender of that version, or ALTER EXTENSION birthday_scheduler UPDATE",
+				 version, BS_VERSION);
+	else if (strcmp(PQgetvalue(answer, 0, 2), "t") != 0 || missing[0] != '\0')
+		snprintf(database->error, sizeof(database->error),
+				 "the role may not use %s%s: SELECT bs_grant(role, 'sender') gives it the rights",
+				 missing[0] != '\0' ? "" : "the schema of the extension",
+				 missing);
+	else
+	{
+		snprintf(database->schema, sizeof(database->schema), "%s",
+				 PQgetvalue(answer, 0, 1));
+		if (!PQgetisnull(answer, 0, 4))
+			take_settings(PQgetvalue(answer, 0, 4));
+		database->error[0] = '\0';
+		return BS_OBSTACLE_NONE;
+	}
+	return BS_OBSTACLE_SETUP;
+}
+
+static void
+write_state_sql(const BsDatabase *database, char *sql, size_t size)
+{
+	snprintf(sql, size,
+			 "SELECT %1$s.bs_installation_state(), %1$s.bs_is_preloaded(),"
+			 "       %1$s.bs_library_version(),"
+			 "       %1$s.bs_system_identifier() || '/' || d.oid,"
+			 "       (extract(epoch FROM clock_timestamp()) * 1000000)::int8"
+			 "  FROM pg_database d WHERE d.datname = current_database()",
+			 database->schema);
+}
+
+bool
+bs_database_ask_state(BsDatabase *database)
+{
+	char		sql[1024];
+
+	write_state_sql(database, sql, sizeof(sql));
+	return bs_database_ask(database, sql, NULL);
+}
+
+BsObstacle
+bs_database_take_state(BsDatabase *database, const PGresult *answer)
+{
+	const char *state = PQgetvalue(answer, 0, 0);
+	const char *library = PQgetvalue(answer, 0, 2);
+	const char *why = NULL;
+
+	snprintf(database->installation, sizeof(database->installation), "%s",
+			 PQgetvalue(answer, 0, 3));
+	if (strcmp(PQgetvalue(answer, 0, 1), "t") != 0)
+	{
+		set_error(database, "birthday_scheduler is not in shared_preload_libraries of the server: nothing would plan messages or look after leases", "");
+		return BS_OBSTACLE_SETUP;
+	}
+	if (strcmp(library, BS_VERSION) != 0)
+		why = "the server has the library of another version loaded; restart it";
+	else if (strcmp(state, "new") == 0)
+		why = "no user was added yet";
+	else if (strcmp(state, "copy") == 0)
+		why = "this database is a copy; bs_resume() adopts it";
+	else if (strcmp(state, "paused") == 0)
+		why = "sending is paused by bs_pause()";
+	set_error(database, why != NULL ? why : "", "");
+	return why != NULL ? BS_OBSTACLE_WAIT : BS_OBSTACLE_NONE;
+}
+
+/*
+ * Asks and waits; NULL and the reason in error.
+ */
+static PGresult *
+ask_and_wait(BsDatabase *database, const char *sql)
+{
+	PGresult   *answer = PQexec(database->conn, sql);
+
+	if (PQresultStatus(answer) == PGRES_TUPLES_OK)
+		return answer;
+	set_server_error(database, answer);
+	PQclear(answer);
+	return NULL;
+}
+
+BsObstacle
+bs_database_check(BsDatabase *database)
+{
+	BsObstacle	obstacle = BS_OBSTACLE_SETUP;
+	PGresult   *answer;
+	char		sql[1024];
+
+	begin_connecting(database);
+	if (database->connecting == NULL)
+		return obstacle;
+	end_connecting(database);
+	if (database->conn == NULL)
+		return obstacle;
+	PQsetnonblocking(database->conn, 0);
+	answer = ask_and_wait(database, look_sql);
+	if (answer != NULL)
+		obstacle = bs_database_take_look(database, answer);
+	PQclear(answer);
+	if (obstacle != BS_OBSTACLE_NONE)
+		return obstacle;
+	write_state_sql(database, sql, sizeof(sql));
+	answer = ask_and_wait(database, sql);
+	obstacle = answer == NULL ? BS_OBSTACLE_SETUP :
+		bs_database_take_state(database, answer);
+	PQclear(answer);
+	return obstacle;
+}
+
+/* ---- arguments ---- */
+
+static void
+put_int32(char *buf, int32_t value)
+{
+	uint32_t	bits = (uint32_t) value;
+	int			i;
+
+	for (i = 3; i >= 0; i--, bits >>= 8)
+		buf[i] = (char) (bits & 255);
+}
+
+int32_t
+bs_int4_read(const char *bytes)
+{
+	uint32_t	bits = 0;
+	int			i;
+
+	for (i = 0; i < 4; i++)
+		bits = bits << 8 | (unsigned char) bytes[i];
+	return (int32_t) bits;
+}
+
+/* From 1970 to 2000. */
+#define EPOCHS_US	INT64_C(946684800000000)
+
+void
+bs_instant_write(int64_t unix_us, char *buf)
+{
+	uint64_t	bits = (uint64_t) (unix_us - EPOCHS_US);
+
+	put_int32(buf, (int32_t) (bits >> 32));
+	put_int32(buf + 4, (int32_t) (bits & 0xffffffff));
+}
+
+int64_t
+bs_instant_read(const char *bytes)
+{
+	uint64_t	bits = (uint64_t) (uint32_t) bs_int4_read(bytes) << 32 |
+	(uint32_t) bs_int4_read(bytes + 4);
+
+	return (int64_t) bits + EPOCHS_US;
+}
+
+static void
+add(BsArguments *arguments, Oid type, char *value, int length, int format)
+{
+	arguments->types[arguments->count] = type;
+	arguments->values[arguments->count] = value;
+	arguments->lengths[arguments->count] = length;
+	arguments->formats[arguments->count++] = format;
+	arguments->no_memory |= value == NULL;
+}
+
+void
+bs_arguments_add_text(BsArguments *arguments, Oid type, const char *value)
+{
+	add(arguments, type, strdup(value), 0, 0);
+}
+
+/*
+ * The binary form of an array (array_recv() of the server): number of dimensions,
+ * whether there are NULLs, type, length, first subscript, and the elements.
+ */
+void
+bs_arguments_add_array(BsArguments *arguments, Oid type, Oid element,
+					   int count, BsArrayValue next, void *arg)
+{
+	BsBuffer	buf;
+	char		head[20];
+	char		length[4];
+	char	   *data;
+	size_t		total;
+	int			i;
+
+	bs_buffer_init(&buf, 1024, BS_BUFFER_NO_LIMIT);
+	put_int32(head, count > 0 ? 1 : 0);
+	put_int32(head + 4, 1);
+	put_int32(head + 8, (int32_t) element);
+	put_int32(head + 12, count);
+	put_int32(head + 16, 1);
+	bs_buffer_add(&buf, head, count > 0 ? 20 : 12);
+	for (i = 0; i < count; i++)
+	{
+		int			len = 0;
+		const char *value = next(arg, i, &len);
+
+		put_int32(length, len);
+		bs_buffer_add(&buf, length, 4);
+		if (len > 0)
+			bs_buffer_add(&buf, value, len);
+	}
+	data = bs_buffer_take(&buf, &total);
+	add(arguments, type, data, (int) total, 1);
+}
+
+void
+bs_arguments_free(BsArguments *arguments)
+{
+	while (arguments->count > 0)
+		free(arguments->values[--arguments->count]);
+}

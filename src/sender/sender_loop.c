@@ -1,0 +1,329 @@
+/*-------------------------------------------------------------------------
+ *
+ * sender_loop.c
+ *	  The life of bs_sender: one loop, one place where it waits.
+ *
+ * What becomes of messages is in net/net_outbox.c, as for the senders in the
+ * server; here it meets the database, the broker, and the signals.
+ *
+ * src/sender/sender_loop.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "sender/sender_loop.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "net/net_curl.h"
+#include "sender/sender_log.h"
+#include "sender/sender_notify.h"
+#include "sender/sender_settings.h"
+#include "sender/sender_state.h"
+
+#define SHUTDOWN_GRACE_MS	500 /* for answers that are under way */
+#define SHUTDOWN_RECORD_MS	5000	/* for the database to take outcomes */
+#define IDLE_CONNECTION_MS	20000
+#define LONGEST_WAIT_MS		60000
+
+BsSenderState bs_sender = {.renew_wanted = true,.exit_code = -1};
+
+static BsBucket bucket;
+static BsBreaker breaker;
+static const char *config_path;
+static int	signals = -1;
+static int64_t watchdog_ms = -1;	/* how often it is told; -1: never */
+static int64_t watchdog_at_ms;
+static int64_t stop_begun_ms;	/* 0: it goes on */
+
+static double
+next_random(void)
+{
+	return (double) random() / ((double) RAND_MAX + 1);
+}
+
+static void
+log_breaker(BsBreakerState state)
+{
+	bs_log(BS_LOG_WARNING, "%s", state == BS_BREAKER_CLOSED ?
+		   "sends again: the relay answers" :
+		   "pauses sending for 30 seconds: too many attempts failed");
+}
+
+static const BsOutboxHost host = {
+	.bucket = &bucket,
+	.breaker = &breaker,
+	.random = next_random,
+	.breaker_moved = log_breaker,
+	.report_error = bs_log_trouble
+};
+
+/*
+ * Who claims: nobody else ever has the same name, and the server does not take it
+ * for one of its own, whose end it would see.
+ */
+static void
+make_identity(void)
+{
+	char		name[256] = "";
+	unsigned	number = 0;
+
+	(void) gethostname(name, sizeof(name) - 1);
+	if (getrandom(&number, sizeof(number), GRND_NONBLOCK) != sizeof(number))
+		number = (unsigned) bs_net_wall_us();
+	srandom(number);
+	snprintf(bs_sender.identity, sizeof(bs_sender.identity), "remote/%.50s/%d/%08x", name,
+			 (int) getpid(), number);
+}
+
+static void
+reload(void)
+{
+	BsSettingsError error;
+	char	   *before = strdup(bs_settings()->database);
+
+	bs_notify_reloading();
+	if (!bs_settings_load(config_path, &error))
+		bs_log(BS_LOG_ERROR, "the settings stay as they were: %s", error.text);
+	else if (bs_supply_finish_settings())
+	{
+		bs_log(BS_LOG_INFO, "settings loaded");
+		bs_sender.renew_wanted = true;	/* secrets may have changed */
+		bs_sender.renew_at_ms = 0;
+		bs_sender.reconnect_wanted = before == NULL ||
+			strcmp(before, bs_settings()->database) != 0;
+	}
+	free(before);
+	bs_sender.look_at_ms = 0;
+	bs_notify("READY=1");
+}
+
+static void
+begin_stop(void)
+{
+	if (stop_begun_ms != 0)
+		return;
+	stop_begun_ms = bs_net_clock_ms();
+	bs_log(BS_LOG_INFO, "stopping");
+	bs_notify("STOPPING=1");
+	bs_sender.outbox.stopping = true;
+	bs_outbox_release_waiting(&bs_sender.outbox, "released",
+							  bs_outbox_wall_us(&bs_sender.outbox));
+}
+
+/*
+ * What is under way gets a short grace, then it is in doubt; then the database has
+ * a while to take what is to be recorded.
+ */
+static void
+go_on_stopping(void)
+{
+	int64_t		spent_ms = bs_net_clock_ms() - stop_begun_ms;
+
+	if (bs_sender.outbox.mailer != NULL && bs_mailer_busy(bs_sender.outbox.mailer) > 0 &&
+		spent_ms >= SHUTDOWN_GRACE_MS)
+	{
+		bs_mailer_abort(bs_sender.outbox.mailer);
+		while (bs_outbox_collect(&bs_sender.outbox))
+			;
+	}
+	/* A claim whose answer is on its way is given back as well. */
+	if (bs_sender.outbox.waiting_count > 0)
+		bs_outbox_release_waiting(&bs_sender.outbox, "released",
+								  bs_outbox_wall_us(&bs_sender.outbox));
+	if (bs_outbox_is_empty(&bs_sender.outbox) && bs_sender.question != BS_QUESTION_CLAIM &&
+		bs_sender.question != BS_QUESTION_COPIES)
+		bs_sender.exit_code = 0;
+	else if (spent_ms >= SHUTDOWN_RECORD_MS)
+	{
+		bs_log(BS_LOG_ERROR, "%d messages are left to their lease: the bs_sender.database does not take what became of them",
+			   bs_sender.outbox.job_count - bs_sender.outbox.free_count);
+		bs_sender.exit_code = 1;
+	}
+}
+
+static void
+take_signals(void)
+{
+	struct signalfd_siginfo info;
+
+	while (read(signals, &info, sizeof(info)) == sizeof(info))
+	{
+		if (info.ssi_signo == SIGHUP)
+			reload();
+		else
+			begin_stop();
+	}
+}
+
+static int64_t
+soonest(int64_t ms, int64_t at_ms, int64_t now_ms)
+{
+	if (at_ms == INT64_MAX)
+		return ms;
+	at_ms = at_ms > now_ms ? at_ms - now_ms : 0;
+	return at_ms < ms ? at_ms : ms;
+}
+
+static int64_t
+shorter(int64_t ms, int64_t other_ms)
+{
+	return other_ms >= 0 && other_ms < ms ? other_ms : ms;
+}
+
+/*
+ * In how many ms there is something to do whatever the descriptors say.
+ */
+static int64_t
+longest_wait_ms(void)
+{
+	int64_t		now_ms = bs_net_clock_ms();
+	int64_t		ms = LONGEST_WAIT_MS;
+
+	ms = soonest(ms, bs_outbox_next_ms(&bs_sender.outbox), now_ms);
+	ms = soonest(ms, bs_dialogue_next_ms(), now_ms);
+	if (bs_sender.renew_at_ms > 0)
+		ms = soonest(ms, bs_sender.renew_at_ms, now_ms);
+	if (stop_begun_ms != 0)
+		ms = shorter(ms, 50);
+	if (watchdog_ms >= 0)
+		ms = soonest(ms, watchdog_at_ms, now_ms);
+	if (bs_sender.outbox.mailer != NULL)
+		ms = shorter(ms, bs_mailer_deadline_ms(bs_sender.outbox.mailer));
+	if (bs_sender.broker_link != NULL)
+		ms = shorter(ms, bs_amqp_deadline_ms(bs_sender.broker_link));
+	if (bs_sender.pages != NULL)
+		ms = shorter(ms, bs_pages_deadline_ms(bs_sender.pages));
+	return ms;
+}
+
+static void
+wait_for_work(void)
+{
+	struct pollfd fds[5];
+	int			count = 0;
+
+	fds[count++] = (struct pollfd)
+	{
+		.fd = signals,.events = POLLIN
+	};
+	if (bs_database_fd(&bs_sender.database) >= 0)
+		fds[count++] = (struct pollfd)
+	{
+		.fd = bs_database_fd(&bs_sender.database),
+			.events = bs_database_wants_write(&bs_sender.database) ? POLLIN | POLLOUT :
+			POLLIN
+	};
+	if (bs_sender.outbox.mailer != NULL)
+		fds[count++] = (struct pollfd)
+	{
+		.fd = bs_mailer_fd(bs_sender.outbox.mailer),.events = POLLIN
+	};
+	if (bs_sender.broker_link != NULL)
+		fds[count++] = (struct pollfd)
+	{
+		.fd = bs_amqp_fd(bs_sender.broker_link),.events = POLLIN
+	};
+	if (bs_sender.pages != NULL)
+		fds[count++] = (struct pollfd)
+	{
+		.fd = bs_pages_fd(bs_sender.pages),.events = POLLIN
+	};
+	if (poll(fds, count, (int) longest_wait_ms()) < 0 && errno != EINTR)
+		bs_sender.exit_code = 1;
+}
+
+static void
+turn(void)
+{
+	take_signals();
+	bs_dialogue_run();
+	if (bs_sender.renew_wanted || bs_sender.reconnect_wanted)
+	{
+		bs_outbox_release_waiting(&bs_sender.outbox, "released",
+								  bs_outbox_wall_us(&bs_sender.outbox));
+		if (bs_sender.renew_wanted && bs_sender.state_known && stop_begun_ms == 0)
+			bs_supply_renew();
+		if (!bs_sender.has_begun && !bs_sender.renew_wanted)
+		{
+			bs_sender.has_begun = true;
+			bs_notify("READY=1");
+		}
+	}
+	bs_supply_report_work();
+	bs_supply_look_at_broker();
+	if (bs_sender.outbox.mailer != NULL)
+		bs_mailer_run(bs_sender.outbox.mailer);
+	if (bs_sender.broker_link != NULL)
+		bs_supply_run_link();
+	while (bs_outbox_collect(&bs_sender.outbox))
+		;
+	if (stop_begun_ms != 0)
+		go_on_stopping();
+	bs_dialogue_ask();
+	while (bs_outbox_submit(&bs_sender.outbox))
+		;
+	if (bs_sender.broker_link != NULL && bs_consumer_flush(bs_sender.outbox.consumer))
+		bs_supply_run_link();
+	if (bs_sender.outbox.mailer != NULL)
+		bs_mailer_close_idle(bs_sender.outbox.mailer, IDLE_CONNECTION_MS);
+	if (bs_sender.pages != NULL)
+		bs_pages_run(bs_sender.pages);
+	if (watchdog_ms >= 0 && bs_net_clock_ms() >= watchdog_at_ms)
+	{
+		bs_notify("WATCHDOG=1");
+		watchdog_at_ms = bs_net_clock_ms() + watchdog_ms;
+	}
+}
+
+static void
+close_all(void)
+{
+	bs_supply_close_link();
+	bs_pages_close(bs_sender.pages);
+	bs_database_close(&bs_sender.database);
+	bs_outbox_forget(&bs_sender.outbox);
+	bs_mailer_destroy(bs_sender.outbox.mailer);
+	free(bs_sender.outbox.jobs);
+	bs_dialogue_free();
+	close(signals);
+}
+
+int
+bs_loop_run(const char *config_file)
+{
+	sigset_t	mask;
+
+	config_path = config_file;
+	/* Before any thread: they inherit it. */
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGINT);
+	sigaddset(&mask, SIGHUP);
+	sigprocmask(SIG_BLOCK, &mask, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	signals = signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC);
+	make_identity();
+	bs_outbox_init(&bs_sender.outbox, &host);
+	bs_database_init(&bs_sender.database);
+	watchdog_ms = bs_notify_watchdog_ms();
+	bs_log(BS_LOG_INFO, "bs_sender %s begins as %s", BS_VERSION, bs_sender.identity);
+	bs_supply_open_pages();
+
+	while (bs_sender.exit_code < 0)
+	{
+		turn();
+		if (bs_sender.exit_code < 0)
+			wait_for_work();
+	}
+	bs_log(BS_LOG_INFO, "ends");
+	close_all();
+	return bs_sender.exit_code;
+}

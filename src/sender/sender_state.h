@@ -1,0 +1,101 @@
+/*-------------------------------------------------------------------------
+ *
+ * sender_state.h
+ *	  What the parts of bs_sender share: one process, one outbox, one of each.
+ *
+ * src/sender/sender_state.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef BS_SENDER_STATE_H
+#define BS_SENDER_STATE_H
+
+#include "net/net_outbox.h"
+#include "sender/sender_database.h"
+#include "sender/sender_http.h"
+#include "sender/sender_work.h"
+
+#define BS_RECHECK_MS	10000	/* how often to look what is there */
+
+/* What the database was asked. */
+typedef enum BsQuestion
+{
+	BS_QUESTION_NONE,
+	BS_QUESTION_LOOK,
+	BS_QUESTION_STATE,
+	BS_QUESTION_CLAIM,
+	BS_QUESTION_COPIES,
+	BS_QUESTION_NEXT_DUE,
+	BS_QUESTION_RECORD,
+	BS_QUESTION_RELEASE
+} BsQuestion;
+
+typedef struct BsSenderState
+{
+	BsOutbox	outbox;
+	BsDatabase	database;
+	BsAmqpLink *broker_link;	/* NULL: there is none */
+	BsPages    *pages;			/* NULL: there are none */
+	BsSenderStats totals;
+	char		identity[BS_IDENTITY_SIZE];
+	BsQuestion	question;		/* whose answer is due */
+	bool		looked;			/* at this connection */
+	bool		state_known;	/* looked, and found what time may mend at
+								 * most */
+	bool		is_ready;		/* nothing stands in the way */
+	bool		has_begun;		/* nothing but time stood in the way once */
+	char		obstacle[256];	/* what does; "": nothing */
+	int64_t		look_at_ms;
+	int64_t		claim_at_ms;	/* not before */
+	bool		due_known;		/* what is due then is known to be */
+	bool		renew_wanted;	/* mailer and link, once nothing is held */
+	int64_t		renew_at_ms;
+	bool		reconnect_wanted;	/* to the database, likewise */
+	int			exit_code;		/* -1: it goes on */
+} BsSenderState;
+
+extern BsSenderState bs_sender;
+
+/* ---- sender_supply.c: relay, broker, pages and settings ---- */
+
+/*
+ * What stands in the way.  At the start that is the end, where it is for good;
+ * later somebody may mend it.
+ */
+extern void bs_supply_report_obstacle(const char *message, bool for_good);
+
+/* To the log, where nothing stands in the way any more. */
+extern void bs_supply_report_work(void);
+
+/* The settings of all sources together, which may have changed. */
+extern bool bs_supply_finish_settings(void);
+
+/* After a change: a new mailer, once nothing is held. */
+extern void bs_supply_renew(void);
+
+/* A link to the broker where there is to be one. */
+extern void bs_supply_look_at_broker(void);
+extern void bs_supply_run_link(void);
+extern void bs_supply_close_link(void);
+
+extern void bs_supply_open_pages(void);
+
+/* ---- sender_dialogue.c: questions and answers ---- */
+
+/* Room for all that the outbox can hold; false where memory is short. */
+extern bool bs_dialogue_make_lists(void);
+extern void bs_dialogue_free(void);
+
+/* Connects, and takes the answer to what was asked. */
+extern void bs_dialogue_run(void);
+
+/* Asks what is most urgent, one thing at a time. */
+extern void bs_dialogue_ask(void);
+
+/*
+ * When there is something to ask, by bs_net_clock_ms(); INT64_MAX: not before
+ * something else has happened.
+ */
+extern int64_t bs_dialogue_next_ms(void);
+
+#endif							/* BS_SENDER_STATE_H */

@@ -1,0 +1,240 @@
+/*-------------------------------------------------------------------------
+ *
+ * sender_supply.c
+ *	  What bs_sender works with: relay, broker, pages, and the settings they follow.
+ *
+ * src/sender/sender_supply.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "sender/sender_state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "net/net_curl.h"
+#include "sender/sender_log.h"
+#include "sender/sender_settings.h"
+
+/*
+ * Gives up at the start; later waits for somebody to mend it.
+ */
+void
+bs_supply_report_obstacle(const char *message, bool for_good)
+{
+	if (for_good && !bs_sender.has_begun)
+	{
+		bs_log(BS_LOG_ERROR, "%s", message);
+		bs_sender.exit_code = BS_EXIT_CONFIG;
+		return;
+	}
+	if (strcmp(message, bs_sender.obstacle) != 0)
+		bs_log(BS_LOG_WARNING, "idle: %s", message);
+	snprintf(bs_sender.obstacle, sizeof(bs_sender.obstacle), "%s", message);
+	bs_sender.is_ready = false;
+}
+
+void
+bs_supply_close_link(void)
+{
+	if (bs_sender.outbox.consumer != NULL)
+		(void) bs_consumer_flush(bs_sender.outbox.consumer);
+	bs_consumer_destroy(bs_outbox_set_consumer(&bs_sender.outbox, NULL));
+	bs_amqp_destroy(bs_sender.broker_link);
+	bs_sender.broker_link = NULL;
+}
+
+/*
+ * A link to the broker where there is to be one.
+ */
+void
+bs_supply_look_at_broker(void)
+{
+	BsBrokerSettings settings;
+	BsConsumer *consumer;
+	char		password[BS_SECRET_MAX];
+	char		error[256] = "\"amqp_url\" is not set";
+
+	if (bs_settings()->queue != BS_SENDER_QUEUE_RABBITMQ || !bs_sender.is_ready ||
+		bs_sender.outbox.mailer == NULL || bs_sender.renew_wanted)
+	{
+		if (bs_sender.broker_link != NULL && bs_sender.question != BS_QUESTION_COPIES)
+			bs_supply_close_link();
+		return;
+	}
+	if (bs_sender.broker_link != NULL || bs_net_clock_ms() < bs_sender.renew_at_ms)
+		return;
+	bs_settings_broker(&settings, bs_sender.identity);
+	if (settings.amqp_url[0] != '\0' &&
+		bs_relay_read_amqp_password(&settings, password, sizeof(password),
+									error, sizeof(error)))
+		bs_sender.broker_link = bs_relay_make_link(&settings, password,
+												   error, sizeof(error));
+	explicit_bzero(password, sizeof(password));
+	consumer = bs_sender.broker_link == NULL ? NULL :
+		bs_consumer_create(bs_sender.broker_link, settings.prefetch,
+						   bs_sender.database.installation);
+	if (consumer == NULL)
+	{
+		bs_amqp_destroy(bs_sender.broker_link);
+		bs_sender.broker_link = NULL;
+		bs_log_trouble(error);
+		bs_sender.renew_at_ms = bs_net_clock_ms() + BS_RECHECK_MS;
+		return;
+	}
+	bs_consumer_destroy(bs_outbox_set_consumer(&bs_sender.outbox, consumer));
+	bs_sender.claim_at_ms = 0;
+}
+
+/*
+ * Nothing stands in the way any more.
+ */
+void
+bs_supply_report_work(void)
+{
+	static bool reported = false;
+	bool		working = bs_sender.is_ready && !bs_sender.renew_wanted && bs_sender.outbox.mailer != NULL;
+
+	if (working && !reported)
+	{
+		bs_sender.obstacle[0] = '\0';
+		bs_log_recovery("at work");
+	}
+	reported = working || (reported && bs_sender.renew_wanted);
+}
+
+/*
+ * After a change: a new mailer, once nothing is held.
+ */
+void
+bs_supply_renew(void)
+{
+	BsRelaySettings settings;
+	BsMailer   *mailer;
+	char		error[256] = "out of memory";
+
+	if (!bs_outbox_is_empty(&bs_sender.outbox) || bs_sender.question == BS_QUESTION_CLAIM ||
+		bs_sender.question == BS_QUESTION_COPIES || bs_net_clock_ms() < bs_sender.renew_at_ms)
+		return;
+	bs_supply_close_link();
+	bs_settings_relay(&settings);
+	mailer = bs_relay_make_mailer(&settings, error, sizeof(error));
+	if (!bs_outbox_set_mailer(&bs_sender.outbox, mailer) || !bs_dialogue_make_lists())
+		mailer = NULL;
+	if (mailer == NULL)
+	{
+		bs_supply_report_obstacle(error, true);
+		bs_sender.renew_at_ms = bs_net_clock_ms() + BS_RECHECK_MS;
+		return;
+	}
+	bs_sender.renew_wanted = false;
+	bs_sender.renew_at_ms = 0;
+	bs_sender.claim_at_ms = 0;
+	bs_sender.due_known = true;
+}
+
+static void
+fill_stats(BsSenderStats *stats)
+{
+	*stats = bs_sender.totals;
+	stats->connections = bs_sender.database.connections;
+	stats->waiting = bs_sender.outbox.waiting_count;
+	stats->under_way = bs_sender.outbox.mailer ? bs_mailer_busy(bs_sender.outbox.mailer) : 0;
+	stats->unrecorded = bs_sender.outbox.ended_count + bs_sender.outbox.recording_count;
+	stats->database_up = bs_sender.database.conn != NULL && bs_sender.looked;
+	stats->broker_wanted = bs_settings()->queue == BS_SENDER_QUEUE_RABBITMQ;
+	stats->broker_up = bs_sender.broker_link != NULL && bs_amqp_is_up(bs_sender.broker_link);
+	stats->breaker_closed = bs_sender.outbox.host->breaker->state == BS_BREAKER_CLOSED;
+	stats->relay_ready = bs_sender.outbox.mailer != NULL;
+	memcpy(stats->obstacle, bs_sender.obstacle, sizeof(stats->obstacle));
+	snprintf(stats->last_error, sizeof(stats->last_error), "%s",
+			 bs_log_last_error());
+}
+
+void
+bs_supply_open_pages(void)
+{
+	static char opened[128];
+	const char *listen = bs_settings()->listen;
+	char		error[256];
+
+	if (bs_sender.pages != NULL && strcmp(opened, listen) == 0)
+		return;
+	bs_pages_close(bs_sender.pages);
+	bs_sender.pages = NULL;
+	snprintf(opened, sizeof(opened), "%s", listen);
+	if (listen[0] == '\0')
+		return;
+	bs_sender.pages = bs_pages_open(listen, fill_stats, error, sizeof(error));
+	if (bs_sender.pages == NULL)
+		bs_supply_report_obstacle(error, true);
+}
+
+/*
+ * The settings of all sources together, which may have changed.
+ */
+bool
+bs_supply_finish_settings(void)
+{
+	BsSettingsError error;
+	BsOutboxRules rules;
+	bool		changed;
+
+	if (!bs_settings_finish(&changed, &error))
+	{
+		bs_supply_report_obstacle(error.text, true);
+		return false;
+	}
+	bs_settings_rules(&rules);
+	bs_outbox_set_rules(&bs_sender.outbox, &rules);
+	bs_log_set_json(bs_settings()->log_format == BS_LOG_JSON);
+	if (changed)
+	{
+		bs_sender.renew_wanted = true;
+		bs_sender.renew_at_ms = 0;
+		bs_supply_open_pages();
+	}
+	return true;
+}
+
+static void
+count_copies(void)
+{
+	BsConsumerCounts counts;
+	int			i;
+
+	if (!bs_consumer_take_counts(bs_sender.outbox.consumer, &counts))
+		return;
+	bs_sender.totals.copies.consumed += counts.consumed;
+	bs_sender.totals.copies.dropped += counts.dropped;
+	bs_sender.totals.copies.failed += counts.failed;
+	if (counts.excess > 0)
+		bs_log_trouble("the broker sends more than it was asked for");
+	for (i = 0; i < BS_PAYLOAD_FAULTS; i++)
+	{
+		if (counts.faults[i] > 0 && bs_sender.totals.copies.faults[i] == 0)
+			bs_log(BS_LOG_WARNING, "a message was moved to the dead letters: %s",
+				   bs_payload_fault_name((BsPayloadFault) i));
+		bs_sender.totals.copies.faults[i] += counts.faults[i];
+	}
+}
+
+void
+bs_supply_run_link(void)
+{
+	BsAmqpEvent event;
+	char		message[320];
+
+	bs_amqp_run(bs_sender.broker_link);
+	while (bs_consumer_next(bs_sender.outbox.consumer, &event))
+	{
+		if (event.kind == BS_AMQP_UP)
+		{
+			bs_log_recovery("connected to the broker");
+			continue;
+		}
+		snprintf(message, sizeof(message), "the broker: %s", event.text);
+		bs_log_trouble(message);
+	}
+	count_copies();
+}

@@ -1,0 +1,353 @@
+/*-------------------------------------------------------------------------
+ *
+ * sender_work.c
+ *	  What bs_sender asks of its database: claims, records, and when to come back.
+ *
+ * All arguments are given, and with their exact types: so no function that others
+ * put into the schema can be a better match than ours.
+ *
+ * src/sender/sender_work.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "sender/sender_work.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "net/net_utf8.h"
+#include "sender/sender_settings.h"
+
+/* Columns of bs_claim(), in order. */
+enum
+{
+	COL_ID,
+	COL_SCHEDULED_SEND_TIME,
+	COL_CLAIM_TOKEN,
+	COL_ATTEMPTS,
+	COL_FIRST_STRING
+};
+
+#define CLAIM_COLUMNS \
+	"SELECT id, scheduled_send_time, claim_token, attempts," \
+	"       recipient_email, recipient_name, subject, message_content," \
+	"       html_content, idempotency_key"
+
+/*
+ * Asks with the schema in its place; the arguments are freed.
+ */
+static bool
+ask(BsDatabase *database, const char *format, BsArguments *arguments)
+{
+	char		sql[1024];
+	bool		asked;
+
+	snprintf(sql, sizeof(sql), format, database->schema);
+	asked = bs_database_ask(database, sql, arguments);
+	bs_arguments_free(arguments);
+	return asked;
+}
+
+static void
+add_lease(BsArguments *arguments)
+{
+	char		lease[40];
+
+	snprintf(lease, sizeof(lease), "%lld ms",
+			 (long long) bs_settings()->lease_ms);
+	bs_arguments_add_text(arguments, BS_TYPE_INTERVAL, lease);
+}
+
+bool
+bs_work_ask_claim(BsDatabase *database, const char *identity, int limit)
+{
+	BsArguments arguments = {0};
+	char		number[16];
+
+	snprintf(number, sizeof(number), "%d", limit);
+	bs_arguments_add_text(&arguments, BS_TYPE_TEXT, identity);
+	bs_arguments_add_text(&arguments, BS_TYPE_INT4, number);
+	add_lease(&arguments);
+	return ask(database,
+			   CLAIM_COLUMNS
+			   "  FROM %s.bs_claim($1, $2, $3, clock_timestamp())",
+			   &arguments);
+}
+
+static const char *
+next_key_id(void *arg, int i, int *len)
+{
+	const BsPayload *keys = arg;
+
+	*len = BS_UUID_SIZE;
+	return (const char *) keys[i].id;
+}
+
+static const char *
+next_key_time(void *arg, int i, int *len)
+{
+	static char instant[8];
+	const BsPayload *keys = arg;
+
+	bs_instant_write(keys[i].send_time_us, instant);
+	*len = sizeof(instant);
+	return instant;
+}
+
+bool
+bs_work_ask_copies(BsDatabase *database, const char *identity,
+				   const BsPayload *keys, int count)
+{
+	BsArguments arguments = {0};
+	void	   *arg = (void *) keys;
+
+	bs_arguments_add_text(&arguments, BS_TYPE_TEXT, identity);
+	add_lease(&arguments);
+	bs_arguments_add_array(&arguments, BS_TYPE_UUID_ARRAY, BS_TYPE_UUID,
+						   count, next_key_id, arg);
+	bs_arguments_add_array(&arguments, BS_TYPE_TIMESTAMPTZ_ARRAY,
+						   BS_TYPE_TIMESTAMPTZ, count, next_key_time, arg);
+	return ask(database,
+			   CLAIM_COLUMNS
+			   "  FROM %s.bs_claim_copies($1, $2, $3, $4, clock_timestamp())",
+			   &arguments);
+}
+
+static bool
+read_claim(const PGresult *answer, int row, BsClaim *claim)
+{
+	BsClaimString strings[BS_CLAIM_STRINGS];
+	int			i;
+
+	memset(claim, 0, sizeof(*claim));
+	memcpy(claim->id, PQgetvalue(answer, row, COL_ID), BS_UUID_SIZE);
+	claim->send_time_us =
+		bs_instant_read(PQgetvalue(answer, row, COL_SCHEDULED_SEND_TIME));
+	claim->is_locked = PQgetisnull(answer, row, COL_ATTEMPTS);
+	if (!claim->is_locked)
+		claim->attempts = bs_int4_read(PQgetvalue(answer, row, COL_ATTEMPTS));
+	if (PQgetisnull(answer, row, COL_CLAIM_TOKEN))
+		return true;
+	memcpy(claim->token, PQgetvalue(answer, row, COL_CLAIM_TOKEN),
+		   BS_UUID_SIZE);
+	for (i = 0; i < BS_CLAIM_STRINGS; i++)
+	{
+		int			column = COL_FIRST_STRING + i;
+		bool		is_null = PQgetisnull(answer, row, column);
+
+		strings[i].data = is_null ? NULL : PQgetvalue(answer, row, column);
+		strings[i].len = PQgetlength(answer, row, column);
+	}
+	return bs_claim_set_strings(claim, strings);
+}
+
+int
+bs_work_take_claims(const PGresult *answer, BsClaim *claims, int max)
+{
+	int			row;
+
+	for (row = 0; row < PQntuples(answer) && row < max; row++)
+		if (!read_claim(answer, row, &claims[row]))
+			break;
+	return row;
+}
+
+static const char *
+next_known_token(void *arg, int i, int *len)
+{
+	*len = BS_UUID_SIZE;
+	return (const char *) ((const uint8_t *const *) arg)[i];
+}
+
+bool
+bs_work_ask_release(BsDatabase *database, const char *identity,
+					const uint8_t *const *tokens, int count)
+{
+	BsArguments arguments = {0};
+
+	bs_arguments_add_text(&arguments, BS_TYPE_TEXT, identity);
+	bs_arguments_add_array(&arguments, BS_TYPE_UUID_ARRAY, BS_TYPE_UUID,
+						   count, next_known_token, (void *) tokens);
+	return ask(database,
+			   "SELECT %s.bs_release_claims($1, $2, clock_timestamp())::int4",
+			   &arguments);
+}
+
+bool
+bs_work_ask_next_due(BsDatabase *database)
+{
+	BsArguments arguments = {0};
+
+	return ask(database,
+			   "SELECT n.due, clock_timestamp()"
+			   "  FROM %s.bs_next_due(clock_timestamp()) AS n (due)",
+			   &arguments);
+}
+
+int64_t
+bs_work_take_next_due(const PGresult *answer, int64_t *clock_us)
+{
+	int64_t		due_us;
+
+	*clock_us = bs_instant_read(PQgetvalue(answer, 0, 1));
+	if (PQgetisnull(answer, 0, 0))
+		return INT64_MAX;
+	due_us = bs_instant_read(PQgetvalue(answer, 0, 0));
+	return due_us <= *clock_us ? 0 : (due_us - *clock_us + 999) / 1000;
+}
+
+/* ---- outcomes ---- */
+
+typedef struct BsRecordRows
+{
+	const BsClaim *const *claims;
+	const BsResult *const *results;
+	char		number[8];
+} BsRecordRows;
+
+static const char *
+next_id(void *arg, int i, int *len)
+{
+	*len = BS_UUID_SIZE;
+	return (const char *) ((BsRecordRows *) arg)->claims[i]->id;
+}
+
+static const char *
+next_token(void *arg, int i, int *len)
+{
+	*len = BS_UUID_SIZE;
+	return (const char *) ((BsRecordRows *) arg)->claims[i]->token;
+}
+
+static const char *
+instant(BsRecordRows *rows, int64_t unix_us, int *len)
+{
+	bs_instant_write(unix_us, rows->number);
+	*len = 8;
+	return rows->number;
+}
+
+static const char *
+next_send_time(void *arg, int i, int *len)
+{
+	BsRecordRows *rows = arg;
+
+	return instant(rows, rows->claims[i]->send_time_us, len);
+}
+
+static const char *
+next_ended_at(void *arg, int i, int *len)
+{
+	BsRecordRows *rows = arg;
+
+	return instant(rows, rows->results[i]->ended_us, len);
+}
+
+static const char *
+next_attempt(void *arg, int i, int *len)
+{
+	BsRecordRows *rows = arg;
+	const BsResult *result = rows->results[i];
+
+	if (result->next == BS_NEXT_RETRYING || result->next == BS_NEXT_RELEASED)
+		return instant(rows, result->next_attempt_us, len);
+	*len = -1;
+	return NULL;
+}
+
+static const char *
+next_state(void *arg, int i, int *len)
+{
+	const char *word = bs_result_word(((BsRecordRows *) arg)->results[i]->next);
+
+	*len = (int) strlen(word);
+	return word;
+}
+
+static const char *
+next_reason(void *arg, int i, int *len)
+{
+	const char *reason = ((BsRecordRows *) arg)->results[i]->reason;
+
+	*len = (int) strlen(reason);
+	return reason;
+}
+
+static const char *
+next_code(void *arg, int i, int *len)
+{
+	BsRecordRows *rows = arg;
+	uint32_t	code = (uint32_t) rows->results[i]->code;
+	int			k;
+
+	*len = code != 0 ? 4 : -1;
+	for (k = 3; k >= 0; k--, code >>= 8)
+		rows->number[k] = (char) (code & 255);
+	return rows->number;
+}
+
+/*
+ * Text from the relay, which may be anything: NULL where it is empty or no UTF-8.
+ */
+static const char *
+foreign_text(const char *text, int *len)
+{
+	size_t		size = strlen(text);
+
+	*len = size == 0 || bs_utf8_valid(text, size) != size ? -1 : (int) size;
+	return text;
+}
+
+static const char *
+next_reply(void *arg, int i, int *len)
+{
+	return foreign_text(((BsRecordRows *) arg)->results[i]->reply, len);
+}
+
+static const char *
+next_error(void *arg, int i, int *len)
+{
+	return foreign_text(((BsRecordRows *) arg)->results[i]->error, len);
+}
+
+bool
+bs_work_ask_record(BsDatabase *database, const BsClaim *const *claims,
+				   const BsResult *const *results, int count)
+{
+	static const struct
+	{
+		Oid			type;
+		Oid			element;
+		BsArrayValue next;
+	}			columns[] =
+
+	{
+		{BS_TYPE_UUID_ARRAY, BS_TYPE_UUID, next_id},
+		{BS_TYPE_TIMESTAMPTZ_ARRAY, BS_TYPE_TIMESTAMPTZ, next_send_time},
+		{BS_TYPE_UUID_ARRAY, BS_TYPE_UUID, next_token},
+		{BS_TYPE_TEXT_ARRAY, BS_TYPE_TEXT, next_state},
+		{BS_TYPE_TEXT_ARRAY, BS_TYPE_TEXT, next_reason},
+		{BS_TYPE_TIMESTAMPTZ_ARRAY, BS_TYPE_TIMESTAMPTZ, next_attempt},
+		{BS_TYPE_INT4_ARRAY, BS_TYPE_INT4, next_code},
+		{BS_TYPE_TEXT_ARRAY, BS_TYPE_TEXT, next_reply},
+		{BS_TYPE_TEXT_ARRAY, BS_TYPE_TEXT, next_error},
+		{BS_TYPE_TIMESTAMPTZ_ARRAY, BS_TYPE_TIMESTAMPTZ, next_ended_at}
+	};
+	BsRecordRows rows = {.claims = claims,.results = results};
+	BsArguments arguments = {0};
+	size_t		i;
+
+	for (i = 0; i < sizeof(columns) / sizeof(columns[0]); i++)
+		bs_arguments_add_array(&arguments, columns[i].type,
+							   columns[i].element, count, columns[i].next,
+							   &rows);
+	return ask(database,
+			   "SELECT %s.bs_record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)::int4",
+			   &arguments);
+}
+
+int
+bs_work_take_count(const PGresult *answer)
+{
+	return bs_int4_read(PQgetvalue(answer, 0, 0));
+}

@@ -1,0 +1,84 @@
+# A cluster of three RabbitMQ nodes: the queues are on all of them, and of publisher,
+# senders and bs_sender each goes on with the next address when its node is stopped,
+# killed, or away without a word, in mid-burst. Nothing is lost or sent twice, and
+# sending goes on within seconds.
+
+use strict;
+use warnings;
+
+use BS::Broker;
+use BS::Delivery;
+use BS::Queue;
+use BS::Sender;
+use BS::Test;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $count = 1500;
+my $common = scratch_dir() . '/cluster';
+my @nodes = map { BS::Broker->new("node$_", cluster => $common, conf => ['cluster_partition_handling = autoheal']) } 1 .. 3;
+my $catcher = start_catcher(scratch_dir() . '/mail', '--brief');
+
+is($nodes[0]->evaluate('length(rabbit_nodes:all_running())'), 3, 'three nodes run');
+my $urls = join(', ', map { $_->url } @nodes);
+my $node = mail_node('main', queue => 'rabbitmq', amqp_url => $urls, mail_url => $catcher->url,
+	mail_connections => 2, senders => 2, lease => '60s');
+grant_sender($node);
+my $secret = scratch_dir() . '/amqp_password';
+open(my $out, '>', $secret) or die "could not write $secret: $!";
+chmod 0600, $secret;
+print $out "guest\n";
+close $out;
+(my $plain = $urls) =~ s/:guest\@/\@/g;
+my $sender = BS::Sender->new($node, 'one', mail_url => $catcher->url, mail_connections => 2, mail_timeout => '15s',
+	amqp_url => $plain, amqp_password_file => $secret)->start;
+
+# The queue has a member on each node.
+well($node, 'at first');
+is( $nodes[0]->evaluate(
+		"length(maps:get(nodes, amqqueue:get_type_state(element(2, rabbit_amqqueue:lookup(rabbit_misc:r(<<\"/\">>, queue, <<\"$QUEUE\">>))))))"),
+	3, 'the queue is on all three');
+
+sub clients { my ($broker) = @_; return $broker->evaluate('length(rabbit_networking:connections_local())'); }
+sub arrived { my ($prefix) = @_; return scalar keys %{ $catcher->arrivals($prefix) }; }
+
+# All of them hold connections to the node that is first among those that run.
+write_script($catcher, { rules => [ { phase => 'body', delay_ms => 10 } ] });
+my $round = 0;
+foreach my $fault (qw(stop kill9 pause))
+{
+	my ($victim) = sort { clients($b) <=> clients($a) } @nodes;
+	my $prefix = "cluster$fault";
+
+	add_due($node, $count, $prefix);
+	ok(wait_for(sub { arrived($prefix) > $count / 5 }, 'a part of the mails', 60), "$fault: in mid-burst");
+	diag sprintf('%s: of %s, which has %s connections', $fault, $victim->{name}, clients($victim));
+	my $start = time;
+	$victim->$fault;
+	each_once($node, $catcher, $prefix, $count, $fault, attempts => 2, seconds => 90);
+
+	# The longest time without a mail since then.
+	my @times = sort { $a <=> $b } map { $_->[0][0] } values %{ $catcher->arrivals($prefix) };
+	my $last = $start;
+	my $gap = 0;
+	foreach my $at (grep { $_ > $start } @times)
+	{
+		$gap = $at - $last if $at - $last > $gap;
+		$last = $at;
+	}
+	diag sprintf('%s: at most %.1f s without a mail, all after %.1f s', $fault, $gap, $times[-1] - $start);
+	cmp_ok($gap, '<', slow(30), "$fault: sending goes on within seconds");
+	$fault eq 'pause' ? $victim->resume : $victim->start;
+	my $all = wait_for(
+		sub {
+			my @running = map { eval { $_->evaluate('length(rabbit_nodes:all_running())') } // 0 } @nodes;
+			return !grep { $_ ne '3' } @running;
+		},
+		'three nodes', 90);
+	ok($all, "$fault: three nodes again");
+	well($node, $fault);
+}
+is($sender->stop, 0, 'bs_sender ends as asked');
+unlike(server_log($node), qr/\@example\.com|First\d|guest/, 'the log names nobody');
+$node->stop;
+done_testing();
