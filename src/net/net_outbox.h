@@ -49,8 +49,11 @@ typedef struct BsOutboxHost
 	void		(*unlock) (void);
 	double		(*random) (void);	/* in [0, 1) */
 	void		(*breaker_moved) (BsBreakerState state);
-	/* An attempt has ended, after so long; -1: the relay was not asked.  NULL:
-	 * nobody counts. */
+
+	/*
+	 * An attempt has ended, after so long; -1: the relay was not asked.
+	 * NULL: nobody counts.
+	 */
 	void		(*attempted) (BsOutcome outcome, int64_t us);
 	void		(*report_error) (const char *error);
 } BsOutboxHost;
