@@ -288,6 +288,13 @@ inside_start() {
 
 # The counters are the workers' own, the depths what the broker said last.
 show_broker() {
+	local round
+	# A mail may be there before the publisher has noted its copy's confirm.
+	for ((round = 0; round < 50; round++)); do
+		[ "$(sql 'SELECT published >= consumed FROM bs_broker_stats()')" != t ] ||
+			break
+		sleep 0.1
+	done
 	say "Through RabbitMQ: $(sql "SELECT format('%s published and confirmed,'
 			' %s consumed, %s refused; %s in the dead letters.',
 			published, consumed, refused, coalesce(dead, 0))

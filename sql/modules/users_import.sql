@@ -81,13 +81,13 @@ DECLARE
     total bigint := 0;
     total_refused bigint := 0;
 BEGIN
-    SELECT array_agg(a.attname::text) INTO there
+    SELECT coalesce(array_agg(a.attname::text), '{}') INTO there
       FROM pg_attribute a
      WHERE a.attrelid = source AND a.attnum > 0 AND NOT a.attisdropped;
     SELECT format('has no column "%s"', k) INTO bad
       FROM unnest(known[1:4]) AS k WHERE k <> ALL (there) LIMIT 1;
     IF bad IS NULL THEN
-        SELECT format('has a column "%s", which users have not', k) INTO bad
+        SELECT format('has a column "%s", which is not taken', k) INTO bad
           FROM unnest(there) AS k WHERE k <> ALL (known || text 'line') LIMIT 1;
     END IF;
     IF bad IS NOT NULL THEN

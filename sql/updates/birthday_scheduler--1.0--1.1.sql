@@ -1938,13 +1938,13 @@ DECLARE
     total bigint := 0;
     total_refused bigint := 0;
 BEGIN
-    SELECT array_agg(a.attname::text) INTO there
+    SELECT coalesce(array_agg(a.attname::text), '{}') INTO there
       FROM pg_attribute a
      WHERE a.attrelid = source AND a.attnum > 0 AND NOT a.attisdropped;
     SELECT format('has no column "%s"', k) INTO bad
       FROM unnest(known[1:4]) AS k WHERE k <> ALL (there) LIMIT 1;
     IF bad IS NULL THEN
-        SELECT format('has a column "%s", which users have not', k) INTO bad
+        SELECT format('has a column "%s", which is not taken', k) INTO bad
           FROM unnest(there) AS k WHERE k <> ALL (known || text 'line') LIMIT 1;
     END IF;
     IF bad IS NOT NULL THEN
@@ -2131,26 +2131,13 @@ COMMENT ON FUNCTION @extschema@.bs_explain(uuid) IS
 
 CREATE FUNCTION @extschema@.bs_ical_line(name text, value text)
 RETURNS text
-LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    rest text := name || ':' || value;
-    answer text := '';
-    taken integer;
-BEGIN
-    WHILE octet_length(rest) > 75 LOOP
-        -- 75 octets, the blank of a continued line among them, and no character torn
-        taken := 75;
-        WHILE octet_length(left(rest, taken)) > 75 LOOP
-            taken := taken - 1;
-        END LOOP;
-        answer := answer || left(rest, taken) || E'\r\n';
-        rest := ' ' || substr(rest, taken + 1);
-    END LOOP;
-    RETURN answer || rest || E'\r\n';
-END
-$$;
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN CASE
+           WHEN pg_catalog.octet_length(name || ':' || value) <= 75 THEN name || ':' || value
+           WHEN pg_catalog.octet_length(name || value) = pg_catalog.length(name || value) THEN
+               pg_catalog.regexp_replace(name || ':' || value, '(.{74})(?=.)', E'\\1\r\n ', 'g')
+           ELSE pg_catalog.regexp_replace(name || ':' || value, '(.{18})(?=.)', E'\\1\r\n ', 'g')
+       END || E'\r\n';
 COMMENT ON FUNCTION @extschema@.bs_ical_line(text, text) IS
 'A content line of iCalendar, folded (RFC 5545, 3.1).';
 REVOKE ALL ON FUNCTION @extschema@.bs_ical_line(text, text) FROM PUBLIC;
