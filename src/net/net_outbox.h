@@ -51,8 +51,8 @@ typedef struct BsOutboxHost
 	void		(*breaker_moved) (BsBreakerState state);
 
 	/*
-	 * An attempt has ended, after so long; -1: the relay was not asked.
-	 * NULL: nobody counts.
+	 * An attempt has ended, after so long; -1: the relay was not asked. NULL:
+	 * nobody counts.
 	 */
 	void		(*attempted) (BsOutcome outcome, int64_t us);
 	void		(*report_error) (const char *error);
