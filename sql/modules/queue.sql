@@ -46,15 +46,21 @@ RETURN pg_catalog.format(
 COMMENT ON FUNCTION @extschema@.bs_claim_statement(regclass) IS
 'The move to SENDING, in one partition: parameters are the ids of rows that the caller has locked, the instant of the claim, the lease, who claims, the token. Rows that are not due any more stay as they are.';
 
--- A claimed row is out of reach for changes of its user, and so it may be behind
--- them ever after; a version that is not the type''s says that the type has changed
--- or that somebody asked for it to be made afresh.
+-- A row that a sender holds is out of reach for changes of its user, and so it may be
+-- behind them ever after; a version that is not the type's says that the type has
+-- changed or that somebody asked for it to be made afresh. Where a claim came to
+-- nothing, only the user's row says that it is behind: nobody gets mail after a
+-- deletion, or by another name or address than the own. (No EXISTS: the planner
+-- would read all users, once.)
 CREATE FUNCTION @extschema@.bs_stale_condition()
 RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN '(m.status = ''RETRYING'' OR m.last_retry_at IS NOT NULL'
        ' OR m.type_version IS DISTINCT FROM ('
-       '        SELECT t.version FROM @extschema@.message_types t WHERE t.name = m.message_type))';
+       '        SELECT t.version FROM @extschema@.message_types t WHERE t.name = m.message_type)'
+       ' OR (SELECT u.deleted_at IS NULL AND u.email = m.recipient_email'
+       '            AND u.first_name || '' '' || u.last_name = m.recipient_name'
+       '       FROM @extschema@.users u WHERE u.id = m.user_id) IS NOT TRUE)';
 COMMENT ON FUNCTION @extschema@.bs_stale_condition() IS
 'SQL: may the row m of message_logs be older than what users and types say, so that it is made afresh before it is sent?';
 

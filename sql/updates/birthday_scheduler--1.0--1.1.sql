@@ -976,7 +976,10 @@ RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN '(m.status = ''RETRYING'' OR m.last_retry_at IS NOT NULL'
        ' OR m.type_version IS DISTINCT FROM ('
-       '        SELECT t.version FROM @extschema@.message_types t WHERE t.name = m.message_type))';
+       '        SELECT t.version FROM @extschema@.message_types t WHERE t.name = m.message_type)'
+       ' OR (SELECT u.deleted_at IS NULL AND u.email = m.recipient_email'
+       '            AND u.first_name || '' '' || u.last_name = m.recipient_name'
+       '       FROM @extschema@.users u WHERE u.id = m.user_id) IS NOT TRUE)';
 COMMENT ON FUNCTION @extschema@.bs_stale_condition() IS
 'SQL: may the row m of message_logs be older than what users and types say, so that it is made afresh before it is sent?';
 REVOKE ALL ON FUNCTION @extschema@.bs_stale_condition() FROM PUBLIC;

@@ -488,11 +488,11 @@ bs_amqp_destroy(BsAmqpLink *link)
 	bs_curl_close(&link->loop);
 	empty_amqp_pool(&link->pool);
 	bs_amqp_free_addresses(link->addresses);
-	free(link->strings);
+	bs_net_free_secret(link->strings);
 	free(link->notes);
 	free(link->unconfirmed);
 	free(link->in);
-	free(link->out);
+	bs_net_free_secret(link->out);
 	free(link->scratch);
 	free(link->arena);
 	free(link);

@@ -147,7 +147,7 @@ bs_amqp_free_addresses(BsAmqpAddress *list)
 	int			i;
 
 	for (i = 0; i < BS_AMQP_URLS_MAX; i++)
-		free(list[i].copy);
+		bs_net_free_secret(list[i].copy);
 	memset(list, 0, BS_AMQP_URLS_MAX * sizeof(*list));
 }
 

@@ -9,10 +9,13 @@
  */
 #include "net/net_curl.h"
 
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -74,6 +77,50 @@ static void
 restore_signals(const sigset_t *saved)
 {
 	pthread_sigmask(SIG_SETMASK, saved, NULL);
+}
+
+/* ---- memory ---- */
+
+void
+bs_net_free_secret(void *memory)
+{
+	if (memory == NULL)
+		return;
+	explicit_bzero(memory, malloc_usable_size(memory));
+	free(memory);
+}
+
+static void *
+realloc_secret(void *old, size_t size)
+{
+	size_t		old_size = old != NULL ? malloc_usable_size(old) : 0;
+	void	   *new;
+
+	if (old_size >= size && old_size > 0 && size > 0)
+		return old;
+	new = malloc(size);
+	if (new == NULL)
+		return NULL;
+	if (old_size > 0)
+		memcpy(new, old, old_size);
+	bs_net_free_secret(old);
+	return new;
+}
+
+/*
+ * bs_curl_global_init
+ *		curl_global_init(), with memory that is wiped when it is freed.
+ *
+ * libcurl copies passwords and headers, encodes them and sends them, and leaves
+ * all of it behind.  Where something else in the process was first, its memory
+ * is used, and this changes nothing.
+ */
+bool
+bs_curl_global_init(void)
+{
+	return curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc,
+								bs_net_free_secret, realloc_secret, strdup,
+								calloc) == CURLE_OK;
 }
 
 /* ---- what libcurl asks of us ---- */

@@ -43,6 +43,12 @@ extern int64_t bs_net_clock_ms(void);
 extern int64_t bs_net_wall_ms(void);
 extern int64_t bs_net_wall_us(void);
 
+/* Wipes and frees what malloc() and its kin gave; NULL is nothing. */
+extern void bs_net_free_secret(void *memory);
+
+/* Once a process, before any thread.  False: failed. */
+extern bool bs_curl_global_init(void);
+
 /* Makes it fit for bs_curl_close(), and for nothing else. */
 extern void bs_curl_init(BsCurlLoop *loop);
 

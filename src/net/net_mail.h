@@ -64,7 +64,7 @@ typedef struct BsMailResult
 
 typedef struct BsMailer BsMailer;
 
-/* Once a process, before any thread: curl_global_init().  False: failed. */
+/* Once a process, before any thread: bs_curl_global_init().  False: failed. */
 extern bool bs_mailer_global_init(void);
 
 /*

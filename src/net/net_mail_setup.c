@@ -19,7 +19,7 @@
 bool
 bs_mailer_global_init(void)
 {
-	return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+	return bs_curl_global_init();
 }
 
 /* ---- the URL ---- */

@@ -28,6 +28,9 @@
 
 #define FIRST_RETRY_MS 250
 
+/* How soon new time zone files are seen. */
+#define LONGEST_WAIT_MS 30000
+
 extern PGDLLEXPORT void bs_planning_worker_main(Datum main_arg);
 
 /*
@@ -146,7 +149,7 @@ bs_planning_worker_main(Datum main_arg)
 			next_turn = TimestampTzPlusMilliseconds(now, BS_WORKER_RECHECK_MS);
 		}
 		next_turn = Min(next_turn,
-						TimestampTzPlusMilliseconds(now, 60000));
+						TimestampTzPlusMilliseconds(now, LONGEST_WAIT_MS));
 		bs_worker_sleep_until(next_turn);
 	}
 }
