@@ -321,7 +321,7 @@ kind_tap() {
 		PG_TEST_PORT_DIR=$scratch/ports PG_TEST_TIMEOUT_DEFAULT=$((60 * slowness)) \
 		limited "${TAP_LIMIT:-2400}" "$logs/tap.log" tools/run_tap.pl \
 		--lib "$top/test/lib" --lib "$pgxs/perl" --limit $((300 * slowness)) \
-		--jobs "${TAP_JOBS:-2}" --result "$scratch/tap.result" \
+		--jobs "${TAP_JOBS:-3}" --result "$scratch/tap.result" \
 		--dump "$logs/tap" -- "${scripts[@]}" || true
 	tap_counts "$scratch/tap.result"
 	mkdir -p "$logs/tap"

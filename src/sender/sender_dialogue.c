@@ -412,7 +412,7 @@ bs_dialogue_run(void)
 	if (bs_sender.database.connections != connections)
 	{
 		bs_sender.looked = false;
-		bs_log(BS_LOG_INFO, "connected to the bs_sender.database");
+		bs_log(BS_LOG_INFO, "connected to the database");
 	}
 	else if (bs_sender.database.failures != failures)
 		bs_log_trouble(bs_sender.database.error);

@@ -143,7 +143,7 @@ go_on_stopping(void)
 		bs_sender.exit_code = 0;
 	else if (spent_ms >= SHUTDOWN_RECORD_MS)
 	{
-		bs_log(BS_LOG_ERROR, "%d messages are left to their lease: the bs_sender.database does not take what became of them",
+		bs_log(BS_LOG_ERROR, "%d messages are left to their lease: the database does not take what became of them",
 			   bs_sender.outbox.job_count - bs_sender.outbox.free_count);
 		bs_sender.exit_code = 1;
 	}

@@ -25,7 +25,9 @@ sub due_in
 {
 	my ($interval) = @_;
 
-	sql($node, qq{UPDATE message_types SET send_time = (now() AT TIME ZONE 'UTC' + interval '$interval')::time
+	my $zone = noon_zone();
+
+	sql($node, qq{UPDATE message_types SET send_time = (now() AT TIME ZONE '$zone' + interval '$interval')::time
 		WHERE name = 'BIRTHDAY'});
 	return;
 }
@@ -69,7 +71,7 @@ each_once($node, $catcher, 'body', 3, 'handed back');
 
 my $before = broker_stats($node);
 due_in('12 seconds');
-add_due($node, 20000, 'burst');
+add_due($node, 20000, 'burst', at_noon());
 like(counts($node, 'burst%'), qr/^SCHEDULED 20000$/, '20,000: none is due yet');
 my $start = value($node, q{SELECT extract(epoch FROM min(scheduled_send_time)) FROM message_logs
 	WHERE recipient_email LIKE 'burst%'});
@@ -87,7 +89,7 @@ cmp_ok($least, '>', 4000, "20,000: two senders share the work, at least $least e
 # ---- Copies of what is not due yet are dropped, and it is sent in time.
 
 due_in('1 hour');
-add_due($node, 50, 'early');
+add_due($node, 50, 'early', at_noon());
 $before = broker_stats($node)->{dropped};
 publish_copies(10, copies($node, 'early%'));
 ok( wait_for(sub { broker_stats($node)->{dropped} == $before + 500 }, '500 copies to be dropped'),
@@ -105,7 +107,7 @@ each_once($node, $catcher, 'early', 50, 'early copies');
 due_in('-1 hours');
 rules({ phase => 'body', rcpt => 'ten*', delay_ms => 200 });
 $before = broker_stats($node)->{dropped};
-add_due($node, 200, 'ten');
+add_due($node, 200, 'ten', at_noon());
 publish_copies(10, copies($node, 'ten%'));
 each_once($node, $catcher, 'ten', 200, 'ten copies');
 publish_copies(10, copies($node, 'ten%'));
@@ -121,7 +123,7 @@ my $session = $node->background_psql('postgres');
 foreach my $round (1 .. 5)
 {
 	# It reads what is due before the publisher can see it.
-	$session->query_safe('BEGIN; ' . due_sql(200, "two$round-"));
+	$session->query_safe('BEGIN; ' . due_sql(200, "two$round-", at_noon()));
 	my @rows = map { [ split /\|/ ] } split /\n/, $session->query_safe(
 		q{SELECT id, scheduled_send_time, due_at FROM bs_due_messages(150, '{}', false)});
 	$session->query_safe('COMMIT');
@@ -139,7 +141,7 @@ wait_empty($broker, 'two publishers');
 # ---- Back and forth between the two queues amid a burst.
 
 rules({ phase => 'body', rcpt => 'switch*', delay_ms => 30 });
-add_due($node, 3000, 'switch');
+add_due($node, 3000, 'switch', at_noon());
 foreach my $round (1 .. 8)
 {
 	ok(wait_for(sub { keys %{ $catcher->arrivals('switch') } >= $round * 250 }, 'mails'),
@@ -149,15 +151,15 @@ foreach my $round (1 .. 8)
 each_once($node, $catcher, 'switch', 3000, 'switching');
 wait_empty($broker, 'switching');
 set_conf($node, queue => 'postgres');
-add_due($node, 20, 'without');
+add_due($node, 20, 'without', at_noon());
 each_once($node, $catcher, 'without', 20, 'without the broker');
 set_conf($node, queue => 'rabbitmq');
-add_due($node, 20, 'again');
+add_due($node, 20, 'again', at_noon());
 each_once($node, $catcher, 'again', 20, 'with it again');
 
 # What is QUEUED goes out without the broker as well.
 set_conf($node, mail_url => '');
-add_due($node, 100, 'left');
+add_due($node, 100, 'left', at_noon());
 wait_count($node, 'left%', 'QUEUED 100');
 $broker->stop;
 set_conf($node, queue => 'postgres', mail_url => $catcher->url);

@@ -36,6 +36,10 @@ my @elsewhere = (
 	[ 'docs/testing.md', 'make test', 'tools/run_tests.sh', 'is what runs this' ],
 	[ 'docs/testing.md', 'make chaos', 'tools/test_kinds.sh', 'the kind "chaos"' ],
 	[ 'docs/queue.md', '\{"version":1', 'test/t/broker_bodies.pl', 'the form of a copy' ],
+	[ 'docs/scaling.md', '(?s).*(?:÷|×)', 'test/bench/cases.py', 'arithmetic with what is measured there' ],
+	[ 'docs/sender.md', 'hostssl', 'test/t/sender_settings.pl', 'connects by TLS' ],
+	[ 'docs/sender.md', '# /etc/birthday_scheduler/bs_sender.conf', 'test/t/sender_settings.pl', 'reads such a file' ],
+	[ 'docs/sender.md', 'bs_sender --check', 'test/t/sender_settings.pl', 'and there is no systemd' ],
 	[ '.*', '(?s).*──', 'docs/architecture.md', 'a drawing' ]);
 
 # ---- what a page needs before it is run, and which ids it means, in their order
@@ -230,8 +234,8 @@ sub run_shell
 	$text = "rabbitmqctl delete_vhost birthday; rabbitmqctl delete_user birthday_scheduler\n$text"
 	  if $text =~ /add_vhost/ && $with_vhost++;
 	# The workers would have made it.
-	$text = "rabbitmqctl set_permissions -p birthday guest .\\* .\\* .\\*\namqp-declare-queue -u " . $broker->url . "/birthday -q birthday.messages.dlq\n$text"
-	  if $text =~ /purge_queue/;
+	$text = "rabbitmqctl set_permissions -p birthday guest .\\* .\\* .\\*\namqp-declare-queue -u " . $broker->url . "/birthday -q $1\n$text"
+	  if $text =~ /(?:purge|delete)_queue -p birthday (\S+)/;
 	local $ENV{PATH} = "$bin:$ENV{PATH}";
 	local $ENV{PGHOST} = $node->host;
 	local $ENV{PGPORT} = $node->port;

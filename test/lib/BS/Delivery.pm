@@ -19,7 +19,7 @@ use PostgreSQL::Test::Utils ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(mail_node set_conf create_extension add_due due_sql row rows counts
+our @EXPORT = qw(mail_node set_conf create_extension add_due due_sql at_noon noon_zone row rows counts
   wait_settled wait_count server_log log_lines timed stop_timed
   worker_pids wait_workers by_recipient sql utf8);
 
@@ -145,6 +145,24 @@ sub add_due
 
 	sql($node, due_sql($count, $prefix, %values), $dbname);
 	return;
+}
+
+# A zone in which it is about noon: the hours around are of one day, whenever the
+# test runs.
+sub noon_zone
+{
+	my $east = 12 - (gmtime)[2];
+
+	return $east == 0 ? 'Etc/UTC' : sprintf('Etc/GMT%+d', -$east);
+}
+
+# Columns for add_due(): people with a birthday today who live there.
+sub at_noon
+{
+	my $zone = noon_zone();
+
+	return (timezone => "'$zone'",
+		birthday_date => "(now() AT TIME ZONE '$zone')::date - interval '28 years'");
 }
 
 # The statement that does it.
