@@ -102,6 +102,7 @@ def arguments():
     parser.add_argument("cases", nargs="*", metavar="case",
                         help=", ".join(CASES))
     options = parser.parse_args()
+    options.out = os.path.abspath(options.out)
     for name, sizes in SIZES.items():
         if getattr(options, name) is None:
             setattr(options, name, sizes[options.quick])
@@ -157,14 +158,14 @@ def summary(figure):
 
 def print_case(note, documents):
     print(note + ":\n")
-    print("    %-36s %9s %9s %9s  %-4s %s" % (
+    print("    %-44s %9s %9s %9s  %-4s %s" % (
         "", "median", "min", "max", "", "aim"))
     for figure in documents:
         aim = ""
         if "aim" in figure:
             aim = "%s %s: %s" % (figure["aim"], figure["unit"],
                                  "yes" if figure["reached"] else "no")
-        print(("    %-36s %9s %9s %9s  %-4s %s" % (
+        print(("    %-44s %9s %9s %9s  %-4s %s" % (
             figure["name"], shown(figure["median"]), shown(figure["min"]),
             shown(figure["max"]), figure["unit"], aim)).rstrip())
     print()

@@ -77,8 +77,10 @@ now_ns(void)
 static void
 watch(int fd, void *what)
 {
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = what};
+	struct epoll_event event = {0};
 
+	event.events = EPOLLIN;
+	event.data.ptr = what;
 	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
 		die("epoll_ctl");
 }

@@ -74,7 +74,7 @@ def idle(options, folder):
         clear(session)
         session.ask(USERS_SQL % options.idle_people)
         wait_until_idle(session)
-        time.sleep(2)
+        time.sleep(5)
         for _ in range(options.runs):
             look(options, server, runs)
     finally:

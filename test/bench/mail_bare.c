@@ -63,7 +63,7 @@ static void
 make_mail(size_t size, bool http)
 {
 	static const char head[] = "From: <" FROM ">\r\nTo: <" RECIPIENT ">\r\n"
-		"Subject: Happy birthday\r\n\r\n";
+	"Subject: Happy birthday\r\n\r\n";
 	static const char json[] = "{\"email\":\"" RECIPIENT "\",\"message\":\"";
 	const char *start = http ? json : head;
 
@@ -114,9 +114,11 @@ set_up(Transfer *transfer, const char *url, bool http)
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_answer);
 	if (http)
 	{
-		curl_easy_setopt(easy, CURLOPT_HTTPHEADER, curl_slist_append(
-			curl_slist_append(NULL, "Content-Type: application/json"),
-			"Expect:"));
+		struct curl_slist *headers =
+		curl_slist_append(NULL, "Content-Type: application/json");
+
+		curl_easy_setopt(easy, CURLOPT_HTTPHEADER,
+						 curl_slist_append(headers, "Expect:"));
 		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long) mail_len);
 		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, mail);
 		return;
