@@ -9,7 +9,7 @@
 #   broker     RabbitMQ for tests and the demo; no broker is installed (with test
 #              and bench, too)
 #   lint       what "make lint" needs beside build and test
-#   bench      smtp-source and smtp-sink; nothing of a mail server is installed
+#   bench      smtp-source, smtp-sink and nginx; no mail or web server is installed
 #   valgrind   for the runs under valgrind
 #   deb        what "make deb" and "make deb-test" need
 #   image      what "make docker-test" needs to build the image without Docker
@@ -46,7 +46,7 @@ packages_of() {
 	demo) echo python3-aiosmtpd openssl tzdata ;;
 	# the libraries that the unpacked programs want
 	broker) echo libssl3 libstdc++6 libsystemd0 libtinfo6 zlib1g ;;
-	bench) echo libdb5.3 libgssapi-krb5-2 libicu72 libnsl2 ;;
+	bench) echo libcrypt1 libdb5.3 libgssapi-krb5-2 libicu72 libnsl2 libpcre2-8-0 ;;
 	valgrind) echo valgrind ;;
 	deb) echo debhelper fakeroot git lintian postgresql-server-dev-all \
 		postgresql-15-cron ;;
@@ -147,7 +147,10 @@ fi
 # What is unpacked below build/ only.
 for set_name in "$@"; do
 	case $set_name in
-	bench) "$(dirname "${BASH_SOURCE[0]}")/postfix_tools.sh" >/dev/null ;;
+	bench)
+		"$(dirname "${BASH_SOURCE[0]}")/postfix_tools.sh" >/dev/null
+		"$(dirname "${BASH_SOURCE[0]}")/nginx_tools.sh" >/dev/null
+		;;
 	broker) "$(dirname "${BASH_SOURCE[0]}")/rabbitmq_tools.sh" >/dev/null ;;
 	test) "$(dirname "${BASH_SOURCE[0]}")/prometheus_tools.sh" >/dev/null ;;
 	esac

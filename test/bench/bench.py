@@ -3,12 +3,11 @@
 
     bench.py --out DIR [--quick] [--runs N] [--seed N] [CASE]...
 
-Cases: lateness, burst, planning, publish, broker, months, remote.  Each has a fresh
-server on the disk of DIR, with fsync on and default settings but for those that
-are printed; publish and broker a fresh RabbitMQ too.  Every figure is the median
-of N runs with the smallest and the largest beside it.  All of it, each run's
-value too, is kept as JSON in DIR.  Called by tools/bench.sh, as a user that is
-not root.
+Without a case: all but peers.  Each has a fresh server on the disk of DIR, with
+fsync on and default settings but for those that are printed; publish and the
+broker cases a fresh RabbitMQ too.  Every figure is the median of N runs with the
+smallest and the largest beside it.  All of it, each run's value too, is kept as
+JSON in DIR.  Called by tools/bench.sh, as a user that is not root.
 """
 import argparse
 import datetime
@@ -19,26 +18,74 @@ import statistics
 import subprocess
 import sys
 
-from broker import publish, through_broker
-from cases import CASES
+from broker import http_through_broker, publish, through_broker
+from burst import burst, burst_http
+from cases import lateness, lone, planning, steady
+from crud import copy, crud
+from far import delay
+from idle import idle
 from months import months
+from peers import peers
 from remote import remote
-from server import SETTINGS, BenchError
+from scale import day, grown
+from server import SETTINGS, BenchError, BenchSkip
 
-SIZES = {           # full, quick
+SIZES = {           # full, quick; of several, separated by commas, each is taken
     "runs": (5, 1),
+    "lone_mails": (200, 20),
     "lateness_mails": (1000, 250),
     "lateness_seconds": (20, 5),
-    "burst_mails": (20000, 3000),
+    "steady_rates": ((12, 120), (12, 120)),
+    "steady_seconds": (600, 2),
+    "burst_mails": (100000, 3000),
     "planning_people": (20000, 4000),
+    "day_users": ((1000000, 10000000), (20000, 100000)),
+    "crud_people": (100000, 10000),
+    "crud_seconds": (5, 1),
+    "copy_people": (1000000, 100000),
     "publish_messages": (20000, 3000),
     "months_people": (10000, 1000),
     "months_rows": (10000000, 20000),
+    "grown_rows": ((1000000, 10000000), (20000, 100000)),
+    "grown_messages": (20000, 2000),
+    "idle_people": (10000, 1000),
+    "idle_seconds": (60, 5),
+    "delay_ms": ((20, 100), (20,)),
+    "delay_seconds": (10, 1),
     "remote_mails": (2000, 200),
+    "peers_mails": (20000, 2000),
 }
 
-CASES.update({"publish": publish, "broker": through_broker,
-              "months": months, "remote": remote})
+CASES = {
+    "lone": lone,
+    "lateness": lateness,
+    "steady": steady,
+    "burst": burst,
+    "burst-http": burst_http,
+    "planning": planning,
+    "day": day,
+    "crud": crud,
+    "copy": copy,
+    "publish": publish,
+    "broker": through_broker,
+    "broker-http": http_through_broker,
+    "months": months,
+    "grown": grown,
+    "idle": idle,
+    "delay": delay,
+    "remote": remote,
+    "peers": peers,
+}
+ON_REQUEST = ("peers",)     # made of what npm brings
+
+
+def numbers(text):
+    return tuple(map(int, text.split(",")))
+
+
+def in_text(sizes):
+    return ",".join(map(str, sizes)) if isinstance(sizes, tuple) \
+        else str(sizes)
 
 
 def arguments():
@@ -48,15 +95,19 @@ def arguments():
                         help="small and once: does it work at all?")
     parser.add_argument("--seed", type=int, default=20260101)
     for name, (full, quick) in SIZES.items():
-        parser.add_argument("--" + name.replace("_", "-"), type=int,
-                            help="%d, quick %d" % (full, quick))
+        parser.add_argument("--" + name.replace("_", "-"),
+                            type=numbers if isinstance(full, tuple) else int,
+                            help="%s, quick %s" % (in_text(full),
+                                                   in_text(quick)))
     parser.add_argument("cases", nargs="*", metavar="case",
                         help=", ".join(CASES))
     options = parser.parse_args()
+    options.out = os.path.abspath(options.out)
     for name, sizes in SIZES.items():
         if getattr(options, name) is None:
             setattr(options, name, sizes[options.quick])
-    options.cases = options.cases or list(CASES)
+    options.cases = options.cases or [
+        name for name in CASES if name not in ON_REQUEST]
     for name in options.cases:
         if name not in CASES:
             parser.error("no such case: " + name)
@@ -107,14 +158,14 @@ def summary(figure):
 
 def print_case(note, documents):
     print(note + ":\n")
-    print("    %-36s %9s %9s %9s  %-4s %s" % (
+    print("    %-44s %9s %9s %9s  %-4s %s" % (
         "", "median", "min", "max", "", "aim"))
     for figure in documents:
         aim = ""
         if "aim" in figure:
             aim = "%s %s: %s" % (figure["aim"], figure["unit"],
                                  "yes" if figure["reached"] else "no")
-        print(("    %-36s %9s %9s %9s  %-4s %s" % (
+        print(("    %-44s %9s %9s %9s  %-4s %s" % (
             figure["name"], shown(figure["median"]), shown(figure["min"]),
             shown(figure["max"]), figure["unit"], aim)).rstrip())
     print()
@@ -147,7 +198,12 @@ def main():
         print("The machine is busy with other things: figures will be worse "
               "than they are.\n", flush=True)
     for name in options.cases:
-        note, figures, _ = CASES[name](options, options.out)
+        try:
+            note, figures, _ = CASES[name](options, options.out)
+        except BenchSkip as reason:
+            print("%s is left out: %s.\n" % (name, reason), flush=True)
+            report["cases"][name] = {"skipped": str(reason)}
+            continue
         documents = [summary(figure) for figure in figures]
         report["cases"][name] = {"note": note, "figures": documents}
         print_case(note, documents)

@@ -1,16 +1,14 @@
 """What goes through RabbitMQ: publishing beside the least that a program can do,
 and messages end to end."""
-import collections
-import json
 import os
 import subprocess
 
-from cases import (BURST_NOTE, LATENESS_NOTE, Figure, burst_runs,
-                   cpu_figures, lateness_figures, lateness_runs, rate_figures)
-from server import TOP, BenchError, Catcher, Server, Sink, wait_for
+from burst import burst_runs, cost_figures, rate_figures
+from cases import LATENESS_NOTE, Figure, lateness_figures, lateness_runs
+from server import TOP, BenchError, Catcher, Server, wait_for
+from sinks import HttpSink, Sink, run_program
 
 SCRIPT = os.path.join(TOP, "tools", "private_rabbitmq.sh")
-PROGRAMS = os.path.join(TOP, "build", "bench_c")
 WINDOW = 2048       # what the publisher keeps unconfirmed
 BODY_OCTETS = 160   # what a body of ours has
 
@@ -61,15 +59,9 @@ def wait_until_up(session, broker):
 # ---- publishing -------------------------------------------------------------
 
 def published(program, broker, count):
-    done = subprocess.run(
-        [os.path.join(PROGRAMS, program), broker.url, str(count),
-         str(WINDOW), str(BODY_OCTETS)], stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
-        check=False)
-    if done.returncode != 0:
-        raise BenchError(done.stderr.strip())
+    found = run_program(program, broker.url, count, WINDOW, BODY_OCTETS)
     broker.remove_queues()
-    return json.loads(done.stdout)
+    return found
 
 
 def publish(options, folder):
@@ -111,39 +103,51 @@ def publish(options, folder):
 
 # ---- end to end -------------------------------------------------------------
 
-def through_broker(options, folder):
-    broker = Broker(folder)
-    sink = Sink()
+def burst_through(options, folder, broker, sink):
     server = Server(folder, sink.url, broker.settings())
-    runs = collections.defaultdict(list)
     try:
         server.start()
         session = server.session()
         session.ask("SELECT bs_resume() \\g /dev/null")
         wait_until_up(session, broker)
-        burst_runs(options, server, sink, runs, {"broker": broker.pid})
-        version = broker.version
+        runs, note = burst_runs(options, server, sink, {"broker": broker.pid})
     finally:
         server.stop()
         sink.stop()
+    return runs, (note + ";\nall of it through a queue of RabbitMQ %s on the "
+                  "same machine" % broker.version), server
 
-    catcher = Catcher(folder)
-    server = Server(folder, catcher.url, broker.settings())
+
+def through_broker(options, folder):
+    broker = Broker(folder)
     try:
-        server.start()
-        session = server.session()
-        session.ask("SELECT bs_resume() \\g /dev/null")
-        wait_until_up(session, broker)
-        late = lateness_runs(options, server, catcher)
+        runs, note, server = burst_through(options, folder, broker, Sink())
+        catcher = Catcher(folder)
+        server = Server(folder, catcher.url, broker.settings())
+        try:
+            server.start()
+            session = server.session()
+            session.ask("SELECT bs_resume() \\g /dev/null")
+            wait_until_up(session, broker)
+            late = lateness_runs(options, server, catcher,
+                                 options.lateness_mails,
+                                 options.lateness_seconds)
+        finally:
+            server.stop()
+            catcher.stop()
     finally:
-        server.stop()
-        catcher.stop()
         broker.stop()
+    note += ".\nLateness: " + LATENESS_NOTE % (options.lateness_mails,
+                                               options.lateness_seconds)
+    return note, (rate_figures(runs, (">", 4500)) + cost_figures(runs, None)
+                  + lateness_figures(late, {})), server
 
-    note = (BURST_NOTE % options.burst_mails
-            + ";\nall of it through a queue of RabbitMQ %s on the same "
-            "machine.\nLateness: " % version
-            + LATENESS_NOTE % (options.lateness_mails,
-                               options.lateness_seconds))
-    return note, (rate_figures(runs, 3000) + cpu_figures(runs)
-                  + lateness_figures(late, None)), server
+
+def http_through_broker(options, folder):
+    broker = Broker(folder)
+    try:
+        runs, note, server = burst_through(options, folder, broker,
+                                           HttpSink(folder))
+    finally:
+        broker.stop()
+    return note, rate_figures(runs, None) + cost_figures(runs, None), server

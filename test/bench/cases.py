@@ -3,8 +3,7 @@ number of times, and gives a list of figures."""
 import collections
 import time
 
-from server import (Catcher, BenchError, Server, Sink, cpu_by_group,
-                    memory_mb, wait_for)
+from server import Catcher, BenchError, Server, cpu_by_group, wait_for
 
 # name, unit, one value a run, what it means, aim: ("<", 50) or None
 Figure = collections.namedtuple("Figure", "name unit values meaning aim")
@@ -38,7 +37,7 @@ SELECT setseed(%(seed)f) \\g /dev/null
 BEGIN;
 CREATE TEMPORARY TABLE instants AS
 SELECT n, gen_random_uuid() AS user_id,
-       now() + interval '3 seconds'
+       now() + interval '%(ahead)d seconds'
        + (n + random() * 0.5) * interval '%(step_us)d microseconds' AS at
   FROM generate_series(0, %(mails)d - 1) AS n;
 INSERT INTO users (id, first_name, last_name, email, timezone)
@@ -71,21 +70,25 @@ SELECT json_agg(json_build_object('rcpt', recipient_email,
 LATENESS_NOTE = "%d mails due at instants of their own within %d s"
 
 
-def lateness_runs(options, server, catcher):
-    """Milliseconds at the relay and in the log, a list for each run."""
-    mails, seconds = options.lateness_mails, options.lateness_seconds
+def lateness_runs(options, server, catcher, mails, seconds):
+    """Milliseconds at the relay and in the log, and CPU seconds per 1,000 mails
+    of the server, a list for each run."""
+    ahead = 3 + mails // 1000
     session = server.session()
-    arrived, recorded = [], []
+    arrived, recorded, costs = [], [], []
     for run in range(options.runs):
         clear(session)
         wait_until_idle(session)
         session.ask(LATENESS_SQL % {
             "seed": (options.seed + run) % 1000 / 1000, "mails": mails,
-            "step_us": seconds * 1000000 // mails})
-        time.sleep(seconds + 3)
+            "ahead": ahead, "step_us": int(seconds * 1000000 / mails)})
+        before = sum(cpu_by_group(server, {}).values())
+        time.sleep(seconds + ahead)
         wait_for(lambda: session.value(
             "SELECT count(*) FROM message_logs WHERE status <> 'SENT'")
             == "0", "all mails to be sent", every=0.5)
+        costs.append((sum(cpu_by_group(server, {}).values()) - before)
+                     * 1000 / mails)
         at = catcher.arrivals()
         rows = session.document(LATENESS_RESULT)
         arrived.append([(at[row["rcpt"]] - row["scheduled"]) * 1000
@@ -94,10 +97,11 @@ def lateness_runs(options, server, catcher):
                          for row in rows])
         if min(arrived[-1]) < 0:
             raise BenchError("a mail came early")
-    return arrived, recorded
+    return arrived, recorded, costs
 
 
-def lateness_figures(runs, aim):
+def lateness_figures(runs, aims, at=""):
+    """"aims" by percentile, for the relay's end; "at" begins the names."""
     figures = []
     for what, series, meaning in (
             ("relay", runs[0], "the mail is with the relay, by the relay's "
@@ -106,145 +110,62 @@ def lateness_figures(runs, aim):
              "the sender saw it) less scheduled_send_time")):
         for name, share in (("p50", 50), ("p99", 99), ("max", 100)):
             figures.append(Figure(
-                "lateness at the %s, %s" % (what, name), "ms",
+                "%slateness at the %s, %s" % (at, what, name), "ms",
                 [percentile(run, share) for run in series],
                 meaning if name == "p50" else "",
-                aim if (what, name) == ("relay", "p99") else None))
+                aims.get(name) if what == "relay" else None))
     return figures
 
 
-def lateness(options, folder):
+def with_catcher(folder, measure):
+    """measure(server, catcher) with a server at work that mails to it."""
     catcher = Catcher(folder)
     server = Server(folder, catcher.url)
     try:
         server.start()
         server.session().ask("SELECT bs_resume() \\g /dev/null")
-        runs = lateness_runs(options, server, catcher)
+        return measure(server, catcher), server
     finally:
         server.stop()
         catcher.stop()
-    return (LATENESS_NOTE % (options.lateness_mails, options.lateness_seconds),
-            lateness_figures(runs, ("<", 50)), server)
 
 
-# ---- a burst ----------------------------------------------------------------
-
-BURST_SQL = """
-SELECT now() + interval '%(ahead)d seconds' AS at \\gset
-UPDATE message_types SET send_time = (:'at'::timestamptz AT TIME ZONE 'UTC')::time
- WHERE name = 'BIRTHDAY';
-INSERT INTO users (first_name, last_name, email, timezone, birthday_date)
-SELECT 'First' || n, 'Last' || n, 'burst' || n || '@example.com', 'UTC',
-       ((:'at'::timestamptz AT TIME ZONE 'UTC')::date - interval '40 years')::date
-  FROM generate_series(1, %(mails)d) AS n;
-SELECT extract(epoch FROM scheduled_send_time), count(*), extract(epoch FROM clock_timestamp())
-  FROM message_logs GROUP BY 1;
-"""
+def lateness(options, folder):
+    mails, seconds = options.lateness_mails, options.lateness_seconds
+    runs, server = with_catcher(folder, lambda *both: lateness_runs(
+        options, *both, mails, seconds))
+    return (LATENESS_NOTE % (mails, seconds),
+            lateness_figures(runs, {"p99": ("<", 50)}), server)
 
 
-BURST_NOTE = ("%d mails due at one instant, into Postfix's smtp-sink; planned "
-              "some seconds before,\nthen VACUUM ANALYZE and a checkpoint")
+LONE_GAP_S = 0.25
 
 
-def burst_runs(options, server, sink, runs, more=()):
-    """A list of values for each thing that is measured; "more" are processes
-    beside the server's and the sink, by name."""
-    session = server.session()
-    sessions = int(session.value(
-        "SELECT current_setting('birthday_scheduler.senders')::int"
-        " * current_setting('birthday_scheduler.mail_connections')::int"))
-    others = {"sink": sink.process.pid, **dict(more)}
-    for _ in range(options.runs):
-        clear(session)
-        one_burst(options, server, others, runs)
-        # As large as ours: headers of some 400 octets and the text.
-        runs["source"].append(sink.source_rate(
-            options.burst_mails, sessions, 450))
-    return sessions
+def lone(options, folder):
+    mails = options.lone_mails
+    runs, server = with_catcher(folder, lambda *both: lateness_runs(
+        options, *both, mails, mails * LONE_GAP_S))
+    return ("%d mails, one at a time, some %d ms between them: nothing else is "
+            "due" % (mails, LONE_GAP_S * 1000),
+            lateness_figures(runs, {"p50": ("<", 5), "p99": ("<", 20)}),
+            server)
 
 
-def rate_figures(runs, aim):
-    return [
-        Figure("mails a second, end to end", "1/s", runs["rate"],
-               "all of them, divided by the time from the due instant until "
-               "the last one was recorded as SENT; fsync is on",
-               (">", aim)),
-        Figure("smtp-source into the same sink", "1/s", runs["source"],
-               "what a program gets that has no database and keeps no record",
-               None),
-        Figure("ratio of the two", "", [
-            ours / theirs for ours, theirs in
-            zip(runs["rate"], runs["source"])], "in the same run", None),
-        Figure("first mail accepted after", "ms", runs["first"],
-               "from the due instant", None)]
-
-
-def cpu_figures(runs):
-    groups = [name[4:] for name in runs if name.startswith("cpu ")]
-    return [Figure(
-        "CPU per 1,000 mails: " + group, "s", runs["cpu " + group],
-        "user and system time in /proc/PID/stat, from before the due "
-        "instant until the end" if group == groups[0] else "", None)
-        for group in groups]
-
-
-def burst(options, folder):
-    sink = Sink()
-    server = Server(folder, sink.url)
-    runs = collections.defaultdict(list)
-    try:
-        server.start()
-        server.session().ask("SELECT bs_resume() \\g /dev/null")
-        sessions = burst_runs(options, server, sink, runs)
-    finally:
-        server.stop()
-        sink.stop()
-    note = (BURST_NOTE % options.burst_mails
-            + "; smtp-source: %d sessions, connections kept, same size"
-            % sessions)
-    return note, rate_figures(runs, 5000) + cpu_figures(runs) + [
-        Figure("peak memory of a sender", "MB", runs["peak"],
-               "highest resident size (VmHWM), shared buffers included",
-               None),
-        Figure("its own memory after the burst", "MB", runs["own"],
-               "RssAnon: what the sender alone has", None)], server
-
-
-def one_burst(options, server, others, runs):
-    mails = options.burst_mails
-    session = server.session()
-    # The instant comes once everything is planned and the disk is quiet.
-    ahead = 10 + mails // 1000
-    due, planned, now = map(float, session.ask(
-        BURST_SQL % {"ahead": ahead, "mails": mails})[0].split("|"))
-    if planned != mails or now > due - 1:
-        raise BenchError("planning took longer than %d s: %d of %d planned"
-                         % (ahead, planned, mails))
-    session.ask("VACUUM ANALYZE message_logs; CHECKPOINT;")
-    if time.time() > due - 0.3:
-        raise BenchError("the disk was not quiet before the due instant")
-    time.sleep(due - 0.2 - time.time())
-    before = cpu_by_group(server, others)
-    sent = "SELECT sum(sent) FROM bs_workers"
-    total = int(session.value(sent)) + mails
-    wait_for(lambda: int(session.value(sent)) >= total,
-             "the burst to be sent", 300, 0.1)
-    after = cpu_by_group(server, others)
-    result = session.document(
-        "SELECT json_build_object('last', extract(epoch FROM max(updated_at)),"
-        " 'first', extract(epoch FROM min(actual_send_time)),"
-        " 'sent', count(*) FILTER (WHERE status = 'SENT'), 'early', count(*)"
-        " FILTER (WHERE actual_send_time < scheduled_send_time))"
-        " FROM message_logs")
-    if result["sent"] != mails or result["early"] != 0:
-        raise BenchError("%(sent)d sent, %(early)d early" % result)
-    runs["rate"].append(mails / (result["last"] - due))
-    runs["first"].append((result["first"] - due) * 1000)
-    for group, seconds in after.items():
-        runs["cpu " + group].append((seconds - before[group]) * 1000 / mails)
-    memory = [memory_mb(pid) for pid in server.worker_pids("sender")]
-    runs["peak"].append(max(peak for peak, _ in memory))
-    runs["own"].append(max(own for _, own in memory))
+def steady(options, folder):
+    rates = options.steady_rates
+    # Ten minutes as so many windows, not so many times ten minutes.
+    seconds = max(1, options.steady_seconds // options.runs)
+    runs, server = with_catcher(folder, lambda *both: [lateness_runs(
+        options, *both, rate * seconds, seconds) for rate in rates])
+    figures = []
+    for rate, found in zip(rates, runs):
+        at = "%d/s: " % rate
+        figures += lateness_figures(found, {"p99": ("<", 50)}, at) + [
+            Figure(at + "CPU per 1,000 mails", "s", found[2],
+                   "of the server and its workers" if rate == rates[0]
+                   else "", None)]
+    return ("a steady load, %d s of each rate in %d windows; lateness as above"
+            % (seconds * options.runs, options.runs)), figures, server
 
 
 # ---- planning ---------------------------------------------------------------
@@ -314,7 +235,4 @@ def planning(options, folder):
                "and foreign key: what the rows alone cost", None),
         Figure("ratio of the two", "", [
             mine / rows for mine, rows in zip(ours, bare)],
-            "in the same run", None)], server
-
-
-CASES = {"lateness": lateness, "burst": burst, "planning": planning}
+            "in the same run", (">", 0.6))], server

@@ -2,30 +2,16 @@
 what one costs beside the server."""
 import os
 import subprocess
-import sys
 import time
 
-from cases import BURST_SQL, Figure, clear, wait_until_idle
-from server import (DATABASE, TOP, BenchError, Server, Sink, cpu_by_group,
-                    cpu_seconds, wait_for)
+from burst import plan_burst
+from cases import Figure, wait_until_idle
+from server import (DATABASE, BenchError, Server, cpu_by_group, cpu_seconds,
+                    wait_for)
+from sinks import Line, Sink
 
 ROUND_TRIP_MS = 20
 COUNTS = (1, 2, 4)
-
-
-class Line:
-    """test/bench/delay.py: a relay that is half a round trip away."""
-
-    def __init__(self, port):
-        self.process = subprocess.Popen(
-            [sys.executable, "-B", os.path.join(TOP, "test", "bench", "delay.py"),
-             str(port), str(ROUND_TRIP_MS / 2)], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, encoding="ascii")
-        self.url = "smtp://127.0.0.1:" + self.process.stdout.readline().strip()
-
-    def stop(self):
-        self.process.stdin.close()
-        self.process.wait()
 
 
 class Senders:
@@ -65,14 +51,8 @@ class Senders:
 def one_burst(server, senders, mails, cpu):
     """Mails a second from the due instant until the last one was recorded."""
     session = server.session()
-    clear(session)
     wait_until_idle(session)
-    ahead = 4 + mails // 1000
-    due, planned, now = map(float, session.ask(
-        BURST_SQL % {"ahead": ahead, "mails": mails})[0].split("|"))
-    if planned != mails or now > due - 1:
-        raise BenchError("planning took longer than %d s" % ahead)
-    session.ask("VACUUM ANALYZE message_logs; CHECKPOINT;")
+    due = plan_burst(session, mails)
     time.sleep(max(0, due - 0.2 - time.time()))
     before = (cpu_by_group(server, {}), senders.cpu())
     wait_for(lambda: session.value(
@@ -90,7 +70,7 @@ def one_burst(server, senders, mails, cpu):
 def remote(options, folder):
     mails = options.remote_mails
     sink = Sink()
-    line = Line(sink.port)
+    line = Line(sink.port, ROUND_TRIP_MS)
     # Its own sender has no relay.
     server = Server(folder, "", {"birthday_scheduler.senders": "1"})
     rates = {count: [] for count in COUNTS}

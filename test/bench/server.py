@@ -31,6 +31,10 @@ class BenchError(Exception):
     """A sentence for people."""
 
 
+class BenchSkip(Exception):
+    """Why a case cannot be measured here."""
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -132,6 +136,12 @@ class Server:
             [self.program("postgres"), "--single", "-j", "-D", self.data,
              "postgres"], input=setup, encoding="utf-8", check=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.launch()
+        session = self.session()
+        session.ask("CREATE EXTENSION birthday_scheduler;"
+                    "SELECT bs_grant('%s', 'worker') \\g /dev/null" % ROLE)
+
+    def launch(self):
         # Not through a pipe: the server would hold it open.
         log = os.path.join(self.folder, "server.log")
         done = subprocess.run(
@@ -142,23 +152,41 @@ class Server:
             with open(log, encoding="utf-8", errors="replace") as file:
                 raise BenchError("the server did not start: "
                                  + file.read()[-2000:])
-        session = self.session()
-        session.ask("CREATE EXTENSION birthday_scheduler;"
-                    "SELECT bs_grant('%s', 'worker') \\g /dev/null" % ROLE)
 
     def session(self, database=DATABASE):
         if database not in self.sessions:
             self.sessions[database] = Session(self, database)
         return self.sessions[database]
 
-    def stop(self):
+    def shut_down(self):
         for session in self.sessions.values():
             session.close()
+        self.sessions = {}
         with contextlib.suppress(BenchError):
             self.run(self.program("pg_ctl"), "-D", self.data, "-m", "fast",
                      "-w", "stop")
+
+    def start_cold(self):
+        """Again, with nothing of the data in memory."""
+        self.shut_down()
+        for folder, _, names in os.walk(self.data):
+            for name in names:
+                fd = os.open(os.path.join(folder, name), os.O_RDONLY)
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.close(fd)
+        self.launch()
+
+    def stop(self):
+        self.shut_down()
         shutil.rmtree(self.sockets, ignore_errors=True)
         shutil.rmtree(self.data, ignore_errors=True)
+
+    def change(self, settings):
+        """Settings for which a reload is enough."""
+        session = self.session()
+        for name, value in settings.items():
+            session.ask("ALTER SYSTEM SET %s = '%s'" % (name, value))
+        session.ask("SELECT pg_reload_conf() \\g /dev/null")
 
     # ---- what its processes cost ----
 
@@ -221,17 +249,24 @@ def cpu_by_group(server, others):
     return found
 
 
+def machine_cpu():
+    """CPU seconds that all processors together have been busy so far."""
+    with open("/proc/stat", encoding="ascii") as file:
+        ticks = list(map(int, file.readline().split()[1:9]))
+    return (sum(ticks) - ticks[3] - ticks[4]) * TICK_S      # idle, iowait
+
+
 def memory_mb(pid):
-    """Highest resident size so far, shared memory included; and the
-    process's own (anonymous) part now."""
+    """What the process has resident now: without shared memory, and its own
+    (anonymous) part alone."""
     found = {}
     with open("/proc/%d/status" % pid, encoding="utf-8",
               errors="replace") as file:
         for line in file:
-            words = re.match(r"(VmHWM|RssAnon):\s+(\d+) kB", line)
+            words = re.match(r"(RssFile|RssAnon):\s+(\d+) kB", line)
             if words:
                 found[words[1]] = int(words[2]) / 1024
-    return found["VmHWM"], found["RssAnon"]
+    return found["RssFile"] + found["RssAnon"], found["RssAnon"]
 
 
 class Catcher:
@@ -268,43 +303,6 @@ class Catcher:
             mails = [json.loads(line) for line in file
                      if line.endswith("\n")]
         return {mail["rcpt"][0]: mail["time"] for mail in mails}
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
-
-
-class Sink:
-    """Postfix's smtp-sink: takes and forgets, as fast as can be."""
-
-    def __init__(self):
-        self.tools = os.path.join(TOP, "build", "postfix")
-        if not os.path.exists(os.path.join(self.tools, "smtp-sink")):
-            raise BenchError("smtp-sink is missing; run tools/setup.sh bench")
-        self.port = free_port()
-        self.process = subprocess.Popen(
-            [os.path.join(self.tools, "smtp-sink"),
-             "127.0.0.1:%d" % self.port, "1024"], stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(self.answers, "smtp-sink")
-        self.url = "smtp://127.0.0.1:%d" % self.port
-
-    def answers(self):
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-            return True
-        return False
-
-    def source_rate(self, mails, sessions, octets):
-        """Mails a second that smtp-source gets into it, connections kept."""
-        begin = time.monotonic()
-        subprocess.run(
-            [os.path.join(self.tools, "smtp-source"), "-d",
-             "-s", str(sessions), "-m", str(mails), "-l", str(octets),
-             "-f", "bench@example.com", "-t", "somebody@example.com",
-             "127.0.0.1:%d" % self.port], check=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        return mails / (time.monotonic() - begin)
 
     def stop(self):
         self.process.terminate()
