@@ -227,11 +227,13 @@ class Cluster(Server):
                     [self.program("postgres"), "-D", data],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                     env=self.environment, start_new_session=True)
-            self.sql("ALTER SYSTEM SET synchronous_standby_names = '*';")
+            # All connections may be taken for a moment.
+            self.sql_at_last(
+                "ALTER SYSTEM SET synchronous_standby_names = '*';", 30)
             self.signal(signal.SIGHUP)
-            wait_for(lambda: self.sql(
+            wait_for(lambda: self.sql_at_last(
                 "SELECT 1 FROM pg_stat_replication"
-                " WHERE sync_state = 'sync'") == ["1"],
+                " WHERE sync_state = 'sync'", 30) == ["1"],
                 "the standby to follow", 30, 0.1)
             time.sleep(seconds)
         except BenchError:

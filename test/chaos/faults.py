@@ -90,7 +90,8 @@ def kill_any_process(stage, rng):
 def kill_whole_server(stage, rng):
     took = stage.cluster.kill_postmaster()
     stage.worst("workers outlived a killed postmaster, s", took)
-    if took > 10:
+    # A statement that is under way is finished first, however busy the machine.
+    if took > 30:
         stage.complain("the workers of a killed postmaster ended after"
                        " %.1f s" % took)
     stage.cluster.launch()
@@ -474,14 +475,23 @@ def network_to_broker(stage, rng):
     network(stage, rng, "broker")
 
 
+def about_queue(stage, command):
+    try:
+        stage.broker.call("ctl", command, "birthday.messages.queue")
+    except BenchError as error:
+        if "not_found" not in str(error) and "not found" not in str(error):
+            raise
+        raise Skip("nobody has declared the queue yet") from error
+
+
 @fault("broker", 3, "broker")
 def purge_queue(stage, rng):
-    stage.broker.call("ctl", "purge_queue", "birthday.messages.queue")
+    about_queue(stage, "purge_queue")
 
 
 @fault("broker", 2, "broker")
 def delete_queue(stage, rng):
-    stage.broker.call("ctl", "delete_queue", "birthday.messages.queue")
+    about_queue(stage, "delete_queue")
 
 
 @fault("broker", 2, "broker")
