@@ -96,7 +96,9 @@ realloc_secret(void *old, size_t size)
 	size_t		old_size = old != NULL ? malloc_usable_size(old) : 0;
 	void	   *new;
 
-	if (old_size >= size && old_size > 0 && size > 0)
+	if (size == 0)
+		size = 1;				/* what that means differs */
+	if (old_size >= size)
 		return old;
 	new = malloc(size);
 	if (new == NULL)

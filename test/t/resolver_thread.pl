@@ -14,7 +14,7 @@ use Test::More;
 # The same once more, where names cannot be resolved.
 BEGIN
 {
-	if (!$ENV{BS_TEST_RESOLVER})
+	if (!$ENV{BS_TEST_RESOLVER} && !$^C)
 	{
 		my @enter = ('unshare', '--user', '--map-current-user', '--keep-caps', '--net', '--mount', 'sh', '-c');
 		my ($out, $file) = File::Temp::tempfile('resolver.XXXX', TMPDIR => 1, UNLINK => 0);
@@ -36,7 +36,7 @@ BEGIN
 }
 my $owner = $$;
 my $names = delete $ENV{BS_TEST_RESOLVER};
-END { unlink $names if $$ == $owner }
+END { unlink $names if defined $names && $$ == $owner }
 
 use BS::Delivery;
 use BS::Test;

@@ -24,7 +24,7 @@ BEGIN
 
 	($zones) = $config =~ /--with-system-tzdata=([^' ]+)/;
 	$zones //= "$share/timezone";
-	if (!$ENV{BS_TEST_ZONES})
+	if (!$ENV{BS_TEST_ZONES} && !$^C)
 	{
 		my @enter = ('unshare', '--user', '--mount', '--map-current-user', '--keep-caps', 'sh', '-c');
 		my $new = File::Temp::tempdir('zones.XXXX', TMPDIR => 1, CLEANUP => 0);
@@ -43,7 +43,7 @@ BEGIN
 	$copy = delete $ENV{BS_TEST_ZONES};
 }
 my $owner = $$;
-END { system('rm', '-rf', $copy) if $$ == $owner }
+END { system('rm', '-rf', $copy) if defined $copy && $$ == $owner }
 
 use BS::Test;
 use BS::Delivery;
