@@ -179,6 +179,26 @@ bs_http_headers(const BsMailerConfig *config)
 }
 
 /*
+ * begin_afresh
+ *		Each exchange has an easy handle of its own.
+ *
+ * In libcurl before 8.0 one that is used again remembers the last header of the
+ * exchange before, which it has freed: an answer whose first header line begins
+ * with a blank would be added to that.  Connections are the multi handle's.
+ */
+static bool
+begin_afresh(BsMailSlot *slot)
+{
+	CURL	   *fresh = curl_easy_duphandle(slot->easy);
+
+	if (fresh == NULL)
+		return false;
+	curl_easy_cleanup(slot->easy);
+	slot->easy = fresh;
+	return true;
+}
+
+/*
  * bs_http_begin
  *		Begin the exchange.
  *
@@ -204,7 +224,8 @@ bs_http_begin(BsMailSlot *slot, const char *idempotency_key)
 	slot->answer_len = 0;
 	slot->status = 0;
 	slot->head_began = false;
-	if (curl_easy_setopt(slot->easy, CURLOPT_HTTPHEADER,
+	if (!begin_afresh(slot) ||
+		curl_easy_setopt(slot->easy, CURLOPT_HTTPHEADER,
 						 slot->key_header) != CURLE_OK ||
 		curl_easy_setopt(slot->easy, CURLOPT_POSTFIELDSIZE_LARGE,
 						 body_len) != CURLE_OK ||
