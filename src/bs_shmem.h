@@ -67,6 +67,7 @@ typedef struct BsShared
 	BsStats		stats;			/* atomics, without the lock */
 	LWLock	   *lock;			/* of everything below */
 	bool		plan_wanted;
+	bool		recovery_wanted;	/* somebody left who may hold messages */
 	uint64		zone_stamp;		/* of the zone database that the scheduler saw */
 	BsBucket	bucket;
 	BsBreaker	breaker;

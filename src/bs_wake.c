@@ -38,6 +38,7 @@ wake_scheduler(bool plan)
 	scheduler = &bs_shared->workers[0];
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
 	bs_shared->plan_wanted |= plan;
+	bs_shared->recovery_wanted |= !plan;
 	if (scheduler->pid != 0)
 		SetLatch(scheduler->latch);
 	LWLockRelease(bs_shared->lock);

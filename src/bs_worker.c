@@ -115,6 +115,7 @@ leave_slot(int code, Datum arg)
 	slot->identity[0] = '\0';
 	slot->sleep_until = DT_NOBEGIN;
 	strlcpy(slot->state, "stopped", sizeof(slot->state));
+	bs_shared->recovery_wanted |= worker_number != 0;
 	if (worker_number != 0 && bs_shared->workers[0].pid != 0)
 		SetLatch(bs_shared->workers[0].latch);
 	LWLockRelease(bs_shared->lock);

@@ -72,7 +72,7 @@ test: setup
 #: test           install what is missing and run every kind of test
 #:                "make test TESTS='regress test/t/docs.pl'": some of it
 #: test-valgrind  the server under valgrind, half an hour
-#: bench          measure lateness and speed, half an hour; build/bench keeps it
+#: bench          measure lateness and speed, two hours; build/bench keeps it
 #: bench-quick    the same once and small: does it work at all?
 #: chaos          faults at random and in order, half an hour; prints what was lost
 #:                "make chaos QUEUE=rabbitmq FAULTS=200 MESSAGES=100000 KILLS=50

@@ -44,8 +44,36 @@ take_plan_wish(void)
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
 	wanted = bs_shared->plan_wanted;
 	bs_shared->plan_wanted = false;
+	bs_shared->recovery_wanted = false;
 	LWLockRelease(bs_shared->lock);
 	return wanted;
+}
+
+static bool
+is_wanted(void)
+{
+	bool		wanted;
+
+	LWLockAcquire(bs_shared->lock, LW_SHARED);
+	wanted = bs_shared->plan_wanted || bs_shared->recovery_wanted;
+	LWLockRelease(bs_shared->lock);
+	return wanted;
+}
+
+/*
+ * Until then, or somebody wants something.
+ *
+ * The server lets the timer of bs_txn_try() run on after its transaction, and
+ * when it rings it sets the latch: a turn for that would start the next timer.
+ */
+static void
+sleep_until_wanted(TimestampTz until)
+{
+	do
+		bs_worker_sleep_until(until);
+	while (!ShutdownRequestPending && !ConfigReloadPending &&
+		   !InterruptPending && !is_wanted() &&
+		   GetCurrentTimestamp() < until);
 }
 
 /*
@@ -121,7 +149,6 @@ bs_planning_worker_main(Datum main_arg)
 	for (;;)
 	{
 		TimestampTz now = GetCurrentTimestamp();
-		TimestampTz next_turn;
 
 		MemoryContextSwitchTo(turn_context);
 		MemoryContextReset(turn_context);
@@ -133,6 +160,7 @@ bs_planning_worker_main(Datum main_arg)
 		{
 			/* The wish first: what is committed later makes a new one. */
 			bool		wanted = take_plan_wish();
+			TimestampTz next_turn;
 
 			next_turn = TimestampTzPlusMilliseconds(now, (int64) bs_lease_s * 1000);
 			if (wanted || now >= next_pass)
@@ -142,14 +170,15 @@ bs_planning_worker_main(Datum main_arg)
 			/* Never a spin, whatever the rows say. */
 			next_turn = Max(next_turn,
 							TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 50));
+			next_turn = Min(next_turn,
+							TimestampTzPlusMilliseconds(now, LONGEST_WAIT_MS));
+			sleep_until_wanted(next_turn);
 		}
 		else
 		{
 			next_pass = DT_NOBEGIN;
-			next_turn = TimestampTzPlusMilliseconds(now, BS_WORKER_RECHECK_MS);
+			bs_worker_sleep_until(TimestampTzPlusMilliseconds(now,
+															  BS_WORKER_RECHECK_MS));
 		}
-		next_turn = Min(next_turn,
-						TimestampTzPlusMilliseconds(now, LONGEST_WAIT_MS));
-		bs_worker_sleep_until(next_turn);
 	}
 }

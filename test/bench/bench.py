@@ -17,6 +17,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 
 from broker import http_through_broker, publish, through_broker
 from burst import burst, burst_http
@@ -198,6 +199,7 @@ def main():
         print("The machine is busy with other things: figures will be worse "
               "than they are.\n", flush=True)
     for name in options.cases:
+        begin = time.monotonic()
         try:
             note, figures, _ = CASES[name](options, options.out)
         except BenchSkip as reason:
@@ -205,7 +207,8 @@ def main():
             report["cases"][name] = {"skipped": str(reason)}
             continue
         documents = [summary(figure) for figure in figures]
-        report["cases"][name] = {"note": note, "figures": documents}
+        report["cases"][name] = {"note": note, "figures": documents,
+                                 "seconds": round(time.monotonic() - begin)}
         print_case(note, documents)
     path = os.path.join(options.out,
                         started.strftime("%Y%m%dT%H%M%SZ.json"))

@@ -27,7 +27,7 @@ FULL_BURST = 100000     # what the aims are for
 
 def plan_burst(session, mails):
     """The due instant; everything is planned and the disk quiet before it."""
-    ahead = 8 + mails // 4000
+    ahead = 3 + mails // 5000
     for _ in range(3):
         clear(session)
         due, planned, now = map(float, session.ask(

@@ -22,9 +22,8 @@ my $run = IPC::Run::run(
 		'/usr/bin/python3', '-B', "$top/test/bench/bench.py", '--out', $dir,
 		qw(--quick --steady-rates 40 --steady-seconds 1),
 		qw(--planning-people 200 --months-people 200 --months-rows 2000),
-		'--day-users', '2000,4000', '--grown-rows', '1000,2000',
-		qw(--grown-messages 200 --crud-people 500 --copy-people 2000),
-		qw(--publish-messages 500),
+		qw(--day-users 2000 --grown-rows 1000 --grown-messages 200),
+		qw(--crud-people 500 --copy-people 2000 --publish-messages 500),
 		@cases
 	],
 	'<', \undef, '>', \$said, '2>&1', IPC::Run::timeout(280));
