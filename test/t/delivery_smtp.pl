@@ -246,21 +246,21 @@ is($mail->{to}[0]{address}, 'raw1@example.com', 'To is the user');
 ok(!$mail->{wire}{bare_lf} && !$mail->{wire}{bare_cr}, 'no bare line break');
 
 # A subject and an address written straight into the log are no way either: the
-# subject is cleaned, and what is no address is refused without being sent.
-statement("SELECT bs_add_user('Eve', 'Evil', 'eve\@example.com', 'Etc/UTC')");
+# subject is cleaned, and nobody is mailed at an address that is not the user's.
+statement("SELECT bs_add_user('Eve', 'Evil', 'planted1\@example.com', 'Etc/UTC')");
 statement(<<"SQL");
 	INSERT INTO message_logs (user_id, message_type, message_content, subject, recipient_email,
 	       recipient_name, local_date, scheduled_send_time, due_at, idempotency_key, type_version)
 	SELECT u.id, 'BIRTHDAY', v.text, E'Hi\\r\\nBcc: victim\@example.com', v.address,
-	       'Eve', '2020-01-01', now(), now(), u.id || ':BIRTHDAY:2020-01-0' || v.n, t.version
+	       'Eve Evil', '2020-01-01', now(), now(), u.id || ':BIRTHDAY:2020-01-0' || v.n, t.version
 	  FROM users u, message_types t,
 	       (VALUES (1, E'planted1\@example.com', E'a\\rb\\r\\n.\\r\\nc\\n.\\nQUIT'),
 	               (2, E'planted2\@example.com>\\r\\nRCPT TO:<victim\@example.com', 'x')) v (n, address, text)
-	 WHERE u.email = 'eve\@example.com' AND t.name = 'BIRTHDAY';
+	 WHERE u.email = 'planted1\@example.com' AND t.name = 'BIRTHDAY';
 	SELECT bs_wake_senders(now());
 SQL
 ok(wait_settled($node, 'planted%'), 'planted rows come to an end');
-is(counts($node, 'planted%'), 'FAILED 1, SENT 1', 'the bad address is refused');
+is(counts($node, 'planted%'), 'CANCELLED 1, SENT 1', 'what goes elsewhere is not sent');
 ($mail) = @{ by_recipient($catcher->mails)->{'planted1@example.com'} };
 is(scalar(grep { /^bcc$/i } @{ $mail->{header_names} }), 0, 'no Bcc');
 like($mail->{subject}, qr/^Hi +Bcc: victim/, 'the subject is one line');

@@ -102,7 +102,7 @@ sql($node, 'CREATE TABLE before AS SELECT id, idempotency_key, status FROM messa
 
 # ---- The update comes amid a burst.
 
-set_conf($node, rate_limit => 40);
+set_conf($node, rate_limit => 20);
 add_due($node, $burst, 'burst');
 ok(wait_for(sub { $catcher->mails > $owed + 100 }, 'the burst'), 'a burst is under way');
 my @before = worker_pids($node, '');
@@ -132,6 +132,7 @@ is_deeply([ grep { $old{$_} } worker_pids($node, '') ], [], 'there is none with 
 # ---- Once each, and the rest waits.
 
 # Tashkent's instant is past now.
+set_conf($node, rate_limit => 400);
 ok(wait_settled($node, 'burst%', 90), 'the burst is sent');
 wait_count($node, 'zone%', sprintf('SCHEDULED %d, SENT %d', $owed - $each, $owed + $each));
 is(sql($node, q{SELECT string_agg(DISTINCT u.timezone, ' ') FROM message_logs l JOIN users u ON u.id = l.user_id WHERE l.message_type = 'AHEAD' AND l.status = 'SENT'}),
