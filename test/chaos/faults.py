@@ -164,9 +164,12 @@ def freeze_postmaster(stage, rng):
 def terminate_worker(stage, rng):
     for _ in range(rng.randrange(1, 6)):
         pid = pick(stage, rng, rng.choice(WORKERS))
-        with contextlib.suppress(SqlError):
-            stage.cluster.sql("SELECT pg_terminate_backend(%d)"
-                              " \\g /dev/null" % pid, 20)
+        try:
+            if stage.cluster.value("SELECT pg_terminate_backend(%d)" % pid,
+                                   20) != "t":
+                continue        # it has only just begun
+        except SqlError:
+            continue
         begin = time.monotonic()
         wait_for(lambda: not is_alive(pid), "a terminated worker to end",
                  30, 0.01)

@@ -150,8 +150,9 @@ class Stage:
                     self.complain("server log: " + line.strip())
 
     def may_panic(self):
-        """A server PANICs where there is no room for WAL."""
-        return any(name == "wal_disk_full" for name, *_ in self.events)
+        """A server PANICs where there is no room for WAL, or a checkpoint."""
+        return any(name in ("wal_disk_full", "data_disk_full")
+                   for name, *_ in self.events)
 
     def close(self):
         for part in (self.cluster, self.proxy, self.relay, self.broker):
