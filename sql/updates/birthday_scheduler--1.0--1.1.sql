@@ -122,6 +122,25 @@ COMMENT ON FUNCTION @extschema@.bs_retention() IS
 'The setting birthday_scheduler.retention: months that ended longer ago are dropped. NULL: all are kept.';
 REVOKE ALL ON FUNCTION @extschema@.bs_retention() FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION @extschema@.bs_partition_attached(parent text, month date)
+RETURNS boolean
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT
+          FROM pg_class c
+               JOIN pg_inherits i ON i.inhrelid = c.oid
+         WHERE c.relname = @extschema@.bs_partition_name(parent, month)
+           AND c.relnamespace = to_regnamespace('@extschema@')
+           AND i.inhparent = to_regclass('@extschema@.' || quote_ident(parent))
+           AND NOT i.inhdetachpending);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_partition_attached(text, date) IS
+'Is that month''s partition in its place?';
+
 CREATE FUNCTION @extschema@.bs_partition_options(parent text)
 RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -425,6 +444,29 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_drop_partitions(interval, boolean) IS
 'Drops the months that ended longer ago than that, at least two months, and says for each what it did (dropped, kept), or with dry_run what it would do, and why one is kept: unfinished messages, in use, a ledger younger than thirteen months, or left for the next call, because nobody shall wait for longer than a fifth of a second. Call it in a transaction of its own, which holds locks until its end. Error 22023: a shorter interval.';
 REVOKE ALL ON FUNCTION @extschema@.bs_drop_partitions(interval, boolean) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_installation_state()
+RETURNS text
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN coalesce(
+        (SELECT CASE
+                    WHEN i.system_identifier <> @extschema@.bs_system_identifier()
+                      OR i.database_oid <> d.oid THEN 'copy'
+                    WHEN i.paused_at IS NOT NULL THEN 'paused'
+                    ELSE 'adopted'
+                END
+           FROM @extschema@.bs_installation i,
+                pg_database d
+          WHERE d.datname = current_database()),
+        'new');
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_installation_state() IS
+'new: no user was added yet; adopted: messages are planned and sent; paused: planned only; copy: of another database, nothing is done until bs_resume().';
 
 CREATE OR REPLACE FUNCTION @extschema@.bs_adopt(even_a_copy boolean)
 RETURNS void
@@ -1001,16 +1043,19 @@ COMMENT ON FUNCTION @extschema@.bs_replan_users(uuid[]) IS
 
 CREATE FUNCTION @extschema@.bs_months_with_messages(first_time timestamptz, last_time timestamptz)
 RETURNS SETOF date
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
 SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+AS $$
+BEGIN
+    RETURN QUERY
     SELECT m.month::date
-      FROM pg_catalog.generate_series(@extschema@.bs_month(first_time)::timestamp,
-                                      @extschema@.bs_month(last_time)::timestamp, '1 month') AS m (month)
-     WHERE pg_catalog.isfinite(first_time) AND pg_catalog.isfinite(last_time)
+      FROM generate_series(@extschema@.bs_month(first_time)::timestamp,
+                           @extschema@.bs_month(last_time)::timestamp, '1 month') AS m (month)
+     WHERE isfinite(first_time) AND isfinite(last_time)
        AND @extschema@.bs_partition_attached('message_logs', m.month::date)
      ORDER BY m.month;
-END;
+END
+$$;
 COMMENT ON FUNCTION @extschema@.bs_months_with_messages(timestamptz, timestamptz) IS
 'The months between two instants that have a partition of message_logs: what senders look at, however many others there are.';
 REVOKE ALL ON FUNCTION @extschema@.bs_months_with_messages(timestamptz, timestamptz) FROM PUBLIC;
@@ -1271,20 +1316,23 @@ COMMENT ON FUNCTION @extschema@.bs_recover(text[], boolean, timestamptz) IS
 
 CREATE FUNCTION @extschema@.bs_months_of(instants timestamptz[])
 RETURNS SETOF date
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
 SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+AS $$
+BEGIN
+    RETURN QUERY
     -- Materialized, so that the catalog is asked once a month and not once a row.
     WITH months AS MATERIALIZED (
         SELECT DISTINCT @extschema@.bs_month(t.instant) AS month
-          FROM pg_catalog.unnest(instants) AS t (instant)
+          FROM unnest(instants) AS t (instant)
          WHERE t.instant BETWEEN '1900-01-01 00:00+00' AND '9999-12-31 00:00+00'
     )
     SELECT d.month
       FROM months d
      WHERE @extschema@.bs_partition_attached('message_logs', d.month)
      ORDER BY d.month;
-END;
+END
+$$;
 COMMENT ON FUNCTION @extschema@.bs_months_of(timestamptz[]) IS
 'The months of these instants, those that have a partition of message_logs; whatever the instants are, no error.';
 REVOKE ALL ON FUNCTION @extschema@.bs_months_of(timestamptz[]) FROM PUBLIC;
