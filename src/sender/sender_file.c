@@ -112,7 +112,7 @@ bool
 bs_file_read(const char *path, BsFileLine take_line,
 			 char *error, size_t error_size)
 {
-	char		line[LINE_SIZE];
+	char		line[LINE_SIZE] = "";
 	char		reason[320] = "";
 	FILE	   *file = fopen(path, "re");
 	int			number = 0;

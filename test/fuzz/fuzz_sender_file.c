@@ -46,8 +46,10 @@ write_file(const void *data, size_t len)
 static void
 add(char c)
 {
-	written = realloc(written, written_len + 2);
-	MUST(written != NULL);
+	char	   *longer = realloc(written, written_len + 2);
+
+	MUST(longer != NULL);
+	written = longer;
 	written[written_len++] = c;
 	written[written_len] = '\0';
 }
