@@ -198,10 +198,10 @@ test_other_consumer(void)
 	begin_copies(numbers, 1);
 	former = bs_outbox_set_consumer(&outbox, NULL);
 	ok(former == consumer, "the consumer is given back");
+	ok(bs_outbox_set_consumer(&outbox, former) == NULL, "and taken again");
 	finish_messages(1);
 	is_str(ending(1), "SENT accepted 250", "the message is sent");
 	is_int(bs_consumer_untold(former), 0, "its copy is nobody's: the broker has it again");
-	bs_outbox_set_consumer(&outbox, former);
 	close_all();
 }
 
@@ -210,13 +210,16 @@ static void
 test_forget(void)
 {
 	static const BsScript slow = {.dot = HANG ""};
+	static const BsScript unknown = {.rcpt = "550 unknown\r\n",.data = "554 no\r\n",.next = &slow};
 	static const int numbers[] = {1, 2, 3, 4, 5};
 
-	open_all(&slow);
+	open_all(&unknown);
+	relay.scripts[1] = &slow;
 	deliver_many(1, 5);
 	ok(wait_for_copies(5), "five copies");
 	begin_copies(numbers, 5);
-	ok(wait_for(relay.mails == 2), "two are handed over, three wait");
+	ok(wait_for(relay.mails == 2), "two are handed over, two wait");
+	is_int(outbox.ended_count, 1, "one is refused, and not recorded");
 	bs_outbox_forget(&outbox);
 	is_int(bs_consumer_untold(consumer), 5, "all are done with");
 	ok(flush_copies(1, 0), "and told of");
