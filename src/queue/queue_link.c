@@ -46,7 +46,7 @@ describe(const BsBrokerSettings *settings, const char *password)
 }
 
 BsAmqpLink *
-bs_queue_open_link(const char *label, int window, int prefetch)
+bs_queue_open_link(int window, int prefetch)
 {
 	BsBrokerSettings settings = {
 		.prefix = BS_SETTING_PREFIX,
@@ -79,7 +79,7 @@ bs_queue_open_link(const char *label, int window, int prefetch)
 	bs_queue_close_link();
 	if (description != NULL)
 	{
-		settings.connection_name = psprintf("birthday_scheduler %s", label);
+		settings.connection_name = bs_worker_name();
 		current_link = bs_relay_make_link(&settings, password,
 										  error, sizeof(error));
 		if (current_link != NULL)
