@@ -294,19 +294,19 @@ define_amqp(void)
 				  &bs_amqp_ca_file, "", 0, NULL);
 	define_string("birthday_scheduler.amqp_exchange",
 				  "Topic exchange that due messages are published to.",
-				  NULL, &bs_amqp_exchange, "birthday.messages", 0,
+				  "%d stands for the name of the database, %% for a percent sign.", &bs_amqp_exchange, "birthday.messages", 0,
 				  check_amqp_name);
 	define_string("birthday_scheduler.amqp_queue",
 				  "Quorum queue that senders consume.",
-				  NULL, &bs_amqp_queue, "birthday.messages.queue", 0,
+				  "%d stands for the name of the database, %% for a percent sign.", &bs_amqp_queue, "birthday.messages.queue", 0,
 				  check_amqp_name);
 	define_string("birthday_scheduler.amqp_dead_letter_exchange",
 				  "Direct exchange for what cannot be sent.",
-				  NULL, &bs_amqp_dead_letter_exchange,
+				  "%d stands for the name of the database, %% for a percent sign.", &bs_amqp_dead_letter_exchange,
 				  "birthday.messages.dlx", 0, check_amqp_name);
 	define_string("birthday_scheduler.amqp_dead_letter_queue",
 				  "Quorum queue in which it ends.",
-				  NULL, &bs_amqp_dead_letter_queue,
+				  "%d stands for the name of the database, %% for a percent sign.", &bs_amqp_dead_letter_queue,
 				  "birthday.messages.dlq", 0, check_amqp_name);
 	define_int("birthday_scheduler.amqp_prefetch",
 			   "Unacknowledged messages that the broker hands to each sender.",

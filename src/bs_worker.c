@@ -71,6 +71,12 @@ bs_worker_name(void)
 	return name;
 }
 
+const char *
+bs_worker_database(void)
+{
+	return connected_database;
+}
+
 static void
 register_worker(int group, int number)
 {

@@ -23,6 +23,9 @@ extern const char *bs_worker_label(int number);
  */
 extern const char *bs_worker_name(void);
 
+/* The database that this worker is connected to; static. */
+extern const char *bs_worker_database(void);
+
 /*
  * While preloading: for each database that there is room for one scheduler,
  * birthday_scheduler.senders senders, one publisher.
