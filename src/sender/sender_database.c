@@ -411,8 +411,7 @@ write_state_sql(const BsDatabase *database, char *sql, size_t size)
 			 "SELECT %1$s.bs_installation_state(), %1$s.bs_is_preloaded(),"
 			 "       %1$s.bs_library_version(),"
 			 "       %1$s.bs_system_identifier() || '/' || d.oid,"
-			 "       (extract(epoch FROM clock_timestamp()) * 1000000)::int8,"
-			 "       d.datname"
+			 "       (extract(epoch FROM clock_timestamp()) * 1000000)::int8, d.datname"
 			 "  FROM pg_database d WHERE d.datname = current_database()",
 			 database->schema);
 }
@@ -435,8 +434,7 @@ bs_database_take_state(BsDatabase *database, const PGresult *answer)
 
 	snprintf(database->installation, sizeof(database->installation), "%s",
 			 PQgetvalue(answer, 0, 3));
-	snprintf(database->name, sizeof(database->name), "%s",
-			 PQgetvalue(answer, 0, 5));
+	snprintf(database->name, sizeof(database->name), "%s", PQgetvalue(answer, 0, 5));
 	if (strcmp(PQgetvalue(answer, 0, 1), "t") != 0)
 	{
 		set_error(database, "birthday_scheduler is not in shared_preload_libraries of the server: nothing would plan messages or look after leases", "");
