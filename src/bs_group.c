@@ -47,9 +47,17 @@ bs_group_size(void)
 	return bs_senders + 2;
 }
 
+/*
+ * Workers that are still there count on for the former database; whoever comes
+ * after them in a slot begins at 0.
+ */
 void
 bs_group_clear(BsGroup *group)
 {
+	int			i;
+
+	for (i = 0; i < bs_shared->group_size; i++)
+		group->workers[i].database = InvalidOid;
 	group->name[0] = '\0';
 	group->database = InvalidOid;
 	group->plan_wanted = group->recovery_wanted = false;

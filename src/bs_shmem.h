@@ -34,7 +34,7 @@ typedef struct BsWorkerSlot
 	int			failed_starts;	/* in a row; counted before the work begins */
 	TimestampTz settings_time;	/* when the settings were read that it began
 								 * with */
-	Oid			database;		/* whose messages it counted last */
+	Oid			database;		/* whose counts these are */
 	char		state[16];		/* "idle", "working", "waiting", "stopped" */
 	char		identity[BS_SENDER_NAME_SIZE];	/* bs_claim(claimed_by) */
 	TimestampTz sleep_until;	/* a sender's next look; see bs_wake.c */
