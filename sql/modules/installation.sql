@@ -34,11 +34,12 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.bs_installation', '');
 
 CREATE FUNCTION @extschema@.bs_installation_state()
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT coalesce(
+AS $$
+BEGIN
+    RETURN coalesce(
         (SELECT CASE
                     WHEN i.system_identifier <> @extschema@.bs_system_identifier()
                       OR i.database_oid <> d.oid THEN 'copy'
@@ -46,10 +47,11 @@ BEGIN ATOMIC
                     ELSE 'adopted'
                 END
            FROM @extschema@.bs_installation i,
-                pg_catalog.pg_database d
-          WHERE d.datname = pg_catalog.current_database()),
+                pg_database d
+          WHERE d.datname = current_database()),
         'new');
-END;
+END
+$$;
 COMMENT ON FUNCTION @extschema@.bs_installation_state() IS
 'new: no user was added yet; adopted: messages are planned and sent; paused: planned only; copy: of another database, nothing is done until bs_resume().';
 

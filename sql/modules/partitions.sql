@@ -27,17 +27,20 @@ COMMENT ON FUNCTION @extschema@.bs_partition_name(text, date) IS
 -- remembers, and not see what another session has just made.
 CREATE FUNCTION @extschema@.bs_partition_attached(parent text, month date)
 RETURNS boolean
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT EXISTS (
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN EXISTS (
         SELECT
-          FROM pg_catalog.pg_class c
-               JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid
+          FROM pg_class c
+               JOIN pg_inherits i ON i.inhrelid = c.oid
          WHERE c.relname = @extschema@.bs_partition_name(parent, month)
-           AND c.relnamespace = pg_catalog.to_regnamespace('@extschema@')
-           AND i.inhparent = pg_catalog.to_regclass('@extschema@.' || pg_catalog.quote_ident(parent))
+           AND c.relnamespace = to_regnamespace('@extschema@')
+           AND i.inhparent = to_regclass('@extschema@.' || quote_ident(parent))
            AND NOT i.inhdetachpending);
-END;
+END
+$$;
 COMMENT ON FUNCTION @extschema@.bs_partition_attached(text, date) IS
 'Is that month''s partition in its place?';
 

@@ -7,7 +7,6 @@ RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET jit = off
-SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     message_ids uuid[];

@@ -8,16 +8,19 @@
 
 CREATE FUNCTION @extschema@.bs_months_with_messages(first_time timestamptz, last_time timestamptz)
 RETURNS SETOF date
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
 SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+AS $$
+BEGIN
+    RETURN QUERY
     SELECT m.month::date
-      FROM pg_catalog.generate_series(@extschema@.bs_month(first_time)::timestamp,
-                                      @extschema@.bs_month(last_time)::timestamp, '1 month') AS m (month)
-     WHERE pg_catalog.isfinite(first_time) AND pg_catalog.isfinite(last_time)
+      FROM generate_series(@extschema@.bs_month(first_time)::timestamp,
+                           @extschema@.bs_month(last_time)::timestamp, '1 month') AS m (month)
+     WHERE isfinite(first_time) AND isfinite(last_time)
        AND @extschema@.bs_partition_attached('message_logs', m.month::date)
      ORDER BY m.month;
-END;
+END
+$$;
 COMMENT ON FUNCTION @extschema@.bs_months_with_messages(timestamptz, timestamptz) IS
 'The months between two instants that have a partition of message_logs: what senders look at, however many others there are.';
 

@@ -9,20 +9,23 @@
 
 CREATE FUNCTION @extschema@.bs_months_of(instants timestamptz[])
 RETURNS SETOF date
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
 SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+AS $$
+BEGIN
+    RETURN QUERY
     -- Materialized, so that the catalog is asked once a month and not once a row.
     WITH months AS MATERIALIZED (
         SELECT DISTINCT @extschema@.bs_month(t.instant) AS month
-          FROM pg_catalog.unnest(instants) AS t (instant)
+          FROM unnest(instants) AS t (instant)
          WHERE t.instant BETWEEN '1900-01-01 00:00+00' AND '9999-12-31 00:00+00'
     )
     SELECT d.month
       FROM months d
      WHERE @extschema@.bs_partition_attached('message_logs', d.month)
      ORDER BY d.month;
-END;
+END
+$$;
 COMMENT ON FUNCTION @extschema@.bs_months_of(timestamptz[]) IS
 'The months of these instants, those that have a partition of message_logs; whatever the instants are, no error.';
 

@@ -122,6 +122,25 @@ COMMENT ON FUNCTION @extschema@.bs_retention() IS
 'The setting birthday_scheduler.retention: months that ended longer ago are dropped. NULL: all are kept.';
 REVOKE ALL ON FUNCTION @extschema@.bs_retention() FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION @extschema@.bs_partition_attached(parent text, month date)
+RETURNS boolean
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT
+          FROM pg_class c
+               JOIN pg_inherits i ON i.inhrelid = c.oid
+         WHERE c.relname = @extschema@.bs_partition_name(parent, month)
+           AND c.relnamespace = to_regnamespace('@extschema@')
+           AND i.inhparent = to_regclass('@extschema@.' || quote_ident(parent))
+           AND NOT i.inhdetachpending);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_partition_attached(text, date) IS
+'Is that month''s partition in its place?';
+
 CREATE FUNCTION @extschema@.bs_partition_options(parent text)
 RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -426,6 +445,29 @@ COMMENT ON FUNCTION @extschema@.bs_drop_partitions(interval, boolean) IS
 'Drops the months that ended longer ago than that, at least two months, and says for each what it did (dropped, kept), or with dry_run what it would do, and why one is kept: unfinished messages, in use, a ledger younger than thirteen months, or left for the next call, because nobody shall wait for longer than a fifth of a second. Call it in a transaction of its own, which holds locks until its end. Error 22023: a shorter interval.';
 REVOKE ALL ON FUNCTION @extschema@.bs_drop_partitions(interval, boolean) FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION @extschema@.bs_installation_state()
+RETURNS text
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN coalesce(
+        (SELECT CASE
+                    WHEN i.system_identifier <> @extschema@.bs_system_identifier()
+                      OR i.database_oid <> d.oid THEN 'copy'
+                    WHEN i.paused_at IS NOT NULL THEN 'paused'
+                    ELSE 'adopted'
+                END
+           FROM @extschema@.bs_installation i,
+                pg_database d
+          WHERE d.datname = current_database()),
+        'new');
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_installation_state() IS
+'new: no user was added yet; adopted: messages are planned and sent; paused: planned only; copy: of another database, nothing is done until bs_resume().';
+
 CREATE OR REPLACE FUNCTION @extschema@.bs_adopt(even_a_copy boolean)
 RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT
@@ -523,46 +565,62 @@ COMMENT ON FUNCTION @extschema@.bs_plan_slices(timestamptz, timestamptz) IS
 'The slices of work between two instants: per type and local date that may fall between them in any zone, the month-and-day keys to search for.';
 
 CREATE FUNCTION @extschema@.bs_plan_users(
-    user_ids uuid[], window_from timestamptz, window_until timestamptz, missing_months date[] DEFAULT '{}')
+    user_ids uuid[], window_from timestamptz, window_until timestamptz, missing_months date[] DEFAULT '{}',
+    only_type varchar DEFAULT NULL, only_source varchar DEFAULT NULL, only_date date DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET jit = off
-SET plan_cache_mode = force_custom_plan
+SET max_parallel_workers_per_gather = 0
+SET plan_cache_mode = auto
+SET enable_sort = on
 AS $$
 DECLARE
+    -- Before anything is read, so that a row is never older than it says.
+    made_at CONSTANT timestamptz := clock_timestamp();
     owed_users uuid[];
     owed_types varchar[];
     owed_dates date[];
     owed_events date[];
     owed_times timestamptz[];
+    won_users uuid[];
+    won_types varchar[];
+    won_dates date[];
     planned bigint;
     first_due timestamptz;
 BEGIN
-    WITH slices AS MATERIALIZED (
-        SELECT s.message_type, s.month_day, s.local_date
-          FROM @extschema@.bs_plan_slices(window_from, window_until) s
-    )
-    SELECT array_agg(o.user_id), array_agg(o.message_type), array_agg(o.local_date),
-           array_agg(o.event_date), array_agg(o.send_at)
-      INTO owed_users, owed_types, owed_dates, owed_events, owed_times
-      FROM (SELECT DISTINCT ON (e.user_id, e.message_type, s.local_date)
-                   e.user_id, e.message_type, s.local_date, e.event_date, p.send_at
-              FROM unnest(user_ids) AS w (user_id)
-                   -- One by one, by the key of users: without statistics, as in
-                   -- a database that was just restored, a join would read them all.
-                   CROSS JOIN LATERAL (
-                       SELECT v.* FROM @extschema@.bs_events v WHERE v.user_id = w.user_id OFFSET 0) e
-                   JOIN slices s ON s.message_type = e.message_type AND s.month_day = e.month_day
-                   CROSS JOIN LATERAL (
-                       SELECT @extschema@.bs_send_time_or_null(e.timezone::text, s.local_date, e.send_time) AS send_at) p
-             WHERE @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence::text, e.feb29_policy::text)
-               AND p.send_at >= e.since
-               AND p.send_at BETWEEN window_from AND window_until
-               AND (missing_months = '{}'
-                    OR (@extschema@.bs_month(p.send_at) <> ALL (missing_months)
-                        AND date_trunc('month', s.local_date::timestamp)::date <> ALL (missing_months)))
-             ORDER BY e.user_id, e.message_type, s.local_date, e.event_date) o;
+    EXECUTE $query$
+        WITH slices AS MATERIALIZED (
+            SELECT s.message_type, s.month_day, s.local_date
+              FROM @extschema@.bs_plan_slices($2, $3) s
+             WHERE $5 IS NULL OR (s.message_type = $5 AND s.local_date = $7)
+        )
+        SELECT array_agg(o.user_id), array_agg(o.message_type), array_agg(o.local_date),
+               array_agg(o.event_date), array_agg(o.send_at)
+          FROM (SELECT DISTINCT ON (e.user_id, e.message_type, s.local_date)
+                       e.user_id, e.message_type, s.local_date, e.event_date, p.send_at
+                  FROM unnest($1) AS w (user_id)
+                       -- One by one, by the key of users: without statistics, as in
+                       -- a database that was just restored, a join would read them all.
+                       CROSS JOIN LATERAL (
+                           SELECT v.*
+                             FROM @extschema@.bs_events v
+                            WHERE v.user_id = w.user_id
+                              AND ($5 IS NULL OR (v.message_type = $5 AND v.date_source = $6))
+                           OFFSET 0) e
+                       JOIN slices s ON s.message_type = e.message_type AND s.month_day = e.month_day
+                       CROSS JOIN LATERAL (
+                           SELECT @extschema@.bs_send_time_or_null(e.timezone::text, s.local_date, e.send_time) AS send_at) p
+                 WHERE @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence::text, e.feb29_policy::text)
+                   AND p.send_at >= e.since
+                   AND p.send_at BETWEEN $2 AND $3
+                   AND ($4 = '{}'
+                        OR (@extschema@.bs_month(p.send_at) <> ALL ($4)
+                            AND date_trunc('month', s.local_date::timestamp)::date <> ALL ($4)))
+                 ORDER BY e.user_id, e.message_type, s.local_date, e.event_date) o
+        $query$
+       INTO owed_users, owed_types, owed_dates, owed_events, owed_times
+      USING user_ids, window_from, window_until, missing_months, only_type, only_source, only_date;
     IF owed_users IS NULL THEN
         RETURN 0;
     END IF;
@@ -576,29 +634,54 @@ BEGIN
          ORDER BY o.user_id, o.message_type, o.local_date
             ON CONFLICT DO NOTHING
         RETURNING user_id, message_type, local_date
-    ), made AS (
-        INSERT INTO @extschema@.message_logs
-               (user_id, message_type, local_date, scheduled_send_time, due_at, idempotency_key,
-                recipient_email, recipient_name, subject, message_content, html_content, type_version)
-        SELECT u.id, t.name, o.local_date, o.send_at, o.send_at,
-               format('%s:%s:%s', u.id, t.name, to_char(o.local_date, 'YYYY-MM-DD')),
-               u.email, u.first_name || ' ' || u.last_name,
-               @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
-                                     o.event_date, o.local_date, u.location_city::text, u.location_country::text),
-               @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
-                                     o.event_date, o.local_date, u.location_city::text, u.location_country::text),
-               @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
-                                     o.event_date, o.local_date, u.location_city::text, u.location_country::text),
-               t.version
-          FROM unnest(owed_users, owed_types, owed_dates, owed_events, owed_times)
-               AS o (user_id, message_type, local_date, event_date, send_at)
-               JOIN won w USING (user_id, message_type, local_date)
-               JOIN @extschema@.users u ON u.id = o.user_id
-               JOIN @extschema@.message_types t ON t.name = o.message_type
-         ORDER BY o.send_at
-        RETURNING scheduled_send_time
     )
-    SELECT count(*), min(m.scheduled_send_time) INTO planned, first_due FROM made m;
+    SELECT array_agg(w.user_id), array_agg(w.message_type), array_agg(w.local_date)
+      INTO won_users, won_types, won_dates
+      FROM won w;
+    IF won_users IS NULL THEN
+        RETURN 0;
+    END IF;
+    IF cardinality(won_users) < cardinality(owed_users) THEN
+        EXECUTE $query$
+            SELECT array_agg(o.user_id), array_agg(o.message_type), array_agg(o.local_date),
+                   array_agg(o.event_date), array_agg(o.send_at)
+              FROM unnest($1, $2, $3, $4, $5)
+                   AS o (user_id, message_type, local_date, event_date, send_at)
+                   JOIN unnest($6, $7, $8) AS w (user_id, message_type, local_date)
+                  USING (user_id, message_type, local_date)
+            $query$
+           INTO owed_users, owed_types, owed_dates, owed_events, owed_times
+          USING owed_users, owed_types, owed_dates, owed_events, owed_times,
+                won_users, won_types, won_dates;
+    END IF;
+
+    EXECUTE $query$
+        WITH made AS (
+            INSERT INTO @extschema@.message_logs
+                   (user_id, message_type, local_date, scheduled_send_time, due_at, idempotency_key,
+                    recipient_email, recipient_name, subject, message_content, html_content, type_version,
+                    created_at)
+            SELECT u.id, t.name, o.local_date, o.send_at, o.send_at,
+                   format('%s:%s:%s', u.id, t.name, to_char(o.local_date, 'YYYY-MM-DD')),
+                   u.email, u.first_name || ' ' || u.last_name,
+                   @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
+                                         o.event_date, o.local_date, u.location_city::text, u.location_country::text),
+                   @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
+                                         o.event_date, o.local_date, u.location_city::text, u.location_country::text),
+                   @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
+                                         o.event_date, o.local_date, u.location_city::text, u.location_country::text),
+                   t.version, $6
+              FROM unnest($1, $2, $3, $4, $5)
+                   AS o (user_id, message_type, local_date, event_date, send_at)
+                   JOIN @extschema@.users u ON u.id = o.user_id
+                   JOIN @extschema@.message_types t ON t.name = o.message_type
+             ORDER BY o.send_at
+            RETURNING scheduled_send_time
+        )
+        SELECT count(*), min(m.scheduled_send_time) FROM made m
+        $query$
+       INTO planned, first_due
+      USING owed_users, owed_types, owed_dates, owed_events, owed_times, made_at;
 
     IF planned > 0 THEN
         PERFORM @extschema@.bs_count_moves(planned, 0::bigint, 0::bigint, 0::bigint, 0::bigint);
@@ -607,9 +690,9 @@ BEGIN
     RETURN planned;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, date[]) IS
-'Makes the messages that these users are owed between two instants and that were never planned, but for months that have no partition; gives their number. The caller holds the users'' row locks.';
-REVOKE ALL ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, date[]) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, date[], varchar, varchar, date) IS
+'Makes the messages that these users are owed between two instants and that were never planned, but for months that have no partition; gives their number. Of one type and local date only where they are given. The caller holds the users'' row locks.';
+REVOKE ALL ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, date[], varchar, varchar, date) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION @extschema@.bs_refresh(message_ids uuid[], as_of timestamptz)
 RETURNS bigint
@@ -743,11 +826,13 @@ SET datestyle = 'ISO, YMD'
 SET plan_cache_mode = force_custom_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
+SET enable_sort = off
 AS $$
 DECLARE
     window_from timestamptz := state ->> 'from';
     window_until timestamptz := state ->> 'until';
     as_of timestamptz := state ->> 'as_of';
+    began timestamptz := state ->> 'began';
     slice jsonb := state -> 'slices' -> 0;
     -- In variables, because casts from text are not done before planning, and
     -- then no partition is pruned.
@@ -756,6 +841,7 @@ DECLARE
     slice_date date := slice ->> 2;
     slice_key integer := slice ->> 3;
     after uuid := state ->> 'after';
+    last_user uuid;
     refreshed timestamptz := greatest((state ->> 'refreshed')::timestamptz,
                                       as_of - @extschema@.bs_max_lateness() - interval '2 days');
     ids uuid[];
@@ -785,7 +871,7 @@ BEGIN
                         ELSE @extschema@.bs_missing_months((window_from - interval '2 days')::date,
                                                            (window_until + interval '2 days')::date) END;
         RETURN state || jsonb_build_object(
-            'from', window_from, 'missing', missing, 'trouble', trouble, 'planned', 0, 'changed', 0, 'skipped', 0, 'done', false,
+            'began', clock_timestamp(), 'from', window_from, 'missing', missing, 'trouble', trouble, 'planned', 0, 'changed', 0, 'skipped', 0, 'done', false,
             'after', '00000000-0000-0000-0000-000000000000', 'refreshed', '-infinity',
             'slices', coalesce((
                 SELECT jsonb_agg(jsonb_build_array(s.message_type, s.date_source, s.local_date, s.month_day))
@@ -793,6 +879,24 @@ BEGIN
     END IF;
 
     IF slice IS NOT NULL THEN
+        -- A bound by the index, or every step would read and sort all the rest.
+        CASE slice_source
+            WHEN 'birthday_date' THEN
+                SELECT u.id INTO last_user FROM @extschema@.users u
+                 WHERE @extschema@.bs_month_day(u.birthday_date) = slice_key AND u.id > after
+                   AND u.deleted_at IS NULL
+                 ORDER BY u.id OFFSET 2 * chunk LIMIT 1;
+            WHEN 'anniversary_date' THEN
+                SELECT u.id INTO last_user FROM @extschema@.users u
+                 WHERE @extschema@.bs_month_day(u.anniversary_date) = slice_key AND u.id > after
+                   AND u.deleted_at IS NULL
+                 ORDER BY u.id OFFSET 2 * chunk LIMIT 1;
+            ELSE
+                SELECT d.user_id INTO last_user FROM @extschema@.user_dates d
+                 WHERE d.message_type = slice_type
+                   AND @extschema@.bs_month_day(d.event_date) = slice_key AND d.user_id > after
+                 ORDER BY d.user_id OFFSET 2 * chunk LIMIT 1;
+        END CASE;
         SELECT array_agg(c.user_id ORDER BY c.user_id) INTO ids
           FROM (SELECT e.user_id
                   FROM @extschema@.bs_events e
@@ -800,6 +904,7 @@ BEGIN
                    AND e.date_source = slice_source
                    AND e.month_day = slice_key
                    AND e.user_id > after
+                   AND e.user_id <= coalesce(last_user, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
                    AND @extschema@.bs_is_owed(e.event_date, slice_date, e.cadence::text, e.feb29_policy::text)
                    AND @extschema@.bs_send_time_or_null(e.timezone::text, slice_date, e.send_time)
                        BETWEEN greatest(window_from, e.since) AND window_until
@@ -814,30 +919,37 @@ BEGIN
         IF ids IS NOT NULL THEN
             SELECT coalesce(array_agg(l.id), '{}') INTO locked
               FROM (SELECT u.id
-                      FROM unnest(ids) AS w (id)
-                           JOIN @extschema@.users u ON u.id = w.id
-                       FOR SHARE OF u SKIP LOCKED) l;
-            planned := @extschema@.bs_plan_users(locked, window_from, window_until, missing);
+                      FROM @extschema@.users u
+                     WHERE u.id = ANY (ids)
+                       FOR SHARE SKIP LOCKED) l;
+            planned := @extschema@.bs_plan_users(locked, window_from, window_until, missing,
+                                                 slice_type, slice_source, slice_date);
             skipped := cardinality(ids) - cardinality(locked);
         END IF;
-        IF coalesce(cardinality(ids), 0) < chunk THEN
+        IF cardinality(ids) = chunk THEN
+            last_user := ids[chunk];
+        END IF;
+        IF last_user IS NULL THEN
             state := state || jsonb_build_object('slices', (state -> 'slices') - 0,
                                                  'after', '00000000-0000-0000-0000-000000000000');
         ELSE
-            state := state || jsonb_build_object('after', ids[cardinality(ids)]);
+            state := state || jsonb_build_object('after', last_user);
         END IF;
         RETURN state || jsonb_build_object(
             'planned', (state -> 'planned')::bigint + planned,
             'skipped', (state -> 'skipped')::bigint + skipped);
     END IF;
 
-    -- All is planned; now what was planned before is held against the present.
+    -- All is planned; now what was planned before is held against the present. What
+    -- was made since the pass began is: a type that was changed since has another
+    -- pass come. (Unless the clock was set back, and it came from the future.)
     SELECT array_agg(c.id), array_agg(c.scheduled_send_time) INTO ids, times
       FROM (SELECT m.id, m.scheduled_send_time
               FROM @extschema@.message_logs m
              WHERE m.scheduled_send_time >= refreshed
                AND (m.scheduled_send_time, m.id) > (refreshed, after)
                AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+               AND (m.created_at BETWEEN began AND clock_timestamp()) IS NOT TRUE
              ORDER BY m.scheduled_send_time, m.id
              LIMIT chunk) c;
     IF ids IS NOT NULL THEN
@@ -900,7 +1012,6 @@ RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET jit = off
-SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     message_ids uuid[];
@@ -932,16 +1043,19 @@ COMMENT ON FUNCTION @extschema@.bs_replan_users(uuid[]) IS
 
 CREATE FUNCTION @extschema@.bs_months_with_messages(first_time timestamptz, last_time timestamptz)
 RETURNS SETOF date
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
 SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+AS $$
+BEGIN
+    RETURN QUERY
     SELECT m.month::date
-      FROM pg_catalog.generate_series(@extschema@.bs_month(first_time)::timestamp,
-                                      @extschema@.bs_month(last_time)::timestamp, '1 month') AS m (month)
-     WHERE pg_catalog.isfinite(first_time) AND pg_catalog.isfinite(last_time)
+      FROM generate_series(@extschema@.bs_month(first_time)::timestamp,
+                           @extschema@.bs_month(last_time)::timestamp, '1 month') AS m (month)
+     WHERE isfinite(first_time) AND isfinite(last_time)
        AND @extschema@.bs_partition_attached('message_logs', m.month::date)
      ORDER BY m.month;
-END;
+END
+$$;
 COMMENT ON FUNCTION @extschema@.bs_months_with_messages(timestamptz, timestamptz) IS
 'The months between two instants that have a partition of message_logs: what senders look at, however many others there are.';
 REVOKE ALL ON FUNCTION @extschema@.bs_months_with_messages(timestamptz, timestamptz) FROM PUBLIC;
@@ -1202,20 +1316,23 @@ COMMENT ON FUNCTION @extschema@.bs_recover(text[], boolean, timestamptz) IS
 
 CREATE FUNCTION @extschema@.bs_months_of(instants timestamptz[])
 RETURNS SETOF date
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
 SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+AS $$
+BEGIN
+    RETURN QUERY
     -- Materialized, so that the catalog is asked once a month and not once a row.
     WITH months AS MATERIALIZED (
         SELECT DISTINCT @extschema@.bs_month(t.instant) AS month
-          FROM pg_catalog.unnest(instants) AS t (instant)
+          FROM unnest(instants) AS t (instant)
          WHERE t.instant BETWEEN '1900-01-01 00:00+00' AND '9999-12-31 00:00+00'
     )
     SELECT d.month
       FROM months d
      WHERE @extschema@.bs_partition_attached('message_logs', d.month)
      ORDER BY d.month;
-END;
+END
+$$;
 COMMENT ON FUNCTION @extschema@.bs_months_of(timestamptz[]) IS
 'The months of these instants, those that have a partition of message_logs; whatever the instants are, no error.';
 REVOKE ALL ON FUNCTION @extschema@.bs_months_of(timestamptz[]) FROM PUBLIC;
