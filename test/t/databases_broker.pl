@@ -100,7 +100,7 @@ my $sender = BS::Sender->new($node, 'remote',
 	mail_url => $catcher->url, mail_timeout => '4s', amqp_url => $broker->url =~ s{//[^@]*@}{//guest@}r);
 SKIP:
 {
-	skip 'the broker wants a password', 4 if $broker->url !~ m{//(guest:guest@)};
+	skip 'the broker wants a password', 5 if $broker->url !~ m{//(guest:guest@)};
 	my $file = scratch_dir() . '/password';
 	open(my $out, '>', $file) or die "could not write $file: $!";
 	chmod 0600, $file;
