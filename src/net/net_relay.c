@@ -193,14 +193,14 @@ find_name_fault(const char *name)
 	uint32_t	code;
 
 	if (len == 0 || len >= BS_AMQP_NAME_SIZE)
-		return "The name of an exchange or queue has between 1 and 255 bytes.";
+		return "It must have between 1 and 255 bytes.";
 	if (strncmp(name, "amq.", 4) == 0)
 		return "Names that begin with \"amq.\" are the broker's own.";
 	for (; len > 0; name += width, len -= width)
 	{
 		width = bs_utf8_decode(name, len, &code);
 		if (width == 0 || bs_utf8_is_control(code))
-			return "The name of an exchange or queue is UTF-8 without control characters.";
+			return "It must be UTF-8 without control characters.";
 	}
 	return NULL;
 }
