@@ -220,14 +220,18 @@ COMMENT ON FUNCTION @extschema@.bs_create_partitions(integer) IS
 
 CREATE FUNCTION @extschema@.bs_partitions_ready(first_day date, last_day date)
 RETURNS boolean
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT pg_catalog.bool_and(@extschema@.bs_partition_attached(p.parent, m.month::date))
-      FROM pg_catalog.generate_series(pg_catalog.date_trunc('month', first_day::timestamp),
-                                      last_day::timestamp, '1 month') AS m (month),
-           pg_catalog.unnest(ARRAY['message_ledger', 'message_logs']) AS p (parent)
-     WHERE pg_catalog.isfinite(first_day) AND pg_catalog.isfinite(last_day);
-END;
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (
+        SELECT bool_and(@extschema@.bs_partition_attached(p.parent, m.month::date))
+          FROM generate_series(date_trunc('month', first_day::timestamp),
+                               last_day::timestamp, '1 month') AS m (month),
+               unnest(ARRAY['message_ledger', 'message_logs']) AS p (parent)
+         WHERE isfinite(first_day) AND isfinite(last_day));
+END
+$$;
 COMMENT ON FUNCTION @extschema@.bs_partitions_ready(date, date) IS
 'Are all partitions there for occasions and instants from one day to another?';
 

@@ -54,22 +54,26 @@ COMMENT ON VIEW @extschema@.bs_events IS
 
 CREATE FUNCTION @extschema@.bs_plan_slices(window_from timestamptz, window_until timestamptz)
 RETURNS TABLE (message_type varchar, date_source varchar, local_date date, month_day integer)
-LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 20
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE ROWS 20     -- a body in SQL is planned at every call
 SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT t.name, t.date_source, d.day::date, k.month_day
       FROM @extschema@.message_types t
-           CROSS JOIN pg_catalog.generate_series(
+           CROSS JOIN generate_series(
                (window_from AT TIME ZONE 'UTC')::date - 1,
                (window_until AT TIME ZONE 'UTC')::date + 1, '1 day') AS d (day)
-           CROSS JOIN LATERAL pg_catalog.unnest(
+           CROSS JOIN LATERAL unnest(
                CASE t.cadence
                    WHEN 'once' THEN ARRAY[@extschema@.bs_month_day(d.day::date)]
                    ELSE @extschema@.bs_celebrated(d.day::date, t.feb29_policy::text)
                END) AS k (month_day)
-     WHERE t.enabled AND pg_catalog.isfinite(window_from) AND pg_catalog.isfinite(window_until)
+     WHERE t.enabled AND isfinite(window_from) AND isfinite(window_until)
      ORDER BY d.day, t.name, k.month_day;
-END;
+END
+$$;
 COMMENT ON FUNCTION @extschema@.bs_plan_slices(timestamptz, timestamptz) IS
 'The slices of work between two instants: per type and local date that may fall between them in any zone, the month-and-day keys to search for.';
 

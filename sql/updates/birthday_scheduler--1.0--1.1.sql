@@ -289,14 +289,18 @@ REVOKE ALL ON FUNCTION @extschema@.bs_try_partitions(date, date) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION @extschema@.bs_partitions_ready(first_day date, last_day date)
 RETURNS boolean
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT pg_catalog.bool_and(@extschema@.bs_partition_attached(p.parent, m.month::date))
-      FROM pg_catalog.generate_series(pg_catalog.date_trunc('month', first_day::timestamp),
-                                      last_day::timestamp, '1 month') AS m (month),
-           pg_catalog.unnest(ARRAY['message_ledger', 'message_logs']) AS p (parent)
-     WHERE pg_catalog.isfinite(first_day) AND pg_catalog.isfinite(last_day);
-END;
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (
+        SELECT bool_and(@extschema@.bs_partition_attached(p.parent, m.month::date))
+          FROM generate_series(date_trunc('month', first_day::timestamp),
+                               last_day::timestamp, '1 month') AS m (month),
+               unnest(ARRAY['message_ledger', 'message_logs']) AS p (parent)
+         WHERE isfinite(first_day) AND isfinite(last_day));
+END
+$$;
 COMMENT ON FUNCTION @extschema@.bs_partitions_ready(date, date) IS
 'Are all partitions there for occasions and instants from one day to another?';
 
@@ -545,22 +549,26 @@ COMMENT ON FUNCTION @extschema@.bs_resume() IS
 
 CREATE OR REPLACE FUNCTION @extschema@.bs_plan_slices(window_from timestamptz, window_until timestamptz)
 RETURNS TABLE (message_type varchar, date_source varchar, local_date date, month_day integer)
-LANGUAGE sql STABLE STRICT PARALLEL SAFE ROWS 20
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE ROWS 20     -- a body in SQL is planned at every call
 SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT t.name, t.date_source, d.day::date, k.month_day
       FROM @extschema@.message_types t
-           CROSS JOIN pg_catalog.generate_series(
+           CROSS JOIN generate_series(
                (window_from AT TIME ZONE 'UTC')::date - 1,
                (window_until AT TIME ZONE 'UTC')::date + 1, '1 day') AS d (day)
-           CROSS JOIN LATERAL pg_catalog.unnest(
+           CROSS JOIN LATERAL unnest(
                CASE t.cadence
                    WHEN 'once' THEN ARRAY[@extschema@.bs_month_day(d.day::date)]
                    ELSE @extschema@.bs_celebrated(d.day::date, t.feb29_policy::text)
                END) AS k (month_day)
-     WHERE t.enabled AND pg_catalog.isfinite(window_from) AND pg_catalog.isfinite(window_until)
+     WHERE t.enabled AND isfinite(window_from) AND isfinite(window_until)
      ORDER BY d.day, t.name, k.month_day;
-END;
+END
+$$;
 COMMENT ON FUNCTION @extschema@.bs_plan_slices(timestamptz, timestamptz) IS
 'The slices of work between two instants: per type and local date that may fall between them in any zone, the month-and-day keys to search for.';
 

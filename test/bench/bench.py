@@ -24,7 +24,7 @@ from burst import burst, burst_http
 from cases import lateness, lone, planning, steady
 from crud import copy, crud
 from far import delay
-from idle import idle
+from idle import idle, memory
 from months import months
 from peers import peers
 from remote import remote
@@ -51,6 +51,7 @@ SIZES = {           # full, quick; of several, separated by commas, each is take
     "grown_messages": (20000, 2000),
     "idle_people": (10000, 1000),
     "idle_seconds": (60, 5),
+    "memory_mails": (20000, 2000),
     "delay_ms": ((20, 100), (20,)),
     "delay_seconds": (10, 1),
     "remote_mails": (2000, 200),
@@ -73,6 +74,7 @@ CASES = {
     "months": months,
     "grown": grown,
     "idle": idle,
+    "memory": memory,
     "delay": delay,
     "remote": remote,
     "peers": peers,

@@ -1,4 +1,4 @@
-"""What it costs while there is nothing to do."""
+"""What it costs while there is nothing to do, and what it keeps of its work."""
 import time
 
 from burst import one_burst
@@ -95,3 +95,49 @@ def idle(options, folder):
         Figure("CPU of the server's other processes", "%", runs["rest"],
                "PostgreSQL's own: checkpointer, walwriter, autovacuum and so "
                "on", None)], server
+
+
+# ---- what is kept --------------------------------------------------------------
+
+BURSTS = 10
+
+
+def own_memory(server):
+    """MB of each worker, by kind; the larger of two senders."""
+    session = server.session()
+    wait_until_idle(session)
+    return {kind: max(used(pid)[2] for pid in server.worker_pids(kind))
+            for kind in ("scheduler", "publisher", "sender")}
+
+
+def memory(options, folder):
+    sink = Sink()
+    server = Server(folder, sink.url)
+    runs = {}
+    try:
+        for _ in range(options.runs):
+            server.start()
+            server.session().ask("SELECT bs_resume() \\g /dev/null")
+            one_burst(server, options.memory_mails, {})
+            first = own_memory(server)
+            for _ in range(BURSTS - 1):
+                one_burst(server, options.memory_mails, {})
+            for kind, megabytes in own_memory(server).items():
+                runs.setdefault(kind, []).append((first[kind], megabytes))
+            server.shut_down()
+    finally:
+        server.stop()
+        sink.stop()
+    figures = []
+    for kind, found in runs.items():
+        figures += [
+            Figure("%s after %d messages" % (kind, options.memory_mails),
+                   "MB", [before for before, _ in found],
+                   "RssAnon, at rest" if not figures else "", None),
+            Figure("%s after %d" % (kind, options.memory_mails * BURSTS),
+                   "MB", [after for _, after in found], "", None),
+            Figure("%s: ratio" % kind, "x",
+                   [after / before for before, after in found], "",
+                   ("<", 1.1))]
+    return ("what workers have for themselves after %d bursts of %d messages, "
+            "beside the first" % (BURSTS, options.memory_mails)), figures, server

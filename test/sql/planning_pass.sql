@@ -127,6 +127,16 @@ SELECT max((s.state -> 'planned')::bigint - (p.state -> 'planned')::bigint) AS m
   FROM test.steps s JOIN test.steps p ON p.n = s.n - 1;
 SELECT count(*) FROM test.messages WHERE name LIKE 'Step%';
 
+-- A pass does not look again at what it has made itself, but at what was made
+-- before in the same transaction.
+BEGIN;
+SELECT test.add('Within', 'UTC', '1990-07-20');
+SELECT test.plan('2044-07-19 12:00+00');
+UPDATE message_types SET subject_template = 'Another subject' WHERE name = 'BIRTHDAY';
+SELECT test.plan('2044-07-19 12:00+00');
+SELECT m.subject FROM message_logs m WHERE m.user_id = test.id('Within') AND m.status = 'SCHEDULED';
+ROLLBACK;
+
 -- Found by an index on month and day, whatever the number of users.
 INSERT INTO users (first_name, last_name, email, timezone, birthday_date, anniversary_date, created_at)
 SELECT 'Many', 'x', 'many' || n || '@example.com', 'UTC', date '1950-01-01' + n % 18000, date '2001-01-01' + n % 8000, '2043-01-01' FROM generate_series(1, 20000) AS n;

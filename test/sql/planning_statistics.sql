@@ -32,6 +32,29 @@ BEGIN;
 SELECT bs_plan('2044-05-06 00:00+00', '2044-05-05 00:00+00') AS planned;
 SELECT idx_tup_fetch < 500000 AS few_are_read FROM pg_stat_xact_user_tables WHERE relname = 'users';
 ROLLBACK;
+
+-- Many who have the same day: a step reads its own share, not all that is left.
+SET session_replication_role = replica;
+INSERT INTO users (first_name, last_name, email, timezone, birthday_date, created_at)
+SELECT 'Same', 'day', 'same' || n || '@example.com', 'Europe/London', '2000-06-20', '2044-01-01 00:00+00'
+  FROM generate_series(1, 4000) AS n;
+RESET session_replication_role;
+ANALYZE users;
+UPDATE bs_installation SET planned_until = '2044-06-19 00:00+00';
+BEGIN;
+DO $$
+DECLARE
+    state jsonb := '{"as_of": "2044-06-19 12:00+00", "until": "2044-06-20 12:00+00"}';
+BEGIN
+    LOOP
+        state := bs_plan_step(state, 100);
+        EXIT WHEN (state -> 'done')::boolean;
+    END LOOP;
+END
+$$;
+SELECT count(*) FROM message_logs WHERE local_date = '2044-06-20' AND message_type = 'BIRTHDAY';
+SELECT seq_tup_read, idx_tup_fetch < 80000 AS few_are_read FROM pg_stat_xact_user_tables WHERE relname = 'users';
+ROLLBACK;
 \set VERBOSITY terse
 SET client_min_messages = error;
 DROP SCHEMA test CASCADE;
