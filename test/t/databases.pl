@@ -280,6 +280,28 @@ cmp_ok(time - $start, '<', slow(8), 'renamed: within seconds');
 is(sql($node, 'SELECT bs_installation_state()', 'omega'), 'adopted', 'renamed: it is no copy');
 is(metric('omega', 'worker_sent_total'), 5, 'renamed: its counters begin at 0');
 
+# ---- The list changes again and again while all have much to do; processes take it up
+# one after the other, and in the end it is the last one that holds.
+
+my @all = ($alpha, 'omega', 'delta', 'epsilon');
+my $seed = int(rand(1e6));
+srand $seed;
+diag "again and again: seed $seed";
+rules({ phase => 'body', rcpt => 'flux*', delay_ms => 20 });
+add_due($node, 300, "flux$_-", dbname => $_) foreach @all;
+foreach my $round (1 .. 25)
+{
+	my @some = sort { rand() <=> rand() } grep { rand() < 0.6 } @all, 'nowhere';
+
+	sql($node, 'ALTER SYSTEM SET birthday_scheduler.database = ' . BS::Test::quote(quoted(@some ? @some : $alpha)));
+	$node->reload;
+}
+set_conf($node, database => quoted(@all));
+each_once($_, "flux$_-", 300, "again and again: $_", seconds => 90, left => 1) foreach @all;
+at_work(@all);
+rules();
+set_conf($node, database => quoted($alpha, 'omega', 'delta'));
+
 # ---- A crash of one sender restarts the server; all come back.
 
 kill 'KILL', grep { workers_of($alpha)->{$_} eq 'sender 1' } keys %{ workers_of($alpha) };
