@@ -75,6 +75,16 @@ sub each_once
 	return;
 }
 
+# While the server may be down or starting: then nothing.
+sub try_states
+{
+	my ($name) = @_;
+	my $out = '';
+
+	eval { $node->psql($name, q{SELECT state FROM bs_workers WHERE worker <> 'publisher'}, stdout => \$out, stderr => \my $err) };
+	return split /\n/, $out;
+}
+
 sub metric
 {
 	my ($name, $metric) = @_;
@@ -305,9 +315,7 @@ set_conf($node, database => quoted($alpha, 'omega', 'delta'));
 # ---- A crash of one sender restarts the server; all come back.
 
 kill 'KILL', grep { workers_of($alpha)->{$_} eq 'sender 1' } keys %{ workers_of($alpha) };
-ok( wait_for(sub { my $n = 0; foreach my $name ($alpha, 'omega', 'delta') { my $out;
-				$node->psql($name, q{SELECT count(*) FROM bs_workers WHERE state = 'working' AND worker <> 'publisher'},
-					stdout => \$out, stderr => \my $ignored); $n += $out || 0; } $n == 6 }, 'the workers of all'),
+ok( wait_for(sub { 6 == grep { $_ eq 'working' } map { try_states($_) } $alpha, 'omega', 'delta' }, 'the workers of all'),
 	'a crash: all have their workers again');
 add_due($node, 5, "crash$_-", dbname => $_) foreach $alpha, 'omega', 'delta';
 each_once($_, "crash$_-", 5, "a crash: $_") foreach $alpha, 'omega', 'delta';
