@@ -32,8 +32,9 @@ extern void bs_group_clear(BsGroup *group);
 /*
  * Brings the groups into line with birthday_scheduler.database as this process
  * read it last: who is named no longer loses its group, who is named and has
- * none gets one, the others keep theirs.  For workers, at start and after a
- * reload; it may be called at any time and by all.
+ * none gets one, the others keep theirs.  For the postmaster, once there is
+ * shared memory, and for workers, at start and after a reload; it may be called
+ * at any time and by all of them.
  */
 extern void bs_group_follow_list(void);
 
