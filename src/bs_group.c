@@ -23,6 +23,7 @@
 #include "bs_guc.h"
 
 static int	room = 1;
+static uint32 connected_generation = 0;
 
 void
 bs_group_define_room(void)
@@ -58,6 +59,7 @@ bs_group_clear(BsGroup *group)
 
 	for (i = 0; i < bs_shared->group_size; i++)
 		group->workers[i].database = InvalidOid;
+	group->generation++;
 	group->name[0] = '\0';
 	group->database = InvalidOid;
 	group->plan_wanted = group->recovery_wanted = false;
@@ -100,7 +102,8 @@ follow_list(const List *names)
 	int			i;
 
 	for (i = 0; i < bs_shared->group_count; i++)
-		if (!is_named(names, bs_shared->groups[i].name))
+		if (bs_shared->groups[i].name[0] != '\0' &&
+			!is_named(names, bs_shared->groups[i].name))
 			bs_group_clear(&bs_shared->groups[i]);
 	foreach(cell, names)
 	{
@@ -164,18 +167,34 @@ bs_group_get_name(const BsGroup *group, char *name)
 /*
  * A database that was dropped and made again begins with counters of its own.
  */
-void
+bool
 bs_group_connected(BsGroup *group, const char *name)
 {
+	bool		ours;
+
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	if (strcmp(group->name, name) == 0 && group->database != MyDatabaseId)
+	ours = strcmp(group->name, name) == 0;
+	if (ours && group->database != MyDatabaseId)
 	{
 		if (OidIsValid(group->database))
 			bs_group_clear(group);
 		strlcpy(group->name, name, sizeof(group->name));
 		group->database = MyDatabaseId;
 	}
+	connected_generation = group->generation;
 	LWLockRelease(bs_shared->lock);
+	return ours;
+}
+
+bool
+bs_group_is_unchanged(const BsGroup *group)
+{
+	bool		unchanged;
+
+	LWLockAcquire(bs_shared->lock, LW_SHARED);
+	unchanged = group->generation == connected_generation;
+	LWLockRelease(bs_shared->lock);
+	return unchanged;
 }
 
 int

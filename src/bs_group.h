@@ -41,8 +41,17 @@ extern void bs_group_follow_list(void);
 /* The name of the database that a group serves; false, and "", for none. */
 extern bool bs_group_get_name(const BsGroup *group, char *name);
 
-/* This process, a worker of the group, is connected to that database. */
-extern void bs_group_connected(BsGroup *group, const char *name);
+/*
+ * This process, a worker of the group, is connected to that database.  False
+ * where the group serves another one by now.
+ */
+extern bool bs_group_connected(BsGroup *group, const char *name);
+
+/*
+ * Does it still serve it, without having been taken away and given back in the
+ * meantime?
+ */
+extern bool bs_group_is_unchanged(const BsGroup *group);
 
 /* Of the groups, how many have a database? */
 extern int	bs_group_count_served(void);

@@ -68,6 +68,7 @@ typedef struct BsGroup
 {
 	BsStats		stats;			/* atomics, without the lock */
 	char		name[NAMEDATALEN];	/* of the database; "": nobody's */
+	uint32		generation;		/* of those whom it served */
 	Oid			database;		/* as its workers found it, InvalidOid: not
 								 * yet; one aligned word, read without the
 								 * lock */

@@ -305,7 +305,8 @@ bs_worker_start(int place)
 	BackgroundWorkerInitializeConnection(connected_database,
 										 connected_role[0] ? connected_role : NULL,
 										 0);
-	bs_group_connected(worker_group, connected_database);
+	if (!bs_group_connected(worker_group, connected_database))
+		proc_exit(1);
 	begin_counts();
 	bs_worker_fix_session();
 	pgstat_report_appname(bs_worker_name());
@@ -377,8 +378,6 @@ bs_worker_cancel_on_timeout(BS_SIGNAL_ARGS)
 void
 bs_worker_check_signals(void)
 {
-	char		named[NAMEDATALEN];
-
 	QueryCancelPending = false; /* came when there was no statement to cancel */
 	CHECK_FOR_INTERRUPTS();
 	check_zone_rules();
@@ -389,8 +388,7 @@ bs_worker_check_signals(void)
 		bs_worker_fix_session();
 		last_error_logged = 0;	/* whoever changed something wants to know */
 		bs_group_follow_list();
-		(void) bs_group_get_name(worker_group, named);
-		if (strcmp(connected_database, named) != 0 ||
+		if (!bs_group_is_unchanged(worker_group) ||
 			strcmp(connected_role, bs_role) != 0)
 		{
 			ereport(LOG,

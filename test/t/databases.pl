@@ -310,7 +310,30 @@ set_conf($node, database => quoted(@all));
 each_once($_, "flux$_-", 300, "again and again: $_", seconds => 90, left => 1) foreach @all;
 at_work(@all);
 rules();
+$start = time;
+add_due($node, 3, "still$_-", dbname => $_) foreach @all;
+each_once($_, "still$_-", 3, "again and again, then: $_", seconds => 90) foreach @all;
+cmp_ok(time - $start, '<', slow(8), 'again and again: commits still wake the senders');
+cmp_ok(metric($_, 'lateness_seconds_count'), '>=', 3, "again and again: $_ is still counted") foreach @all;
 set_conf($node, database => quoted($alpha, 'omega', 'delta'));
+
+# ---- Taken out and named again, before its workers have noticed either.
+
+my @late = keys %{ workers_of($alpha) };
+kill 'STOP', @late;
+set_conf($node, database => quoted('omega', 'delta'));
+ok(wait_for(sub { sql($node, 'SELECT count(*) FROM bs_workers', $alpha) == 0 }, 'the others to take it up'), 'unnoticed: taken out');
+set_conf($node, database => quoted($alpha, 'omega', 'delta'));
+ok(wait_for(sub { sql($node, 'SELECT count(*) FROM bs_workers', $alpha) == 3 }, 'the others to take it up'), 'unnoticed: named again');
+kill 'CONT', @late;
+ok(wait_for(sub { my $now = workers_of($alpha); keys %$now == 3 && !grep { $now->{$_} } @late }, 'other workers'),
+	'unnoticed: its workers begin anew');
+at_work($alpha);
+$start = time;
+add_due($node, 3, 'late-', dbname => $alpha);
+each_once($alpha, 'late-', 3, 'unnoticed');
+cmp_ok(time - $start, '<', slow(5), 'unnoticed: a commit wakes them');
+is(metric($alpha, 'lateness_seconds_count'), 3, 'unnoticed: and they are counted');
 
 # ---- A crash of one sender restarts the server; all come back.
 
