@@ -21,6 +21,9 @@
 #                            in the URL, instead of guest
 #   --cluster DIR            a node of the cluster whose nodes have this folder in
 #                            common: it joins the one that was first
+#   --host NAME              a name of this machine, without dots, that stands for an
+#                            address: the node is called by it and, like its epmd,
+#                            listens there instead of on the loopback interface
 #   --conf LINE              a line for rabbitmq.conf, instead of ours for that key;
 #                            may be repeated
 #
@@ -29,8 +32,8 @@
 # those that the system gives to clients, its own epmd and cookie, all bound to
 # the loopback interface only.  Nothing of a machine's own broker is read.
 #
-# The nodes of a cluster share an epmd and a cookie in that other folder; "stop"
-# with it, once its nodes are stopped, ends the epmd.
+# The nodes of a cluster share a cookie and, but for those with a --host, an epmd in
+# that other folder; "stop" with it, once its nodes are stopped, ends the epmd.
 #
 # DIR holds: url, tls-url, settings (ports), pid, epmd.pid, rabbitmq.conf,
 # broker.log, data/, home/.  Root's brokers run as the owner of DIR, or for a
@@ -93,6 +96,7 @@ tools=$top/build/rabbitmq
 
 # Everything that would lead to files of the machine's own broker is named here.
 set_environment() {
+	host=localhost address=127.0.0.1
 	# shellcheck source=/dev/null
 	. "$dir/settings"
 	unset "${!RABBITMQ_@}" "${!ERL_@}"
@@ -101,9 +105,9 @@ set_environment() {
 	BINDIR=$(echo "$tools"/erlang/erts-*/bin)
 	export BINDIR
 	export ERL_LIBS=$tools/server/plugins
-	export ERL_EPMD_PORT=$epmd_port ERL_EPMD_ADDRESS=127.0.0.1
+	export ERL_EPMD_PORT=$epmd_port ERL_EPMD_ADDRESS=$address
 	export RABBITMQ_HOME=$tools/server
-	export RABBITMQ_NODENAME=$node@localhost
+	export RABBITMQ_NODENAME=$node@$host
 	export RABBITMQ_DIST_PORT=$dist_port
 	export RABBITMQ_CONF_ENV_FILE=/dev/null RABBITMQ_MOTD_FILE=/dev/null
 	export RABBITMQ_CONFIG_FILE=$dir/rabbitmq.conf
@@ -124,7 +128,7 @@ evaluate() {
 	local answer erl_call
 	erl_call=$(echo "$tools"/erlang/lib/erl_interface-*/bin/erl_call)
 	answer=$(printf '%s.\n' "$1" | "$erl_call" \
-		-address "127.0.0.1:$dist_port" -timeout "${2:-10}" -e 2>&1) || {
+		-address "$address:$dist_port" -timeout "${2:-10}" -e 2>&1) || {
 		echo "$answer" >&2
 		return 1
 	}
@@ -145,7 +149,7 @@ ctl() {
 	cd "$dir"
 	exec "$BINDIR/erlexec" +B -boot start_clean -noinput -noshell -hidden \
 		-smp enable +S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none \
-		-kernel inet_dist_use_interface '{127,0,0,1}' \
+		-kernel inet_dist_use_interface "{${address//./,}}" \
 		-run escript start -escript main rabbitmqctl_escript \
 		-extra "$tools/server/escript/rabbitmqctl" "$@"
 }
@@ -247,7 +251,7 @@ detached() {
 # ---- start -------------------------------------------------------------------
 
 listens() {
-	(exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+	(exec 3<>"/dev/tcp/$address/$1") 2>/dev/null
 }
 
 # Below 32768: no client's socket can take them while the broker is down.
@@ -269,7 +273,7 @@ random_word() {
 # The lines of rabbitmq.conf that stand unless --conf has one for their key.
 our_conf() {
 	cat <<-CONF
-		listeners.tcp.1 = 127.0.0.1:$port
+		listeners.tcp.1 = $address:$port
 		log.console = false
 		log.file = broker.log
 		log.file.level = info
@@ -280,7 +284,7 @@ our_conf() {
 		raft.wal_max_size_bytes = 67108864
 	CONF
 	[ -z "$tls" ] || cat <<-CONF
-		listeners.ssl.1 = 127.0.0.1:$tls_port
+		listeners.ssl.1 = $address:$tls_port
 		ssl_options.certfile = $dir/home/certificate.pem
 		ssl_options.keyfile = $dir/home/key.pem
 		ssl_options.verify = verify_none
@@ -301,14 +305,16 @@ write_conf() {
 	} >"$dir/rabbitmq.conf"
 	chmod 600 "$dir/rabbitmq.conf"
 	printf '%s\n' "port=$port" "dist_port=$dist_port" "epmd_port=$epmd_port" \
-		"tls_port=$tls_port" "node=$node" "cluster='$cluster'" >"$dir/settings"
-	(umask 077 && echo "amqp://$user:$password@127.0.0.1:$port" >"$dir/url")
+		"tls_port=$tls_port" "node=$node" "host=$host" "address=$address" \
+		"cluster='$cluster'" >"$dir/settings"
+	(umask 077 && echo "amqp://$user:$password@$address:$port" >"$dir/url")
 	[ -z "$tls" ] ||
-		(umask 077 && echo "amqps://$user:$password@127.0.0.1:$tls_port" >"$dir/tls-url")
+		(umask 077 && echo "amqps://$user:$password@$address:$tls_port" >"$dir/tls-url")
 }
 
 first_start() {
 	user=guest password=guest tls='' extra='' cluster='' node=broker
+	host=localhost address=127.0.0.1
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--tls)
@@ -325,6 +331,12 @@ first_start() {
 			;;
 		--cluster)
 			cluster=$(realpath -m "${2:?--cluster takes a folder}")
+			shift 2
+			;;
+		--host)
+			host=${2:?--host takes a name}
+			address=$(getent ahostsv4 "$host" | awk 'NR == 1 { print $1 }')
+			[ -n "$address" ] || die "$host stands for no address"
 			shift 2
 			;;
 		--conf)
@@ -352,7 +364,8 @@ share_cluster() {
 		mkdir -p "$cluster/home"
 		cp -p "$dir/home/.erlang.cookie" "$cluster/home/"
 		printf '%s\n' "port=$port" "dist_port=$dist_port" "tls_port=$tls_port" \
-			"epmd_port=$epmd_port" "node=$node" "cluster=" >"$cluster/settings"
+			"epmd_port=$epmd_port" "node=$node" "host=$host" \
+			"address=$address" "cluster=" >"$cluster/settings"
 	fi
 	epmd_port=$(sed -n 's/^epmd_port=//p' "$cluster/settings")
 	cp -fp "$cluster/home/.erlang.cookie" "$dir/home/"
@@ -362,16 +375,17 @@ share_cluster() {
 join_cluster() {
 	local first
 	[ -n "${cluster-}" ] || return 0
-	first=$(sed -n 's/^node=//p' "$cluster/settings")
-	[ "$first" != "$node" ] || return 0
-	(ctl --quiet stop_app) && (ctl --quiet join_cluster "$first@localhost") &&
+	# shellcheck source=/dev/null
+	first=$(. "$cluster/settings" && echo "$node@$host")
+	[ "$first" != "$node@$host" ] || return 0
+	(ctl --quiet stop_app) && (ctl --quiet join_cluster "$first") &&
 		(ctl --quiet start_app) && wait_until_up
 }
 
 start_epmd() {
 	local round
-	# That of a cluster outlives each of its nodes.
-	if [ -n "${cluster-}" ]; then
+	# That of a cluster outlives each of its nodes on this address.
+	if [ -n "${cluster-}" ] && [ "$host" = localhost ]; then
 		"$self" epmd "$cluster"
 		return
 	fi
@@ -400,7 +414,7 @@ start_broker() {
 		+sbwt none +sbwtdcpu none +sbwtdio none \
 		-syslog logger '[]' -syslog syslog_error_logger false \
 		-kernel prevent_overlapping_partitions false \
-		-kernel inet_dist_use_interface '{127,0,0,1}' "${more[@]}"
+		-kernel inet_dist_use_interface "{${address//./,}}" "${more[@]}"
 }
 
 # Up means that it takes connections.

@@ -16,8 +16,9 @@
 #              with a kill -9, for both kinds of queue; "make chaos" does more
 #
 #   valgrind   the server of the other kinds runs under valgrind, slowly; by itself
-#              regress, pgtap and the tests of test/t that send mail.  Counts
-#              processes, failed is one with an error in our code or in libcurl
+#              regress, pgtap and the tests of test/t that send mail, one of them
+#              with bs_sender under valgrind as well.  Counts processes, failed is
+#              one with an error in our code or in libcurl
 #
 # Without arguments all but valgrind; a file runs alone: tools/run_tests.sh test/t/x.pl
 #
@@ -182,7 +183,7 @@ if has valgrind; then
 	if [ ${#kinds[@]} -eq 0 ]; then
 		kinds=(regress pgtap tap)
 		files=(test/sql/*.sql test/pgtap/*.sql test/t/delivery_*.pl
-			test/t/workers_*.pl)
+			test/t/workers_*.pl test/t/sender_memory.pl)
 	fi
 	kinds+=(valgrind)
 	tree_option=--valgrind

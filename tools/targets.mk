@@ -44,6 +44,15 @@ build/fuzz/fuzz_%: test/fuzz/fuzz_%.c test/fuzz/must.h $(UNIT_HDRS) $(NET_SRCS) 
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(FUZZ_FLAGS) -o $@ $< $(NET_SRCS) -lcurl -lrabbitmq -lcjson -lpthread
 
+# Of bs_sender, all that reads.
+SENDER_READERS = $(addprefix src/sender/sender_, \
+	database.c file.c setting.c settings.c value.c work.c)
+
+build/fuzz/fuzz_sender_%: test/fuzz/fuzz_sender_%.c test/fuzz/must.h $(SENDER_READERS) $(wildcard src/sender/*.h) $(NET_SRCS) $(NET_HDRS)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -DBS_VERSION='"$(EXTVERSION)"' -I$(includedir) \
+		-o $@ $< $(SENDER_READERS) $(NET_SRCS) -lpq -lcurl -lrabbitmq -lcjson -lpthread
+
 fuzzers: $(FUZZERS)
 
 # ---- set-up and tests -------------------------------------------------------

@@ -212,6 +212,60 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, date[], varchar, varchar, date) IS
 'Makes the messages that these users are owed between two instants and that were never planned, but for months that have no partition; gives their number. Of one type and local date only where they are given. The caller holds the users'' row locks.';
 
+-- What these messages should say now; the one place for that. No locks: whoever
+-- changes something on its account asks again under them.
+CREATE FUNCTION @extschema@.bs_wanted(
+    message_ids uuid[], first_time timestamptz, last_time timestamptz, oldest timestamptz,
+    OUT id uuid, OUT old_time timestamptz, OUT gone text, OUT send_at timestamptz, OUT type_version integer,
+    OUT email varchar, OUT recipient_name text, OUT subject text, OUT content text, OUT html text, OUT behind boolean)
+RETURNS SETOF record
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT w.id, w.old_time, w.gone, w.send_at, w.type_version,
+           w.email, w.recipient_name, w.subject, w.content, w.html,
+           CASE
+               WHEN w.gone IS NOT NULL THEN w.status <> 'CANCELLED'
+               WHEN w.status = 'CANCELLED' THEN w.send_at >= greatest(oldest, w.active_since)
+               ELSE (w.old_time, w.recipient_email, w.old_name, w.old_subject,
+                     w.message_content, w.html_content, w.old_version)
+                    IS DISTINCT FROM
+                    (w.send_at, w.email, w.recipient_name, w.subject,
+                     w.content, w.html, w.type_version)
+           END
+      FROM (SELECT m.id, m.scheduled_send_time AS old_time, m.status, m.recipient_email,
+                   m.recipient_name AS old_name, m.subject AS old_subject, m.message_content,
+                   m.html_content, m.type_version AS old_version,
+                   CASE
+                       WHEN u.deleted_at IS NOT NULL THEN 'user_deleted'
+                       WHEN t.name IS NULL OR NOT t.enabled THEN 'type_disabled'
+                       WHEN e.event_date IS NULL THEN 'date_changed'
+                   END AS gone,
+                   coalesce(@extschema@.bs_send_time_or_null(u.timezone::text, m.local_date, t.send_time),
+                            m.scheduled_send_time) AS send_at,
+                   t.active_since, coalesce(t.version, m.type_version) AS type_version,
+                   u.email, u.first_name || ' ' || u.last_name AS recipient_name,
+                   @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
+                                         e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS subject,
+                   @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
+                                         e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS content,
+                   @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
+                                         e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS html
+              FROM pg_catalog.unnest(message_ids) AS l (id)
+                   JOIN @extschema@.message_logs m ON m.id = l.id
+                   JOIN @extschema@.users u ON u.id = m.user_id
+                   LEFT JOIN @extschema@.message_types t ON t.name = m.message_type
+                   LEFT JOIN LATERAL (
+                       SELECT min(e.event_date) AS event_date
+                         FROM @extschema@.bs_events e
+                        WHERE e.user_id = m.user_id
+                          AND e.message_type = m.message_type
+                          AND @extschema@.bs_is_owed(e.event_date, m.local_date, e.cadence::text, e.feb29_policy::text)) e ON true
+             WHERE m.scheduled_send_time BETWEEN first_time AND last_time
+            OFFSET 0) w;      -- each is made once, however often it is named above
+END;
+COMMENT ON FUNCTION @extschema@.bs_wanted(uuid[], timestamptz, timestamptz, timestamptz) IS
+'What these messages, due between two instants, should say by users, dates and types as they are now: gone is why they are owed no more, behind whether they differ. One that was cancelled is behind where it is owed again, from oldest on.';
+
 -- Brings messages that no sender has claimed to what users, dates and types say
 -- now; cancels what is owed no more, takes back a cancellation that is void.
 CREATE FUNCTION @extschema@.bs_refresh(message_ids uuid[], as_of timestamptz)
@@ -256,33 +310,7 @@ BEGIN
     END IF;
 
     WITH want AS MATERIALIZED (
-        SELECT m.id, m.scheduled_send_time AS old_time,
-               CASE
-                   WHEN u.deleted_at IS NOT NULL THEN 'user_deleted'
-                   WHEN t.name IS NULL OR NOT t.enabled THEN 'type_disabled'
-                   WHEN e.event_date IS NULL THEN 'date_changed'
-               END AS gone,
-               coalesce(@extschema@.bs_send_time_or_null(u.timezone::text, m.local_date, t.send_time),
-                        m.scheduled_send_time) AS send_at,
-               t.active_since, coalesce(t.version, m.type_version) AS type_version,
-               u.email, u.first_name || ' ' || u.last_name AS recipient_name,
-               @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
-                                     e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS subject,
-               @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
-                                     e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS content,
-               @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
-                                     e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS html
-          FROM unnest(locked) AS l (id)
-               JOIN @extschema@.message_logs m ON m.id = l.id
-               JOIN @extschema@.users u ON u.id = m.user_id
-               LEFT JOIN @extschema@.message_types t ON t.name = m.message_type
-               LEFT JOIN LATERAL (
-                   SELECT min(e.event_date) AS event_date
-                     FROM @extschema@.bs_events e
-                    WHERE e.user_id = m.user_id
-                      AND e.message_type = m.message_type
-                      AND @extschema@.bs_is_owed(e.event_date, m.local_date, e.cadence::text, e.feb29_policy::text)) e ON true
-         WHERE m.scheduled_send_time BETWEEN first_time AND last_time
+        SELECT * FROM @extschema@.bs_wanted(locked, first_time, last_time, oldest) f WHERE f.behind
     ), done AS (
         UPDATE @extschema@.message_logs m
            SET status = CASE
@@ -308,15 +336,6 @@ BEGIN
          WHERE m.id = w.id
            AND m.scheduled_send_time = w.old_time
            AND m.scheduled_send_time BETWEEN first_time AND last_time
-           AND CASE
-                   WHEN w.gone IS NOT NULL THEN m.status <> 'CANCELLED'
-                   WHEN m.status = 'CANCELLED' THEN w.send_at >= greatest(oldest, w.active_since)
-                   ELSE (m.scheduled_send_time, m.recipient_email, m.recipient_name, m.subject,
-                         m.message_content, m.html_content, m.type_version)
-                        IS DISTINCT FROM
-                        (w.send_at, w.email, w.recipient_name, w.subject,
-                         w.content, w.html, w.type_version)
-               END
         RETURNING m.due_at, m.status
     )
     SELECT count(*), count(*) FILTER (WHERE d.status = 'CANCELLED'), min(d.due_at)
@@ -368,6 +387,7 @@ DECLARE
                                       as_of - @extschema@.bs_max_lateness() - interval '2 days');
     ids uuid[];
     times timestamptz[];
+    behind uuid[];
     locked uuid[];
     missing date[] := ARRAY(SELECT m::date FROM jsonb_array_elements_text(state -> 'missing') AS m ORDER BY 1);
     trouble text;
@@ -475,9 +495,14 @@ BEGIN
              ORDER BY m.scheduled_send_time, m.id
              LIMIT chunk) c;
     IF ids IS NOT NULL THEN
+        SELECT array_agg(f.id) INTO behind
+          FROM @extschema@.bs_wanted(ids, times[1], times[cardinality(times)],
+                                     as_of - @extschema@.bs_max_lateness()) f
+         WHERE f.behind;
         RETURN state || jsonb_build_object(
             'refreshed', times[cardinality(times)], 'after', ids[cardinality(ids)],
-            'changed', (state -> 'changed')::bigint + @extschema@.bs_refresh(ids, as_of));
+            'changed', (state -> 'changed')::bigint +
+                CASE WHEN behind IS NULL THEN 0 ELSE @extschema@.bs_refresh(behind, as_of) END);
     END IF;
 
     -- What a missing month keeps from being planned is planned once it is there.

@@ -245,6 +245,11 @@ bs_relay_expand_amqp_name(const char *name, const char *database,
 
 		if (*name == '%' && *++name == 'd')
 		{
+			if (!is_set(database))
+			{
+				*reason = "The name of the database is not known.";
+				return false;
+			}
 			part = database;
 			part_len = strlen(database);
 		}

@@ -18,7 +18,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "net/net_buffer.h"
 #include "net/net_curl.h"
 #include "sender/sender_settings.h"
 
@@ -367,19 +366,36 @@ take_settings(const char *json)
 
 	cJSON_ArrayForEach(one, all)
 	{
-		if (cJSON_IsString(one))
+		if (cJSON_IsString(one) && cJSON_IsObject(all))
 			bs_settings_take_server(one->string, one->valuestring);
 	}
 	cJSON_Delete(all);
 }
 
+/*
+ * One row of so many columns, as it was asked for?  Whatever stands between us and
+ * the server may have answers of its own.
+ */
+static bool
+is_row(BsDatabase *database, const PGresult *answer, int columns)
+{
+	if (PQntuples(answer) == 1 && PQnfields(answer) == columns)
+		return true;
+	set_error(database, "the database answers something else than was asked", "");
+	return false;
+}
+
 BsObstacle
 bs_database_take_look(BsDatabase *database, const PGresult *answer)
 {
-	const char *version = PQgetvalue(answer, 0, 0);
-	const char *missing = PQgetvalue(answer, 0, 3);
+	const char *version;
+	const char *missing;
 
 	database->schema[0] = '\0';
+	if (!is_row(database, answer, 6))
+		return BS_OBSTACLE_SETUP;
+	version = PQgetvalue(answer, 0, 0);
+	missing = PQgetvalue(answer, 0, 3);
 	if (PQgetisnull(answer, 0, 0))
 		set_error(database,
 				  "the extension birthday_scheduler is not created in this database", "");
@@ -428,10 +444,14 @@ bs_database_ask_state(BsDatabase *database)
 BsObstacle
 bs_database_take_state(BsDatabase *database, const PGresult *answer)
 {
-	const char *state = PQgetvalue(answer, 0, 0);
-	const char *library = PQgetvalue(answer, 0, 2);
+	const char *state;
+	const char *library;
 	const char *why = NULL;
 
+	if (!is_row(database, answer, 6))
+		return BS_OBSTACLE_SETUP;
+	state = PQgetvalue(answer, 0, 0);
+	library = PQgetvalue(answer, 0, 2);
 	snprintf(database->installation, sizeof(database->installation), "%s",
 			 PQgetvalue(answer, 0, 3));
 	snprintf(database->name, sizeof(database->name), "%s", PQgetvalue(answer, 0, 5));
@@ -493,107 +513,4 @@ bs_database_check(BsDatabase *database)
 		bs_database_take_state(database, answer);
 	PQclear(answer);
 	return obstacle;
-}
-
-/* ---- arguments ---- */
-
-static void
-put_int32(char *buf, int32_t value)
-{
-	uint32_t	bits = (uint32_t) value;
-	int			i;
-
-	for (i = 3; i >= 0; i--, bits >>= 8)
-		buf[i] = (char) (bits & 255);
-}
-
-int32_t
-bs_int4_read(const char *bytes)
-{
-	uint32_t	bits = 0;
-	int			i;
-
-	for (i = 0; i < 4; i++)
-		bits = bits << 8 | (unsigned char) bytes[i];
-	return (int32_t) bits;
-}
-
-/* From 1970 to 2000. */
-#define EPOCHS_US	INT64_C(946684800000000)
-
-void
-bs_instant_write(int64_t unix_us, char *buf)
-{
-	uint64_t	bits = (uint64_t) (unix_us - EPOCHS_US);
-
-	put_int32(buf, (int32_t) (bits >> 32));
-	put_int32(buf + 4, (int32_t) (bits & 0xffffffff));
-}
-
-int64_t
-bs_instant_read(const char *bytes)
-{
-	uint64_t	bits = (uint64_t) (uint32_t) bs_int4_read(bytes) << 32 |
-	(uint32_t) bs_int4_read(bytes + 4);
-
-	return (int64_t) bits + EPOCHS_US;
-}
-
-static void
-add(BsArguments *arguments, Oid type, char *value, int length, int format)
-{
-	arguments->types[arguments->count] = type;
-	arguments->values[arguments->count] = value;
-	arguments->lengths[arguments->count] = length;
-	arguments->formats[arguments->count++] = format;
-	arguments->no_memory |= value == NULL;
-}
-
-void
-bs_arguments_add_text(BsArguments *arguments, Oid type, const char *value)
-{
-	add(arguments, type, strdup(value), 0, 0);
-}
-
-/*
- * The binary form of an array (array_recv() of the server): number of dimensions,
- * whether there are NULLs, type, length, first subscript, and the elements.
- */
-void
-bs_arguments_add_array(BsArguments *arguments, Oid type, Oid element,
-					   int count, BsArrayValue next, void *arg)
-{
-	BsBuffer	buf;
-	char		head[20];
-	char		length[4];
-	char	   *data;
-	size_t		total;
-	int			i;
-
-	bs_buffer_init(&buf, 1024, BS_BUFFER_NO_LIMIT);
-	put_int32(head, count > 0 ? 1 : 0);
-	put_int32(head + 4, 1);
-	put_int32(head + 8, (int32_t) element);
-	put_int32(head + 12, count);
-	put_int32(head + 16, 1);
-	bs_buffer_add(&buf, head, count > 0 ? 20 : 12);
-	for (i = 0; i < count; i++)
-	{
-		int			len = 0;
-		const char *value = next(arg, i, &len);
-
-		put_int32(length, len);
-		bs_buffer_add(&buf, length, 4);
-		if (len > 0)
-			bs_buffer_add(&buf, value, len);
-	}
-	data = bs_buffer_take(&buf, &total);
-	add(arguments, type, data, (int) total, 1);
-}
-
-void
-bs_arguments_free(BsArguments *arguments)
-{
-	while (arguments->count > 0)
-		free(arguments->values[--arguments->count]);
 }

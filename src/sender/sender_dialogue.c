@@ -82,7 +82,7 @@ fail_question(BsQuestion failed)
 static void
 take_look(const PGresult *answer)
 {
-	bool		absent = PQgetisnull(answer, 0, 0);
+	bool		absent = PQntuples(answer) == 1 && PQgetisnull(answer, 0, 0);
 	BsObstacle	found = bs_database_take_look(&bs_sender.database, answer);
 
 	bs_sender.look_at_ms = bs_net_clock_ms() + BS_RECHECK_MS;
@@ -134,7 +134,7 @@ take_claims(const PGresult *answer, bool of_copies)
 	if (claims != NULL)
 		count = bs_work_take_claims(answer, claims, bs_sender.outbox.free_count);
 	if (count < PQntuples(answer))
-		bs_log_trouble("out of memory for claims");
+		bs_log_trouble("out of memory for claims, or the database gave none of ours");
 	if (of_copies)
 		bs_outbox_begin_copies(&bs_sender.outbox, keys, copies, key_count,
 							   claims, count, lease_until_ms);
@@ -152,7 +152,7 @@ take_claims(const PGresult *answer, bool of_copies)
 static void
 take_next_due(const PGresult *answer)
 {
-	int64_t		clock_us;
+	int64_t		clock_us = bs_sender.database.asked_wall_us + bs_sender.outbox.clock_ahead_us;
 	int64_t		due_ms = bs_work_take_next_due(answer, &clock_us);
 	int64_t		poll_ms = bs_settings()->poll_interval_ms;
 

@@ -88,14 +88,35 @@ split_line(char *line, char **name, char **value)
 	return line != end && (after == '\0' || after == '#');
 }
 
+/*
+ * The length of the next line, its end included; 0 at the end of the file, -1 where
+ * the line is too long or no text.
+ */
+static int
+read_line(FILE *file, char line[LINE_SIZE])
+{
+	int			len = 0;
+	int			c = EOF;
+
+	while (len < LINE_SIZE - 1 && c != '\n' && (c = getc(file)) != EOF)
+	{
+		if (c == '\0')
+			return -1;
+		line[len++] = (char) c;
+	}
+	line[len] = '\0';
+	return len == LINE_SIZE - 1 && c != '\n' ? -1 : len;
+}
+
 bool
 bs_file_read(const char *path, BsFileLine take_line,
 			 char *error, size_t error_size)
 {
-	char		line[LINE_SIZE];
+	char		line[LINE_SIZE] = "";
 	char		reason[320] = "";
 	FILE	   *file = fopen(path, "re");
 	int			number = 0;
+	int			len;
 	bool		good = true;
 
 	if (file == NULL)
@@ -104,13 +125,17 @@ bs_file_read(const char *path, BsFileLine take_line,
 				 strerror(errno));
 		return false;
 	}
-	while (good && number < LINES_MAX && fgets(line, sizeof(line), file))
+	while (good && (len = read_line(file, line)) != 0)
 	{
 		char	   *name = line;
 		char	   *value = line;
 
-		number++;
-		if (strlen(line) == sizeof(line) - 1 || !split_line(line, &name, &value))
+		if (++number > LINES_MAX)
+		{
+			good = false;
+			snprintf(reason, sizeof(reason), "so many lines are too many");
+		}
+		else if (len < 0 || !split_line(line, &name, &value))
 		{
 			good = false;
 			snprintf(reason, sizeof(reason), "it must be: name = value");

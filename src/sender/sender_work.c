@@ -25,7 +25,9 @@ enum
 	COL_SCHEDULED_SEND_TIME,
 	COL_CLAIM_TOKEN,
 	COL_ATTEMPTS,
-	COL_FIRST_STRING
+	COL_FIRST_STRING,
+	COL_HTML = COL_FIRST_STRING + 4,
+	CLAIM_COLUMN_COUNT = COL_FIRST_STRING + BS_CLAIM_STRINGS
 };
 
 #define CLAIM_COLUMNS \
@@ -113,6 +115,20 @@ bs_work_ask_copies(BsDatabase *database, const char *identity,
 			   &arguments);
 }
 
+/*
+ * Is there a value of that many octets?
+ */
+static bool
+has_value(const PGresult *answer, int row, int column, int len)
+{
+	return row < PQntuples(answer) && column < PQnfields(answer) &&
+		!PQgetisnull(answer, row, column) &&
+		PQgetlength(answer, row, column) == len;
+}
+
+/*
+ * False where memory is short, or the row is none of bs_claim()'s.
+ */
 static bool
 read_claim(const PGresult *answer, int row, BsClaim *claim)
 {
@@ -120,14 +136,25 @@ read_claim(const PGresult *answer, int row, BsClaim *claim)
 	int			i;
 
 	memset(claim, 0, sizeof(*claim));
+	if (PQnfields(answer) != CLAIM_COLUMN_COUNT ||
+		!has_value(answer, row, COL_ID, BS_UUID_SIZE) ||
+		!has_value(answer, row, COL_SCHEDULED_SEND_TIME, 8))
+		return false;
 	memcpy(claim->id, PQgetvalue(answer, row, COL_ID), BS_UUID_SIZE);
 	claim->send_time_us =
 		bs_instant_read(PQgetvalue(answer, row, COL_SCHEDULED_SEND_TIME));
 	claim->is_locked = PQgetisnull(answer, row, COL_ATTEMPTS);
 	if (!claim->is_locked)
+	{
+		if (!has_value(answer, row, COL_ATTEMPTS, 4))
+			return false;
 		claim->attempts = bs_int4_read(PQgetvalue(answer, row, COL_ATTEMPTS));
+	}
 	if (PQgetisnull(answer, row, COL_CLAIM_TOKEN))
 		return true;
+	if (claim->is_locked || claim->attempts < 1 ||
+		!has_value(answer, row, COL_CLAIM_TOKEN, BS_UUID_SIZE))
+		return false;
 	memcpy(claim->token, PQgetvalue(answer, row, COL_CLAIM_TOKEN),
 		   BS_UUID_SIZE);
 	for (i = 0; i < BS_CLAIM_STRINGS; i++)
@@ -135,6 +162,8 @@ read_claim(const PGresult *answer, int row, BsClaim *claim)
 		int			column = COL_FIRST_STRING + i;
 		bool		is_null = PQgetisnull(answer, row, column);
 
+		if (is_null && column != COL_HTML)
+			return false;
 		strings[i].data = is_null ? NULL : PQgetvalue(answer, row, column);
 		strings[i].len = PQgetlength(answer, row, column);
 	}
@@ -187,13 +216,20 @@ bs_work_ask_next_due(BsDatabase *database)
 int64_t
 bs_work_take_next_due(const PGresult *answer, int64_t *clock_us)
 {
+	int64_t		now_us;
 	int64_t		due_us;
 
-	*clock_us = bs_instant_read(PQgetvalue(answer, 0, 1));
-	if (PQgetisnull(answer, 0, 0))
+	if (!has_value(answer, 0, 1, 8))
+		return INT64_MAX;
+	now_us = bs_instant_read(PQgetvalue(answer, 0, 1));
+	if (now_us < 0)
+		return INT64_MAX;
+	*clock_us = now_us;
+	if (!has_value(answer, 0, 0, 8))
 		return INT64_MAX;
 	due_us = bs_instant_read(PQgetvalue(answer, 0, 0));
-	return due_us <= *clock_us ? 0 : (due_us - *clock_us + 999) / 1000;
+	/* Rounded up, or it would be asked for too early. */
+	return due_us <= now_us ? 0 : (due_us - now_us - 1) / 1000 + 1;
 }
 
 /* ---- outcomes ---- */
@@ -349,5 +385,6 @@ bs_work_ask_record(BsDatabase *database, const BsClaim *const *claims,
 int
 bs_work_take_count(const PGresult *answer)
 {
-	return bs_int4_read(PQgetvalue(answer, 0, 0));
+	return has_value(answer, 0, 0, 4) ?
+		bs_int4_read(PQgetvalue(answer, 0, 0)) : 0;
 }

@@ -27,7 +27,8 @@ extern bool bs_work_ask_copies(BsDatabase *database, const char *identity,
 
 /*
  * The answer to both: at most "max" claims, as bs_claim() and bs_claim_copies()
- * give them; their number.  Memory that is short leaves the rest to their lease.
+ * give them; their number.  Memory that is short, or a row that is none of theirs,
+ * leaves the rest to their lease.
  */
 extern int	bs_work_take_claims(const PGresult *answer, BsClaim *claims,
 								int max);
@@ -44,7 +45,7 @@ extern bool bs_work_ask_next_due(BsDatabase *database);
 
 /*
  * In how many ms, 0 where one is, INT64_MAX where none is planned; and the
- * database's clock, us since 1970.
+ * database's clock, us since 1970, which stays as it was where there is no answer.
  */
 extern int64_t bs_work_take_next_due(const PGresult *answer,
 									 int64_t *clock_us);

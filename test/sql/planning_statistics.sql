@@ -16,6 +16,7 @@ SELECT 'No', 'Statistics', 'nostat' || n || '@example.com', 'Europe/London',
 RESET session_replication_role;
 SELECT reltuples FROM pg_class WHERE oid = 'users'::regclass;
 
+SELECT pg_stat_force_next_flush();      -- or what follows counts what was before
 BEGIN;
 SELECT bs_plan('2044-05-06 00:00+00', '2044-05-05 00:00+00') AS planned;
 SELECT seq_tup_read, idx_tup_fetch < 5000 AS few_are_read FROM pg_stat_xact_user_tables WHERE relname = 'users';
@@ -28,6 +29,7 @@ ANALYZE users;
 INSERT INTO users (first_name, last_name, email, timezone, anniversary_date, created_at)
 SELECT 'Since', 'x', 'since' || n || '@example.com', 'Europe/London', make_date(2001, 1, 1) + n % 365, '2044-01-01 00:00+00'
   FROM generate_series(1, 7300) AS n;
+SELECT pg_stat_force_next_flush();      -- or what follows counts what was before
 BEGIN;
 SELECT bs_plan('2044-05-06 00:00+00', '2044-05-05 00:00+00') AS planned;
 SELECT idx_tup_fetch < 500000 AS few_are_read FROM pg_stat_xact_user_tables WHERE relname = 'users';
@@ -41,6 +43,7 @@ SELECT 'Same', 'day', 'same' || n || '@example.com', 'Europe/London', '2000-06-2
 RESET session_replication_role;
 ANALYZE users;
 UPDATE bs_installation SET planned_until = '2044-06-19 00:00+00';
+SELECT pg_stat_force_next_flush();      -- or what follows counts what was before
 BEGIN;
 DO $$
 DECLARE

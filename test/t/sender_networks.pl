@@ -9,57 +9,22 @@
 use strict;
 use warnings;
 
-use Test::More;
-
-# The same once more, in namespaces in which we may make others.
-BEGIN
-{
-	my @enter = ('unshare', '--map-current-user', '--keep-caps', '--net', '--mount');
-
-	if (!$ENV{BS_TEST_NAMESPACE} && !$^C)
-	{
-		my $try = 'ip link set lo up && mount -t tmpfs none /run && mkdir /run/netns && ip netns add try'
-		  . ' && ip link add try0 type bridge && ip netns exec try true';
-		my $said = `@enter sh -c '$try' 2>&1`;
-		if ($? != 0)
-		{
-			$said =~ s/\s+/ /g;
-			plan(skip_all => "no network namespaces can be made here: $said");
-		}
-		$ENV{BS_TEST_NAMESPACE} = 1;
-		exec(@enter, $^X, (map { "-I$_" } grep { !ref } @INC), $0) or die "exec: $!";
-	}
-	delete $ENV{BS_TEST_NAMESPACE};
-}
+use BS::Network;
 
 use BS::Broker;
 use BS::Delivery;
 use BS::Queue;
 use BS::Sender;
 use BS::Test;
+use Test::More;
 use Time::HiRes qw(sleep time);
 
 my $count = $ENV{BS_SENDER_MESSAGES} || 6000;
 my $seconds = 90 + $count / 100;
 my $here = '10.94.0.1';
 
-sub run { return system(@_) == 0 || die "failed: @_\n"; }
-
-run('ip', qw(link set lo up));
-run(qw(mount -t tmpfs none /run));
-run(qw(mkdir /run/netns));
-run(qw(ip link add bs0 type bridge));
-run('ip', 'addr', 'add', "$here/24", 'dev', 'bs0');
-run(qw(ip link set bs0 up));
-foreach my $n (1 .. 4)
-{
-	run('ip', 'netns', 'add', "bs$n");
-	run('ip', 'link', 'add', "veth$n", 'type', 'veth', 'peer', 'name', 'eth0', 'netns', "bs$n");
-	run('ip', 'link', 'set', "veth$n", 'master', 'bs0', 'up');
-	run('ip', '-n', "bs$n", 'addr', 'add', '10.94.0.' . (10 + $n) . '/24', 'dev', 'eth0');
-	run('ip', '-n', "bs$n", 'link', 'set', 'eth0', 'up');
-	run('ip', '-n', "bs$n", 'link', 'set', 'lo', 'up');
-}
+bridge('bs0', $here);
+machine("bs$_", eth0 => [ 'bs0', '10.94.0.' . (10 + $_) ]) foreach 1 .. 4;
 
 my $port = BS::Sender::free_port();
 my $broker = BS::Broker->new('main', user => 'away', conf => ["listeners.tcp.2 = $here:$port"]);
@@ -83,7 +48,7 @@ grant_sender($node);
 my @senders = map {
 	BS::Sender->new(
 		$node, "bs$_",
-		command => [ 'ip', 'netns', 'exec', "bs$_" ],
+		command => [ on_machine("bs$_") ],
 		database => "host=$here port=" . $node->port . ' dbname=postgres user=bs_remote',
 		mail_url => $relay,
 		mail_timeout => '15s',
@@ -92,7 +57,6 @@ my @senders = map {
 } 1 .. 4;
 $_->start foreach @senders;
 
-sub cut { my ($n, $how) = @_; return run('ip', 'link', 'set', "veth$n", $how); }
 sub arrived { return scalar keys %{ $catcher->arrivals('net') }; }
 
 # The mails take their time, so that there is a burst to be in the middle of.
@@ -104,7 +68,7 @@ add_due($node, $count, 'net');
 # ---- Two are cut off: neither database, broker nor relay answer; the others go on.
 
 ok(wait_for(sub { arrived() > $count * 0.2 }, 'a part of the mails', $seconds), 'in mid-burst');
-cut($_, 'down') foreach 1, 2;
+link_down("bs$_", 'eth0') foreach 1, 2;
 my $cut_at = time;
 my $before = arrived();
 ok( wait_for(sub { arrived() > $before + $count * 0.2 }, 'the others to go on', $seconds),
@@ -120,9 +84,9 @@ pass("so is one in the server, $victim, and the server starts its processes agai
 
 # ---- They come back, one within its lease, one when it has nearly ended.
 
-cut(1, 'up');
+link_up('bs1', 'eth0');
 ok(wait_for(sub { time > $cut_at + 20 }, 'the second to be away for long', 30), 'the second one stays away');
-cut(2, 'up');
+link_up('bs2', 'eth0');
 
 my $doubles = each_once($node, $catcher, 'net', $count, 'all', attempts => 12, seconds => $seconds,
 	# Killed: what was under way and unrecorded. Cut off: what was under way.

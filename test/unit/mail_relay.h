@@ -254,6 +254,8 @@ relay_command(BsRelay *relay, BsRelayLink *connection, const char *line)
 		if (relay->on_starttls != NULL)
 			relay->on_starttls(connection);
 	}
+	else if (strncmp(line, "AUTH", 4) == 0)
+		relay_say(connection, "334 \r\n");
 	else if (strncmp(line, "MAIL", 4) == 0)
 		relay_say(connection, relay_reply(script->mail, "250 sender\r\n"));
 	else if (strncmp(line, "RCPT", 4) == 0)

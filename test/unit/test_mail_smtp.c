@@ -222,7 +222,7 @@ test_login(void)
 	static const BsScript offers = {.ehlo = "250-relay.test\r\n"
 	"250-PIPELINING\r\n250 AUTH GSSAPI NTLM PLAIN\r\n"};
 
-	/* The relay does not know AUTH and answers 502. */
+	/* The relay asks for the password, and answers 502 to it. */
 	reset_config();
 	config.user = "us@example.com";
 	config.password = "secret";

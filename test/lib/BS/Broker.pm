@@ -43,15 +43,19 @@ my @brokers;
 #   conf    [lines for rabbitmq.conf], which win over ours
 #   dir     the folder; one of the test's own otherwise
 #   cluster a folder that the nodes of one cluster have in common
+#   host    what its machine is called, where that is not localhost
+#   command an array to put before all that is done with it, as of ip
 sub new
 {
 	my ($class, $name, %options) = @_;
 	my $start = delete $options{start} // 1;
 	my $dir = delete $options{dir} // BS::Test::scratch_dir() . "/broker_$name";
+	my @command = @{ delete $options{command} // [] };
 	my @arguments;
 
 	push @arguments, '--tls', @{ delete $options{tls} } if $options{tls};
 	push @arguments, '--user', delete $options{user} if $options{user};
+	push @arguments, '--host', delete $options{host} if $options{host};
 	my $cluster = delete $options{cluster};
 	if (defined $cluster)
 	{
@@ -66,6 +70,7 @@ sub new
 	my $self = bless {
 		name => $name,
 		dir => $dir,
+		command => \@command,
 		arguments => [@arguments] }, $class;
 	push @brokers, $self;
 	$self->start if $start;
@@ -80,7 +85,7 @@ sub run
 
 	# A broker that is stopped by SIGSTOP would let some of them wait for ever.
 	eval {
-		IPC::Run::run([ $script, $command, $self->{dir}, @arguments ],
+		IPC::Run::run([ @{ $self->{command} // [] }, $script, $command, $self->{dir}, @arguments ],
 			'<', \undef, '>', \$out, '2>', \$err,
 			IPC::Run::timeout(BS::Test::slow(100)));
 		1;
