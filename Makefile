@@ -55,15 +55,15 @@ include tools/targets.mk
 $(INSTALL_SQL): $(SQL_MODULES) sql/install.list tools/join_sql.sh
 	tools/join_sql.sh $(EXTENSION) $@
 
-# Every object depends on every header: small tree, no stale builds.
-$(OBJS) $(SENDER_OBJS): $(wildcard src/*.h src/*/*.h)
-
 # A sender outside of the server: the same objects of src/net, and none of the
 # server's.  Built where the headers of libpq and libmicrohttpd are.
 SENDER = bs_sender
 WITH_SENDER ?= $(if $(and $(wildcard $(includedir)/libpq-fe.h), \
 	$(wildcard /usr/include/microhttpd.h)),yes,no)
 SENDER_OBJS = $(SENDER_SRCS:.c=.o)
+
+# Every object depends on every header: small tree, no stale builds.
+$(OBJS) $(SENDER_OBJS): $(wildcard src/*.h src/*/*.h)
 
 $(SENDER): $(SENDER_OBJS) $(NET_SRCS:.c=.o)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -L$(libdir) -lpq -lcurl -lrabbitmq \

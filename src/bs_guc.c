@@ -15,6 +15,7 @@
 
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/varlena.h"
 
 #include "bs_guc.h"
 #include "net/net_address.h"
@@ -25,6 +26,7 @@
 
 char	   *bs_database = NULL;
 char	   *bs_role = NULL;
+int			bs_max_databases = 1;
 int			bs_senders = 2;
 int			bs_queue = BS_QUEUE_POSTGRES;
 char	   *bs_amqp_url = NULL;
@@ -76,6 +78,60 @@ static const struct config_enum_entry guarantee_options[] = {
 	{"at_most_once", BS_GUARANTEE_AT_MOST_ONCE, false},
 	{NULL, 0, false}
 };
+
+/*
+ * What is wrong with a name in that list; NULL: nothing.  "before" are those that
+ * precede it.
+ */
+static const char *
+find_name_fault(const char *name, const List *before)
+{
+	ListCell   *cell;
+
+	if (*name == '\0' || strlen(name) >= NAMEDATALEN)
+		return "The name of a database has between 1 and 63 bytes.";
+	foreach(cell, before)
+		if (strcmp(lfirst(cell), name) == 0)
+		return "A database is named twice.";
+	if (list_length(before) == BS_DATABASES_MAX)
+		return "At most 64 databases can be named.";
+	return NULL;
+}
+
+bool
+bs_guc_split_databases(const char *value, List **names, const char **reason)
+{
+	List	   *found;
+	ListCell   *cell;
+
+	*names = NIL;
+	*reason = "It must be a list of names, separated by commas; one with blanks, commas or quotes in it stands in double quotes.";
+	if (!SplitGUCList(pstrdup(value), ',', &found))
+		return false;
+	*reason = "It must name a database.";
+	foreach(cell, found)
+	{
+		*reason = find_name_fault(lfirst(cell), *names);
+		if (*reason != NULL)
+			return false;
+		*names = lappend(*names, lfirst(cell));
+	}
+	return *names != NIL;
+}
+
+static bool
+check_databases(char **newval, void **extra, GucSource source)
+{
+	List	   *names;
+	const char *reason;
+
+	if (!bs_guc_split_databases(*newval, &names, &reason))
+	{
+		GUC_check_errdetail("%s", reason);
+		return false;
+	}
+	return true;
+}
 
 /*
  * A URL that is refused may hold a password; the usual message repeats it.
@@ -194,14 +250,23 @@ static void
 define_workers(void)
 {
 	if (process_shared_preload_libraries_in_progress)
+	{
 		DefineCustomIntVariable("birthday_scheduler.senders",
-								"Number of sender workers.",
+								"Number of sender workers of each database.",
 								"Each takes one slot of max_worker_processes, beside one for the scheduler and one for the publisher.",
 								&bs_senders, bs_senders, 1, 64,
 								PGC_POSTMASTER, 0, NULL, NULL, NULL);
+		DefineCustomIntVariable("birthday_scheduler.max_databases",
+								"Number of databases that there can be workers for.",
+								"At least as many as birthday_scheduler.database names at server start. Each takes senders + 2 slots of max_worker_processes.",
+								&bs_max_databases, bs_max_databases,
+								1, BS_DATABASES_MAX,
+								PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	}
 	define_string("birthday_scheduler.database",
-				  "Database in which the workers look for the extension.",
-				  NULL, &bs_database, "postgres", 0, NULL);
+				  "Databases in which workers look for the extension, separated by commas.",
+				  "Each has workers of its own. Double quotes hold a name with blanks, commas or quotes in it.",
+				  &bs_database, "postgres", GUC_LIST_INPUT, check_databases);
 	define_string("birthday_scheduler.role",
 				  "Role that the workers run as.",
 				  "It needs LOGIN and what bs_grant(role, 'worker') gives. Empty: the bootstrap superuser.",
@@ -229,19 +294,19 @@ define_amqp(void)
 				  &bs_amqp_ca_file, "", 0, NULL);
 	define_string("birthday_scheduler.amqp_exchange",
 				  "Topic exchange that due messages are published to.",
-				  NULL, &bs_amqp_exchange, "birthday.messages", 0,
+				  "%d stands for the name of the database, %% for a percent sign.", &bs_amqp_exchange, "birthday.messages", 0,
 				  check_amqp_name);
 	define_string("birthday_scheduler.amqp_queue",
 				  "Quorum queue that senders consume.",
-				  NULL, &bs_amqp_queue, "birthday.messages.queue", 0,
+				  "%d stands for the name of the database, %% for a percent sign.", &bs_amqp_queue, "birthday.messages.queue", 0,
 				  check_amqp_name);
 	define_string("birthday_scheduler.amqp_dead_letter_exchange",
 				  "Direct exchange for what cannot be sent.",
-				  NULL, &bs_amqp_dead_letter_exchange,
+				  "%d stands for the name of the database, %% for a percent sign.", &bs_amqp_dead_letter_exchange,
 				  "birthday.messages.dlx", 0, check_amqp_name);
 	define_string("birthday_scheduler.amqp_dead_letter_queue",
 				  "Quorum queue in which it ends.",
-				  NULL, &bs_amqp_dead_letter_queue,
+				  "%d stands for the name of the database, %% for a percent sign.", &bs_amqp_dead_letter_queue,
 				  "birthday.messages.dlq", 0, check_amqp_name);
 	define_int("birthday_scheduler.amqp_prefetch",
 			   "Unacknowledged messages that the broker hands to each sender.",

@@ -10,6 +10,8 @@
 #ifndef BS_GUC_H
 #define BS_GUC_H
 
+#include "nodes/pg_list.h"
+
 #include "net/net_outcome.h"
 
 #define BS_SETTING_PREFIX	"birthday_scheduler."
@@ -20,7 +22,8 @@ typedef enum BsQueueKind
 	BS_QUEUE_RABBITMQ			/* they are published, senders consume */
 } BsQueueKind;
 
-extern char *bs_database;
+extern char *bs_database;		/* a list, see bs_guc_split_databases() */
+extern int	bs_max_databases;
 extern char *bs_role;
 extern int	bs_senders;
 extern int	bs_queue;			/* BsQueueKind */
@@ -56,10 +59,20 @@ extern int	bs_delivery_guarantee;	/* BsDeliveryGuarantee */
 
 extern int	bs_retention_s;		/* 0: everything is kept */
 
+#define BS_DATABASES_MAX	64
+
 #define BS_RETENTION_MIN_DAYS 62	/* two months, whichever */
 #define BS_RETENTION_MAX_DAYS 24000
 
 /* Defines them; those that cannot change later only while preloading. */
 extern void bs_guc_define(void);
+
+/*
+ * The names of databases in a value of birthday_scheduler.database, as C strings
+ * of at most NAMEDATALEN - 1 bytes, in memory of the current context; false, and
+ * in *reason a static full sentence, where it is no such list.
+ */
+extern bool bs_guc_split_databases(const char *value, List **names,
+								   const char **reason);
 
 #endif							/* BS_GUC_H */

@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "bs_compat.h"
+#include "bs_group.h"
 #include "bs_guc.h"
 #include "bs_secret.h"
 #include "bs_shmem.h"
@@ -40,6 +41,7 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
 	bs_secret_guard_log();
+	bs_group_define_room();
 	bs_shmem_request_hooks();
 	bs_worker_register_all();
 }

@@ -4,7 +4,8 @@
  *	  Shared memory of the extension.
  *
  * No pointers into a process, no descriptors: only state that survives the
- * process that wrote it.  The latches are those of PGPROC, which is shared.
+ * process that wrote it.  The latches are those of PGPROC, which is shared, at
+ * the same address in every process.
  *
  * src/bs_shmem.c
  *
@@ -16,7 +17,7 @@
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 
-#include "bs_guc.h"
+#include "bs_group.h"
 #include "bs_shmem.h"
 
 BsShared   *bs_shared = NULL;
@@ -24,11 +25,38 @@ BsShared   *bs_shared = NULL;
 static shmem_request_hook_type previous_request_hook = NULL;
 static shmem_startup_hook_type previous_startup_hook = NULL;
 
+/* The slots follow the groups. */
+static Size
+slots_offset(void)
+{
+	return MAXALIGN(add_size(offsetof(BsShared, groups),
+							 mul_size(sizeof(BsGroup), bs_group_count())));
+}
+
 static Size
 shared_size(void)
 {
-	return add_size(offsetof(BsShared, workers),
-					mul_size(sizeof(BsWorkerSlot), bs_senders + 2));
+	return add_size(slots_offset(),
+					mul_size(sizeof(BsWorkerSlot),
+							 bs_group_count() * bs_group_size()));
+}
+
+static void
+init_shared(void)
+{
+	BsWorkerSlot *slots = (BsWorkerSlot *) ((char *) bs_shared + slots_offset());
+	int			i;
+
+	memset(bs_shared, 0, shared_size());
+	bs_shared->lock = &GetNamedLWLockTranche("birthday_scheduler")->lock;
+	pg_atomic_init_u64(&bs_shared->breaker_opened, 0);
+	bs_shared->group_count = bs_group_count();
+	bs_shared->group_size = bs_group_size();
+	for (i = 0; i < bs_shared->group_count; i++)
+	{
+		bs_shared->groups[i].workers = slots + i * bs_shared->group_size;
+		bs_group_clear(&bs_shared->groups[i]);
+	}
 }
 
 static void
@@ -51,14 +79,11 @@ startup_shmem(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	bs_shared = ShmemInitStruct("birthday_scheduler", shared_size(), &found);
 	if (!found)
-	{
-		memset(bs_shared, 0, shared_size());
-		bs_shared->lock = &GetNamedLWLockTranche("birthday_scheduler")->lock;
-		bs_shared->worker_count = bs_senders + 2;
-		bs_shared->broker.ready = bs_shared->broker.dead = -1;
-		bs_stats_init(&bs_shared->stats);
-	}
+		init_shared();
 	LWLockRelease(AddinShmemInitLock);
+	/* Also where no worker is ever started, as on a standby. */
+	if (!found)
+		bs_group_follow_list();
 }
 
 void

@@ -23,8 +23,8 @@
 #define BS_SENDER_NAME_SIZE 64
 
 /*
- * One per static worker: slot 0 is the scheduler's, the last one the
- * publisher's, those between are the senders'.
+ * One per static worker: in each group slot 0 is the scheduler's, the last one
+ * the publisher's, those between are the senders'.
  */
 typedef struct BsWorkerSlot
 {
@@ -34,6 +34,7 @@ typedef struct BsWorkerSlot
 	int			failed_starts;	/* in a row; counted before the work begins */
 	TimestampTz settings_time;	/* when the settings were read that it began
 								 * with */
+	Oid			database;		/* whose counts these are */
 	char		state[16];		/* "idle", "working", "waiting", "stopped" */
 	char		identity[BS_SENDER_NAME_SIZE];	/* bs_claim(claimed_by) */
 	TimestampTz sleep_until;	/* a sender's next look; see bs_wake.c */
@@ -62,21 +63,37 @@ typedef struct BsBrokerStats
 	uint64		faults[BS_PAYLOAD_FAULTS];	/* of these: unreadable, rejected */
 } BsBrokerStats;
 
-typedef struct BsShared
+/* The workers of one database; bs_group.c says of which. */
+typedef struct BsGroup
 {
 	BsStats		stats;			/* atomics, without the lock */
-	LWLock	   *lock;			/* of everything below */
+	char		name[NAMEDATALEN];	/* of the database; "": nobody's */
+	uint32		generation;		/* of those whom it served */
+	Oid			database;		/* as its workers found it, InvalidOid: not
+								 * yet; one aligned word, read without the
+								 * lock */
 	bool		plan_wanted;
 	bool		recovery_wanted;	/* somebody left who may hold messages */
-	uint64		zone_stamp;		/* of the zone database that the scheduler saw */
+	BsBrokerStats broker;
+	BsWorkerSlot *workers;		/* group_size of them, in shared memory */
+} BsGroup;
+
+/* What there is once a server: the relay is the same for all databases. */
+typedef struct BsShared
+{
+	pg_atomic_uint64 breaker_opened;
+	LWLock	   *lock;			/* of everything below, and of the groups */
+	uint64		zone_stamp;		/* of the zone database that a scheduler saw */
 	BsBucket	bucket;
 	BsBreaker	breaker;
-	BsBrokerStats broker;
 #ifdef BS_FAILPOINTS
 	BsFailpoint failpoint;
 #endif
-	int			worker_count;
-	BsWorkerSlot workers[FLEXIBLE_ARRAY_MEMBER];
+	TimestampTz list_read_at;	/* the list that the groups follow */
+	uint32		list_hash;
+	int			group_count;
+	int			group_size;		/* workers of a group */
+	BsGroup		groups[FLEXIBLE_ARRAY_MEMBER];
 } BsShared;
 
 /* NULL where the library is not in shared_preload_libraries. */

@@ -13,7 +13,7 @@
 #include "fmgr.h"
 #include "utils/timestamp.h"
 
-#include "bs_shmem.h"
+#include "bs_group.h"
 
 PG_FUNCTION_INFO_V1(bs_count_moves);
 
@@ -52,7 +52,6 @@ bs_stats_init(BsStats *stats)
 	}
 	init_all(stats->outcomes, BS_OUTCOMES);
 	init_all(stats->moves, BS_MOVES);
-	init_all(&stats->breaker_opened, 1);
 	init_all(&stats->passes, 1);
 	init_all(&stats->passes_failed, 1);
 	init_all(&stats->last_pass_at, 1);
@@ -62,10 +61,14 @@ bs_stats_init(BsStats *stats)
 void
 bs_stats_observe(BsHistogramKind kind, int64 us)
 {
-	BsHistogram *histogram = &bs_shared->stats.histograms[kind];
+	BsGroup    *group = bs_group_own();
+	BsHistogram *histogram;
 	double		seconds = (double) Max(us, 0) / USECS_PER_SEC;
 	int			i = 0;
 
+	if (group == NULL)
+		return;
+	histogram = &group->stats.histograms[kind];
 	while (i < BS_HISTOGRAM_BOUNDS && seconds > bs_histogram_bounds[kind][i])
 		i++;
 	pg_atomic_fetch_add_u64(&histogram->counts[i], 1);
@@ -75,7 +78,11 @@ bs_stats_observe(BsHistogramKind kind, int64 us)
 void
 bs_stats_attempt(BsOutcome outcome, int64 us)
 {
-	pg_atomic_fetch_add_u64(&bs_shared->stats.outcomes[outcome], 1);
+	BsGroup    *group = bs_group_own();
+
+	if (group == NULL)
+		return;
+	pg_atomic_fetch_add_u64(&group->stats.outcomes[outcome], 1);
 	if (us >= 0)
 		bs_stats_observe(BS_HISTOGRAM_DELIVERY, us);
 }
@@ -83,15 +90,22 @@ bs_stats_attempt(BsOutcome outcome, int64 us)
 void
 bs_stats_move(BsMove move, int64 count)
 {
-	pg_atomic_fetch_add_u64(&bs_shared->stats.moves[move], count);
+	BsGroup    *group = bs_group_own();
+
+	if (group != NULL)
+		pg_atomic_fetch_add_u64(&group->stats.moves[move], count);
 }
 
 void
 bs_stats_pass(bool finished, TimestampTz started_at)
 {
-	BsStats    *stats = &bs_shared->stats;
+	BsGroup    *group = bs_group_own();
+	BsStats    *stats;
 	TimestampTz now = GetCurrentTimestamp();
 
+	if (group == NULL)
+		return;
+	stats = &group->stats;
 	if (!finished)
 	{
 		pg_atomic_fetch_add_u64(&stats->passes_failed, 1);
@@ -107,7 +121,7 @@ at_transaction_end(XactEvent event, void *arg)
 {
 	int			i;
 
-	if (event == XACT_EVENT_COMMIT && bs_shared != NULL)
+	if (event == XACT_EVENT_COMMIT)
 	{
 		for (i = 0; i < BS_MOVES; i++)
 			if (wishes[i] > 0)

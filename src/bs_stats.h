@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * bs_stats.h
- *	  What is counted in shared memory, since server start: outlives the
- *	  workers that count.
+ *	  What is counted in shared memory for each database that has workers,
+ *	  since server start: outlives the workers that count.
  *
- * Every number is an atomic of its own, so nobody waits for a lock; numbers
+ * Where this process's database has none, nothing is counted.  Every number is an atomic of its own, so nobody waits for a lock; numbers
  * that are read together may be a message apart.
  *
  * src/bs_stats.h
@@ -55,7 +55,6 @@ typedef struct BsStats
 	BsHistogram histograms[BS_HISTOGRAMS];
 	pg_atomic_uint64 outcomes[BS_OUTCOMES]; /* of attempts */
 	pg_atomic_uint64 moves[BS_MOVES];
-	pg_atomic_uint64 breaker_opened;
 	pg_atomic_uint64 passes;	/* planning passes that were finished */
 	pg_atomic_uint64 passes_failed;
 	pg_atomic_uint64 last_pass_at;	/* TimestampTz; 0: none yet */

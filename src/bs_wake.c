@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * bs_wake.c
- *	  Waking the workers when a transaction commits that gives them work.
+ *	  Waking the workers of this database when a transaction commits that gives
+ *	  them work.
  *
  * A wish is noted, acted on at commit and forgotten at rollback; the callback is
  * registered once a backend.  No LISTEN: an idle listener would hold up the
@@ -18,8 +19,9 @@
 #include "storage/latch.h"
 #include "utils/timestamp.h"
 
-#include "bs_shmem.h"
+#include "bs_group.h"
 #include "bs_wake.h"
+#include "bs_worker.h"
 
 PG_FUNCTION_INFO_V1(bs_wake_sql);
 PG_FUNCTION_INFO_V1(bs_wake_senders_sql);
@@ -31,14 +33,15 @@ static TimestampTz due_wish = DT_NOEND;
 static void
 wake_scheduler(bool plan)
 {
+	BsGroup    *group = bs_group_own();
 	BsWorkerSlot *scheduler;
 
-	if (bs_shared == NULL)
+	if (group == NULL)
 		return;
-	scheduler = &bs_shared->workers[0];
+	scheduler = &group->workers[0];
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	bs_shared->plan_wanted |= plan;
-	bs_shared->recovery_wanted |= !plan;
+	group->plan_wanted |= plan;
+	group->recovery_wanted |= !plan;
 	if (scheduler->pid != 0)
 		SetLatch(scheduler->latch);
 	LWLockRelease(bs_shared->lock);
@@ -65,14 +68,15 @@ bs_wake_recovery(void)
 static void
 wake_senders(TimestampTz due)
 {
+	BsGroup    *group = bs_group_own();
 	int			i;
 
-	if (bs_shared == NULL)
+	if (group == NULL)
 		return;
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	for (i = 1; i < bs_shared->worker_count; i++)
+	for (i = 1; i < bs_shared->group_size; i++)
 	{
-		BsWorkerSlot *sender = &bs_shared->workers[i];
+		BsWorkerSlot *sender = &group->workers[i];
 
 		if (due < sender->sleep_until)
 		{
@@ -85,41 +89,41 @@ wake_senders(TimestampTz due)
 }
 
 void
-bs_wake_announce_sleep(int worker)
+bs_wake_announce_sleep(void)
 {
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	bs_shared->workers[worker].sleep_until = DT_NOEND;
+	bs_worker_slot()->sleep_until = DT_NOEND;
 	LWLockRelease(bs_shared->lock);
 }
 
 TimestampTz
-bs_wake_settle_sleep(int worker, TimestampTz due)
+bs_wake_settle_sleep(TimestampTz due)
 {
-	BsWorkerSlot *sender = &bs_shared->workers[worker];
+	BsWorkerSlot *slot = bs_worker_slot();
 
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	if (due < sender->sleep_until)
-		sender->sleep_until = due;
-	due = sender->sleep_until;
+	if (due < slot->sleep_until)
+		slot->sleep_until = due;
+	due = slot->sleep_until;
 	LWLockRelease(bs_shared->lock);
 	return due;
 }
 
 void
-bs_wake_never(int worker)
+bs_wake_never(void)
 {
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	bs_shared->workers[worker].sleep_until = DT_NOBEGIN;
+	bs_worker_slot()->sleep_until = DT_NOBEGIN;
 	LWLockRelease(bs_shared->lock);
 }
 
 TimestampTz
-bs_wake_sleep_until(int worker)
+bs_wake_sleep_until(void)
 {
 	TimestampTz due;
 
 	LWLockAcquire(bs_shared->lock, LW_SHARED);
-	due = bs_shared->workers[worker].sleep_until;
+	due = bs_worker_slot()->sleep_until;
 	LWLockRelease(bs_shared->lock);
 	return due;
 }

@@ -25,12 +25,14 @@
 #include "utils/timestamp.h"
 
 #include "bs_compat.h"
+#include "bs_group.h"
 #include "bs_guc.h"
 #include "bs_txn.h"
 #include "bs_wake.h"
 #include "bs_worker.h"
 #include "bs_zone.h"
 
+static BsGroup *worker_group = NULL;
 static int	worker_number = -1;
 static char connected_database[NAMEDATALEN];
 static char connected_role[NAMEDATALEN];
@@ -50,54 +52,85 @@ bs_worker_label(int number)
 
 	if (number == 0)
 		return "scheduler";
-	if (number == bs_senders + 1)
+	if (number == bs_group_size() - 1)
 		return "publisher";
 	snprintf(label, sizeof(label), "sender %d", number);
 	return label;
 }
 
+const char *
+bs_worker_name(void)
+{
+	static char name[NAMEDATALEN + 64];
+
+	snprintf(name, sizeof(name), "birthday_scheduler %s",
+			 bs_worker_label(worker_number));
+	if (bs_shared->group_count > 1)
+		snprintf(name + strlen(name), sizeof(name) - strlen(name), " of %s",
+				 connected_database);
+	return name;
+}
+
+const char *
+bs_worker_database(void)
+{
+	return connected_database;
+}
+
+static void
+register_worker(int group, int number)
+{
+	BackgroundWorker worker;
+	const char *function = "bs_delivery_worker_main";
+
+	if (number == 0)
+		function = "bs_planning_worker_main";
+	else if (number == bs_group_size() - 1)
+		function = "bs_queue_worker_main";
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 1;
+	worker.bgw_main_arg = Int32GetDatum(group * bs_group_size() + number);
+	snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name),
+			 "birthday_scheduler");
+	snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name),
+			 "%s", function);
+	snprintf(worker.bgw_type, sizeof(worker.bgw_type),
+			 "birthday_scheduler %s", bs_worker_label(number));
+	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "%s", worker.bgw_type);
+	if (bs_group_count() > 1)
+		snprintf(worker.bgw_name, sizeof(worker.bgw_name), "%s, group %d",
+				 worker.bgw_type, group + 1);
+	RegisterBackgroundWorker(&worker);
+}
+
+/*
+ * Kind by kind: where max_worker_processes is too small, every database has its
+ * scheduler before one has a sender, and a sender before one has two.
+ */
 void
 bs_worker_register_all(void)
 {
-	BackgroundWorker worker;
+	int			size = bs_group_size();
 	int			i;
+	int			group;
 
-	for (i = 0; i < bs_senders + 2; i++)
+	for (i = 0; i < size; i++)
 	{
-		const char *function = "bs_delivery_worker_main";
+		/* Scheduler, sender 1, publisher, and then the other senders. */
+		int			number = i < 2 ? i : i == 2 ? size - 1 : i - 1;
 
-		if (i == 0)
-			function = "bs_planning_worker_main";
-		else if (i == bs_senders + 1)
-			function = "bs_queue_worker_main";
-		memset(&worker, 0, sizeof(worker));
-		worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
-			BGWORKER_BACKEND_DATABASE_CONNECTION;
-		worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-		worker.bgw_restart_time = 1;
-		worker.bgw_main_arg = Int32GetDatum(i);
-		snprintf(worker.bgw_library_name, sizeof(worker.bgw_library_name),
-				 "birthday_scheduler");
-		snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name),
-				 "%s", function);
-		snprintf(worker.bgw_name, sizeof(worker.bgw_name),
-				 "birthday_scheduler %s", bs_worker_label(i));
-		snprintf(worker.bgw_type, sizeof(worker.bgw_type), "%s",
-				 worker.bgw_name);
-		RegisterBackgroundWorker(&worker);
+		for (group = 0; group < bs_group_count(); group++)
+			register_worker(group, number);
 	}
 }
 
 BsWorkerSlot *
 bs_worker_slot(void)
 {
-	return &bs_shared->workers[worker_number];
-}
-
-int
-bs_worker_number(void)
-{
-	return worker_number;
+	return &worker_group->workers[worker_number];
 }
 
 /*
@@ -108,6 +141,7 @@ static void
 leave_slot(int code, Datum arg)
 {
 	BsWorkerSlot *slot = bs_worker_slot();
+	BsWorkerSlot *scheduler = &worker_group->workers[0];
 
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
 	slot->pid = 0;
@@ -115,9 +149,9 @@ leave_slot(int code, Datum arg)
 	slot->identity[0] = '\0';
 	slot->sleep_until = DT_NOBEGIN;
 	strlcpy(slot->state, "stopped", sizeof(slot->state));
-	bs_shared->recovery_wanted |= worker_number != 0;
-	if (worker_number != 0 && bs_shared->workers[0].pid != 0)
-		SetLatch(bs_shared->workers[0].latch);
+	worker_group->recovery_wanted |= slot != scheduler;
+	if (slot != scheduler && scheduler->pid != 0)
+		SetLatch(scheduler->latch);
 	LWLockRelease(bs_shared->lock);
 }
 
@@ -176,61 +210,136 @@ bs_worker_fix_session(void)
 						PGC_SUSET, PGC_S_OVERRIDE);
 }
 
-void
-bs_worker_start(int number)
+/*
+ * Without a time limit: nothing else can give work to who has no database.
+ */
+static void
+sleep_for_reload(void)
 {
-	char		name[BGW_MAXLEN];
-	int			failed_starts;
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH,
+					 -1, BS_WAIT_EVENT);
+	ResetLatch(MyLatch);
+}
 
-	worker_number = number;
-	snprintf(name, sizeof(name), "birthday_scheduler %s",
-			 bs_worker_label(number));
-	failed_starts = take_slot();
-	BackgroundWorkerUnblockSignals();
+/*
+ * Waits until this group has a database, and where the last starts came to
+ * nothing for a while longer: no use in hurrying.
+ */
+static void
+await_database(int failed_starts)
+{
+	TimestampTz until = DT_NOBEGIN;
 
-	/* The last starts came to nothing: no use in hurrying. */
 	if (failed_starts > 0)
+		until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+											Min(60000, 500 << Min(failed_starts, 10)));
+	bs_group_follow_list();
+	for (;;)
 	{
-		TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-														Min(60000, 500 << Min(failed_starts, 10)));
+		bool		named = bs_group_get_name(worker_group,
+											  connected_database);
 
-		while (GetCurrentTimestamp() < until)
-		{
+		if (named && GetCurrentTimestamp() >= until)
+			return;
+		if (named)
 			bs_worker_sleep_until(until);
-			CHECK_FOR_INTERRUPTS();
-			if (ShutdownRequestPending)
-				proc_exit(1);
-			if (ConfigReloadPending)
-			{
-				ConfigReloadPending = false;
-				ProcessConfigFile(PGC_SIGHUP);
-				break;
-			}
+		else
+			sleep_for_reload();
+		CHECK_FOR_INTERRUPTS();
+		if (ShutdownRequestPending)
+			proc_exit(1);
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			bs_group_follow_list();
+			until = DT_NOBEGIN;
 		}
 	}
+}
 
-	strlcpy(connected_database, bs_database, sizeof(connected_database));
+/*
+ * The counts of a slot are those of one database.
+ */
+static void
+begin_counts(void)
+{
+	BsWorkerSlot *slot = bs_worker_slot();
+
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	if (slot->database != MyDatabaseId)
+	{
+		slot->sent = slot->failed = slot->retried = 0;
+		slot->last_error_at = 0;
+	}
+	slot->database = MyDatabaseId;
+	LWLockRelease(bs_shared->lock);
+}
+
+/*
+ * Says where there are several databases whose worker a line in the log is from.
+ */
+static void
+add_context(void *arg)
+{
+	errcontext("%s", bs_worker_name());
+}
+
+void
+bs_worker_start(int place)
+{
+	static ErrorContextCallback context = {.callback = add_context};
+	int			failed_starts;
+
+	worker_group = &bs_shared->groups[place / bs_shared->group_size];
+	worker_number = place % bs_shared->group_size;
+	failed_starts = take_slot();
+	BackgroundWorkerUnblockSignals();
+	await_database(failed_starts);
+	if (bs_shared->group_count > 1)
+	{
+		context.previous = error_context_stack;
+		error_context_stack = &context;
+	}
 	strlcpy(connected_role, bs_role, sizeof(connected_role));
 	BackgroundWorkerInitializeConnection(connected_database,
 										 connected_role[0] ? connected_role : NULL,
 										 0);
+	if (!bs_group_connected(worker_group, connected_database))
+		proc_exit(1);
+	begin_counts();
 	bs_worker_fix_session();
-	pgstat_report_appname(name);
+	pgstat_report_appname(bs_worker_name());
 	ereport(LOG,
-			(errmsg("%s started in database \"%s\"", name,
-					connected_database)));
+			(errmsg("birthday_scheduler %s started in database \"%s\"",
+					bs_worker_label(worker_number), connected_database)));
+}
+
+static void
+wake_everybody(void)
+{
+	int			i;
+	int			j;
+
+	for (i = 0; i < bs_shared->group_count; i++)
+		for (j = 0; j < bs_shared->group_size; j++)
+		{
+			BsWorkerSlot *slot = &bs_shared->groups[i].workers[j];
+
+			if (slot->pid != 0)
+				SetLatch(slot->latch);
+		}
 }
 
 /*
  * A process keeps the zone rules that it has read, so one that has read older
- * ones leaves and is started afresh.  The scheduler looks at the files, the
- * others at what it found.
+ * ones leaves and is started afresh.  Schedulers look at the files, the others
+ * at what they found.
  */
 static void
 check_zone_rules(void)
 {
 	uint64		stamp;
-	int			i;
 
 	if (worker_number == 0)
 	{
@@ -239,9 +348,7 @@ check_zone_rules(void)
 		if (bs_shared->zone_stamp != stamp)
 		{
 			bs_shared->zone_stamp = stamp;
-			for (i = 1; i < bs_shared->worker_count; i++)
-				if (bs_shared->workers[i].pid != 0)
-					SetLatch(bs_shared->workers[i].latch);
+			wake_everybody();
 		}
 		LWLockRelease(bs_shared->lock);
 	}
@@ -280,7 +387,8 @@ bs_worker_check_signals(void)
 		ProcessConfigFile(PGC_SIGHUP);
 		bs_worker_fix_session();
 		last_error_logged = 0;	/* whoever changed something wants to know */
-		if (strcmp(connected_database, bs_database) != 0 ||
+		bs_group_follow_list();
+		if (!bs_group_is_unchanged(worker_group) ||
 			strcmp(connected_role, bs_role) != 0)
 		{
 			ereport(LOG,

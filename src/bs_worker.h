@@ -17,14 +17,27 @@
 /* "scheduler", "sender 1" and so on, "publisher"; static. */
 extern const char *bs_worker_label(int number);
 
-/* While preloading: one scheduler, birthday_scheduler.senders senders, one publisher. */
+/*
+ * This worker as others know it, "birthday_scheduler sender 1"; " of app" follows
+ * where there is room for several databases; static.
+ */
+extern const char *bs_worker_name(void);
+
+/* The database that this worker is connected to; static. */
+extern const char *bs_worker_database(void);
+
+/*
+ * While preloading: for each database that there is room for one scheduler,
+ * birthday_scheduler.senders senders, one publisher.
+ */
 extern void bs_worker_register_all(void);
 
 /*
- * Takes the slot, waits where the last starts failed, connects to the database
- * and fixes what the settings of role and database could change.
+ * Takes the slot, waits for a database to serve and where the last starts
+ * failed, connects to it and fixes what the settings of role and database could
+ * change.  "place" is bgw_main_arg: workers counted through all groups.
  */
-extern void bs_worker_start(int number);
+extern void bs_worker_start(int place);
 
 /* The part of that which any process of ours with a database connection needs. */
 extern void bs_worker_fix_session(void);
@@ -72,7 +85,6 @@ extern void bs_worker_add_counts(int sent, int failed, int retried);
 
 /* This worker's slot. */
 extern BsWorkerSlot *bs_worker_slot(void);
-extern int	bs_worker_number(void);
 
 #define BS_WORKER_RECHECK_MS 10000	/* how often to look for the extension */
 

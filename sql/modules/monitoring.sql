@@ -8,7 +8,7 @@ RETURNS SETOF record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'bs_worker_stats';
 COMMENT ON FUNCTION @extschema@.bs_worker_stats() IS
-'One row per worker that the server is to run: pid NULL while it is not running. Counts are since server start. Error 55000 where the library is not in shared_preload_libraries.';
+'One row per worker that the server is to run for this database: pid NULL while it is not running; none where birthday_scheduler.database does not name it, or there is no room for it. Counts are since server start. Error 55000 where the library is not in shared_preload_libraries.';
 
 CREATE FUNCTION @extschema@.bs_is_preloaded()
 RETURNS boolean
@@ -26,7 +26,7 @@ RETURNS record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'bs_broker_stats';
 COMMENT ON FUNCTION @extschema@.bs_broker_stats() IS
-'The broker as publisher and senders see it: is the publisher connected, does the broker take nothing (blocked), and since when; messages ready in the queue and dead in the dead letters, NULL where unknown, and when they were counted. Since server start: published, confirmed by the broker; refused by it; copies consumed by senders, of these dropped (stale, early or finished) and, to the dead letters, those of messages that FAILED and those that were oversized, malformed or foreign (of another installation). Error 55000 where the library is not in shared_preload_libraries.';
+'The broker as publisher and senders of this database see it: is the publisher connected, does the broker take nothing (blocked), and since when; messages ready in the queue and dead in the dead letters, NULL where unknown, and when they were counted. Since server start: published, confirmed by the broker; refused by it; copies consumed by senders, of these dropped (stale, early or finished) and, to the dead letters, those of messages that FAILED and those that were oversized, malformed or foreign (of another installation). Error 55000 where the library is not in shared_preload_libraries.';
 
 CREATE FUNCTION @extschema@.bs_relay_stats(
     OUT breaker text, OUT open_until timestamptz, OUT opened bigint,
@@ -36,7 +36,7 @@ RETURNS record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'bs_relay_stats';
 COMMENT ON FUNCTION @extschema@.bs_relay_stats() IS
-'The relay as all senders of this server see it: the circuit breaker is closed, open until then, probing (the next mail decides) or off. Since server start: how often it opened, and how attempts ended: accepted; refused, for good; later, this message may pass; trouble with relay or link; again, a session was ended; in_doubt, no answer; released, not begun. Error 55000 where the library is not in shared_preload_libraries.';
+'The relay as all senders of this server see it: the circuit breaker is closed, open until then, probing (the next mail decides) or off. Since server start: how often it opened, and how attempts of this database''s senders ended: accepted; refused, for good; later, this message may pass; trouble with relay or link; again, a session was ended; in_doubt, no answer; released, not begun. Error 55000 where the library is not in shared_preload_libraries.';
 
 CREATE FUNCTION @extschema@.bs_scheduler_stats(
     OUT planned bigint, OUT updated bigint, OUT cancelled bigint, OUT recovered bigint, OUT expired bigint,
@@ -209,7 +209,7 @@ SELECT w.worker, w.pid, w.state, w.sent, w.failed,
        END AS last_error
   FROM @extschema@.bs_worker_stats() w;
 COMMENT ON VIEW @extschema@.bs_workers IS
-'The background workers, what they are at, and their last error, in lines of 24 characters; bs_worker_stats() has more.';
+'The background workers of this database, what they are at, and their last error, in lines of 24 characters; bs_worker_stats() has more.';
 
 CREATE FUNCTION @extschema@.bs_state_lines(OUT lines text)
 LANGUAGE plpgsql VOLATILE
@@ -232,6 +232,10 @@ BEGIN
              END;
     IF NOT @extschema@.bs_is_preloaded() THEN
         lines := lines || E'\nno workers: not preloaded';
+        RETURN;
+    END IF;
+    IF NOT EXISTS (SELECT FROM @extschema@.bs_worker_stats()) THEN
+        lines := lines || E'\nno workers: see bs_health()';
         RETURN;
     END IF;
     lines := lines || E'\nqueue ' || kind;

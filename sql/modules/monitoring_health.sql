@@ -20,6 +20,11 @@ BEGIN
                FILTER (WHERE w.last_error_at > now() - interval '5 minutes' AND w.state <> 'idle')
       INTO expected, running, trouble
       FROM @extschema@.bs_worker_stats() w;
+    IF expected = 0 THEN
+        RETURN jsonb_build_object(
+            'status', 'error',
+            'reason', 'no workers serve this database, nothing is sent: name it in birthday_scheduler.database, and see that birthday_scheduler.max_databases has room for it');
+    END IF;
     RETURN jsonb_build_object(
         'status', CASE WHEN running < expected THEN 'error' WHEN trouble IS NOT NULL THEN 'warning' ELSE 'ok' END,
         'reason', CASE WHEN running < expected THEN format('%s of %s workers are running; look at max_worker_processes and the server log', running, expected)
@@ -27,7 +32,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_worker_health() IS
-'The part of bs_health() about the workers: do all run, and has one met an error in the last five minutes?';
+'The part of bs_health() about the workers of this database: are there any, do all run, and has one met an error in the last five minutes?';
 
 -- The publisher speaks for the broker: senders that cannot reach it say so in the
 -- part about the workers.

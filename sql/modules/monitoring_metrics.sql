@@ -74,6 +74,10 @@ BEGIN
                    AS m (n, metric, kind, reading, description)
          WHERE m.n = 1 OR w.worker LIKE 'sender %'
          ORDER BY m.n, length(w.worker), w.worker;
+        IF NOT FOUND THEN               -- no workers serve this database
+            RETURN QUERY VALUES
+                ('worker_up', '{"worker": "scheduler"}'::jsonb, 0::double precision, 'gauge', 'Whether the worker runs and has got beyond its start.');
+        END IF;
     END IF;
 
     IF coalesce(metric, 'unfinished_messages') IN ('unfinished_messages', 'due', 'oldest_unsent_age_seconds', 'next_due_timestamp_seconds') THEN

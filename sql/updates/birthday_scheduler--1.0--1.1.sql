@@ -2525,6 +2525,15 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_seed(integer, boolean) IS
 'Adds sample people (1 to 10000000) in eleven zones, addresses at example.com, and with history past messages in several states; gives the number of people. Error 22023.';
 
+CREATE OR REPLACE FUNCTION @extschema@.bs_worker_stats(
+    OUT worker text, OUT pid integer, OUT state text, OUT since timestamptz,
+    OUT sent bigint, OUT failed bigint, OUT retried bigint, OUT last_error text, OUT last_error_at timestamptz)
+RETURNS SETOF record
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'bs_worker_stats';
+COMMENT ON FUNCTION @extschema@.bs_worker_stats() IS
+'One row per worker that the server is to run for this database: pid NULL while it is not running; none where birthday_scheduler.database does not name it, or there is no room for it. Counts are since server start. Error 55000 where the library is not in shared_preload_libraries.';
+
 CREATE FUNCTION @extschema@.bs_broker_stats(
     OUT up boolean, OUT blocked boolean, OUT since timestamptz,
     OUT ready bigint, OUT dead bigint, OUT counted_at timestamptz,
@@ -2534,7 +2543,7 @@ RETURNS record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'bs_broker_stats';
 COMMENT ON FUNCTION @extschema@.bs_broker_stats() IS
-'The broker as publisher and senders see it: is the publisher connected, does the broker take nothing (blocked), and since when; messages ready in the queue and dead in the dead letters, NULL where unknown, and when they were counted. Since server start: published, confirmed by the broker; refused by it; copies consumed by senders, of these dropped (stale, early or finished) and, to the dead letters, those of messages that FAILED and those that were oversized, malformed or foreign (of another installation). Error 55000 where the library is not in shared_preload_libraries.';
+'The broker as publisher and senders of this database see it: is the publisher connected, does the broker take nothing (blocked), and since when; messages ready in the queue and dead in the dead letters, NULL where unknown, and when they were counted. Since server start: published, confirmed by the broker; refused by it; copies consumed by senders, of these dropped (stale, early or finished) and, to the dead letters, those of messages that FAILED and those that were oversized, malformed or foreign (of another installation). Error 55000 where the library is not in shared_preload_libraries.';
 REVOKE ALL ON FUNCTION @extschema@.bs_broker_stats() FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.bs_relay_stats(
@@ -2545,7 +2554,7 @@ RETURNS record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'bs_relay_stats';
 COMMENT ON FUNCTION @extschema@.bs_relay_stats() IS
-'The relay as all senders of this server see it: the circuit breaker is closed, open until then, probing (the next mail decides) or off. Since server start: how often it opened, and how attempts ended: accepted; refused, for good; later, this message may pass; trouble with relay or link; again, a session was ended; in_doubt, no answer; released, not begun. Error 55000 where the library is not in shared_preload_libraries.';
+'The relay as all senders of this server see it: the circuit breaker is closed, open until then, probing (the next mail decides) or off. Since server start: how often it opened, and how attempts of this database''s senders ended: accepted; refused, for good; later, this message may pass; trouble with relay or link; again, a session was ended; in_doubt, no answer; released, not begun. Error 55000 where the library is not in shared_preload_libraries.';
 REVOKE ALL ON FUNCTION @extschema@.bs_relay_stats() FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.bs_scheduler_stats(
@@ -2740,6 +2749,10 @@ BEGIN
         lines := lines || E'\nno workers: not preloaded';
         RETURN;
     END IF;
+    IF NOT EXISTS (SELECT FROM @extschema@.bs_worker_stats()) THEN
+        lines := lines || E'\nno workers: see bs_health()';
+        RETURN;
+    END IF;
     lines := lines || E'\nqueue ' || kind;
     IF kind = 'rabbitmq' THEN
         lines := lines || (SELECT CASE WHEN NOT b.up THEN ', down' WHEN b.blocked THEN ', blocked' ELSE ', up' END
@@ -2773,6 +2786,11 @@ BEGIN
                FILTER (WHERE w.last_error_at > now() - interval '5 minutes' AND w.state <> 'idle')
       INTO expected, running, trouble
       FROM @extschema@.bs_worker_stats() w;
+    IF expected = 0 THEN
+        RETURN jsonb_build_object(
+            'status', 'error',
+            'reason', 'no workers serve this database, nothing is sent: name it in birthday_scheduler.database, and see that birthday_scheduler.max_databases has room for it');
+    END IF;
     RETURN jsonb_build_object(
         'status', CASE WHEN running < expected THEN 'error' WHEN trouble IS NOT NULL THEN 'warning' ELSE 'ok' END,
         'reason', CASE WHEN running < expected THEN format('%s of %s workers are running; look at max_worker_processes and the server log', running, expected)
@@ -2780,7 +2798,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_worker_health() IS
-'The part of bs_health() about the workers: do all run, and has one met an error in the last five minutes?';
+'The part of bs_health() about the workers of this database: are there any, do all run, and has one met an error in the last five minutes?';
 REVOKE ALL ON FUNCTION @extschema@.bs_worker_health() FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.bs_queue_health(installation text)
@@ -3098,6 +3116,10 @@ BEGIN
                    AS m (n, metric, kind, reading, description)
          WHERE m.n = 1 OR w.worker LIKE 'sender %'
          ORDER BY m.n, length(w.worker), w.worker;
+        IF NOT FOUND THEN               -- no workers serve this database
+            RETURN QUERY VALUES
+                ('worker_up', '{"worker": "scheduler"}'::jsonb, 0::double precision, 'gauge', 'Whether the worker runs and has got beyond its start.');
+        END IF;
     END IF;
 
     IF coalesce(metric, 'unfinished_messages') IN ('unfinished_messages', 'due', 'oldest_unsent_age_seconds', 'next_due_timestamp_seconds') THEN
@@ -3274,7 +3296,7 @@ SELECT w.worker, w.pid, w.state, w.sent, w.failed,
        END AS last_error
   FROM @extschema@.bs_worker_stats() w;
 COMMENT ON VIEW @extschema@.bs_workers IS
-'The background workers, what they are at, and their last error, in lines of 24 characters; bs_worker_stats() has more.';
+'The background workers of this database, what they are at, and their last error, in lines of 24 characters; bs_worker_stats() has more.';
 REVOKE ALL ON @extschema@.bs_workers FROM PUBLIC;
 
 CREATE VIEW @extschema@.bs_status AS

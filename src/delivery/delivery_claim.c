@@ -98,7 +98,7 @@ bs_delivery_claim_due(BsSender *sender)
 
 	if (work.limit == 0)
 		return;
-	bs_wake_announce_sleep(bs_worker_number());
+	bs_wake_announce_sleep();
 	if (!claim_in_transaction(sender, claim_due_work, &work))
 		return;
 	if (work.count > 0)
@@ -108,8 +108,7 @@ bs_delivery_claim_due(BsSender *sender)
 	/* Due, but another sender is just taking it: no spinning meanwhile. */
 	if (work.count < work.limit && work.next_due <= start)
 		work.next_due = bs_time_ms_from_now(BUSY_MS);
-	sender->next_claim = bs_wake_settle_sleep(bs_worker_number(),
-											  work.next_due);
+	sender->next_claim = bs_wake_settle_sleep(work.next_due);
 }
 
 void

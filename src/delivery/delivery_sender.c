@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "bs_failpoint.h"
+#include "bs_group.h"
 #include "bs_guc.h"
 #include "bs_txn.h"
 #include "bs_worker.h"
@@ -45,7 +46,7 @@ static void
 log_breaker(BsBreakerState state)
 {
 	if (state == BS_BREAKER_OPEN)
-		pg_atomic_fetch_add_u64(&bs_shared->stats.breaker_opened, 1);
+		pg_atomic_fetch_add_u64(&bs_shared->breaker_opened, 1);
 	ereport(LOG,
 			(errmsg(state == BS_BREAKER_CLOSED ?
 					"birthday_scheduler sends again: the relay answers" :
@@ -202,7 +203,7 @@ bs_delivery_record(BsSender *sender)
 void
 bs_delivery_count_copies(BsSender *sender)
 {
-	BsBrokerStats *stats = &bs_shared->broker;
+	BsGroup    *group = bs_group_own();
 	TimestampTz now = GetCurrentTimestamp();
 	BsConsumerCounts counts;
 	int			fault = BS_PAYLOAD_OK;
@@ -210,17 +211,19 @@ bs_delivery_count_copies(BsSender *sender)
 
 	if (!bs_consumer_take_counts(sender->outbox.consumer, &counts))
 		return;
-	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	stats->consumed += counts.consumed;
-	stats->dropped += counts.dropped;
-	stats->failed += counts.failed;
-	for (i = 0; i < BS_PAYLOAD_FAULTS; i++)
+	if (group != NULL)
 	{
-		stats->faults[i] += counts.faults[i];
+		LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+		group->broker.consumed += counts.consumed;
+		group->broker.dropped += counts.dropped;
+		group->broker.failed += counts.failed;
+		for (i = 0; i < BS_PAYLOAD_FAULTS; i++)
+			group->broker.faults[i] += counts.faults[i];
+		LWLockRelease(bs_shared->lock);
+	}
+	for (i = 0; i < BS_PAYLOAD_FAULTS; i++)
 		if (counts.faults[i] > 0)
 			fault = i;
-	}
-	LWLockRelease(bs_shared->lock);
 	if (counts.excess > 0)
 		bs_worker_report_error("the broker sends more than it was asked for");
 	if (fault != BS_PAYLOAD_OK &&

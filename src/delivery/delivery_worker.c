@@ -121,13 +121,12 @@ look_at_broker(BsSender *sender)
 	if (bs_queue == BS_QUEUE_RABBITMQ)
 	{
 		broker_look_at = bs_time_ms_from_now(BS_WORKER_RECHECK_MS);
-		bs_wake_announce_sleep(bs_worker_number());
+		bs_wake_announce_sleep();
 		if (sender->outbox.mailer != NULL && is_ready(now))
 		{
-			link = bs_queue_open_link(bs_worker_label(bs_worker_number()),
-									  0, bs_amqp_prefetch);
+			link = bs_queue_open_link(0, bs_amqp_prefetch);
 			if (link != NULL)	/* the broker wakes us */
-				bs_wake_never(bs_worker_number());
+				bs_wake_never();
 		}
 	}
 	if (link == NULL)
@@ -160,7 +159,7 @@ is_broker_due(const BsSender *sender, TimestampTz now)
 	if (mailer_wanted && sender->outbox.mailer != NULL)
 		return false;			/* what is under way comes to its end first */
 	if (bs_queue == BS_QUEUE_RABBITMQ && broker_link == NULL &&
-		bs_wake_sleep_until(bs_worker_number()) == DT_NOBEGIN)
+		bs_wake_sleep_until() == DT_NOBEGIN)
 	{
 		ready_until = DT_NOBEGIN;
 		return true;
@@ -196,7 +195,7 @@ claim_if_due(BsSender *sender)
 		return;
 	}
 	/* A commit may have brought something that is due sooner. */
-	lowered = bs_wake_sleep_until(bs_worker_number());
+	lowered = bs_wake_sleep_until();
 	if (lowered < sender->next_claim && outbox->submit_after_ms <= now_ms)
 	{
 		sender->next_claim = lowered;
@@ -207,9 +206,9 @@ claim_if_due(BsSender *sender)
 		return;
 	if (!is_ready(now))
 	{
-		bs_wake_announce_sleep(bs_worker_number());
+		bs_wake_announce_sleep();
 		sender->next_claim =
-			bs_wake_settle_sleep(bs_worker_number(), ready_until);
+			bs_wake_settle_sleep(ready_until);
 		return;
 	}
 	bs_delivery_claim_due(sender);

@@ -1,8 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * monitoring_stats.c
- *	  What the workers are at, what they saw of broker and relay, and what they
- *	  counted, for SQL.
+ *	  What the workers of this database are at, what they saw of broker and
+ *	  relay, and what they counted, for SQL.
+ *
+ * A database that none serve has no workers, and everything is 0.
  *
  * src/monitoring/monitoring_stats.c
  *
@@ -19,8 +21,8 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
+#include "bs_group.h"
 #include "bs_guc.h"
-#include "bs_shmem.h"
 #include "bs_time.h"
 #include "bs_worker.h"
 
@@ -55,14 +57,22 @@ enum
 	BROKER_COLUMNS
 };
 
-static void
-require_preloading(void)
+/*
+ * The group of this database, or one without workers.
+ */
+static BsGroup *
+find_group(void)
 {
+	static BsGroup nobodys = {.broker.ready = -1,.broker.dead = -1};
+	BsGroup    *group;
+
 	if (bs_shared == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("birthday_scheduler is not loaded at server start"),
 				 errhint("Add birthday_scheduler to \"shared_preload_libraries\" and restart the server.")));
+	group = bs_group_find_own();
+	return group != NULL ? group : &nobodys;
 }
 
 /* One row of as many columns as the function was declared with. */
@@ -83,18 +93,18 @@ Datum
 bs_worker_stats(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	BsGroup    *group = find_group();
 	int			i;
 
-	require_preloading();
 	InitMaterializedSRF(fcinfo, 0);
-	for (i = 0; i < bs_shared->worker_count; i++)
+	for (i = 0; group->workers != NULL && i < bs_shared->group_size; i++)
 	{
 		Datum		values[STATS_COLUMNS];
 		bool		nulls[STATS_COLUMNS] = {0};
 		BsWorkerSlot slot;
 
 		LWLockAcquire(bs_shared->lock, LW_SHARED);
-		slot = bs_shared->workers[i];
+		slot = group->workers[i];
 		LWLockRelease(bs_shared->lock);
 
 		values[0] = CStringGetTextDatum(bs_worker_label(i));
@@ -118,14 +128,13 @@ bs_worker_stats(PG_FUNCTION_ARGS)
 Datum
 bs_broker_stats(PG_FUNCTION_ARGS)
 {
+	BsGroup    *group = find_group();
 	BsBrokerStats broker;
 	Datum		values[BROKER_COLUMNS];
 	bool		nulls[BROKER_COLUMNS] = {0};
 
-	require_preloading();
-
 	LWLockAcquire(bs_shared->lock, LW_SHARED);
-	broker = bs_shared->broker;
+	broker = group->broker;
 	LWLockRelease(bs_shared->lock);
 
 	values[COL_UP] = BoolGetDatum(broker.up);
@@ -164,6 +173,7 @@ count_datum(pg_atomic_uint64 *counter)
 Datum
 bs_relay_stats(PG_FUNCTION_ARGS)
 {
+	BsGroup    *group = find_group();
 	Datum		values[RELAY_COLUMNS];
 	bool		nulls[RELAY_COLUMNS] = {0};
 	BsBreaker	breaker;
@@ -171,7 +181,6 @@ bs_relay_stats(PG_FUNCTION_ARGS)
 	const char *state;
 	int			i;
 
-	require_preloading();
 	LWLockAcquire(bs_shared->lock, LW_SHARED);
 	breaker = bs_shared->breaker;
 	LWLockRelease(bs_shared->lock);
@@ -188,9 +197,9 @@ bs_relay_stats(PG_FUNCTION_ARGS)
 	values[0] = CStringGetTextDatum(state);
 	values[1] = TimestampTzGetDatum(bs_time_ms_from_now(wait_ms));
 	nulls[1] = strcmp(state, "open") != 0;
-	values[2] = count_datum(&bs_shared->stats.breaker_opened);
+	values[2] = count_datum(&bs_shared->breaker_opened);
 	for (i = 0; i < BS_OUTCOMES; i++)
-		values[3 + i] = count_datum(&bs_shared->stats.outcomes[i]);
+		values[3 + i] = count_datum(&group->stats.outcomes[i]);
 	return make_row(fcinfo, RELAY_COLUMNS, values, nulls);
 }
 
@@ -199,12 +208,10 @@ bs_scheduler_stats(PG_FUNCTION_ARGS)
 {
 	Datum		values[SCHEDULER_COLUMNS];
 	bool		nulls[SCHEDULER_COLUMNS] = {0};
-	BsStats    *stats;
+	BsStats    *stats = &find_group()->stats;
 	TimestampTz last_pass_at;
 	int			i;
 
-	require_preloading();
-	stats = &bs_shared->stats;
 	last_pass_at = (TimestampTz) pg_atomic_read_u64(&stats->last_pass_at);
 	for (i = 0; i < BS_MOVES; i++)
 		values[i] = count_datum(&stats->moves[i]);
@@ -230,13 +237,13 @@ bs_histogram_stats(PG_FUNCTION_ARGS)
 		[BS_HISTOGRAM_DELIVERY] = "delivery"
 	};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	BsGroup    *group = find_group();
 	int			kind;
 
-	require_preloading();
 	InitMaterializedSRF(fcinfo, 0);
 	for (kind = 0; kind < BS_HISTOGRAMS; kind++)
 	{
-		BsHistogram *histogram = &bs_shared->stats.histograms[kind];
+		BsHistogram *histogram = &group->stats.histograms[kind];
 		Datum		values[HISTOGRAM_COLUMNS];
 		bool		nulls[HISTOGRAM_COLUMNS] = {0};
 		Datum		bounds[BS_HISTOGRAM_BOUNDS];

@@ -34,9 +34,11 @@ typedef struct BsRelaySettings
 	const char *http_headers_file;
 } BsRelaySettings;
 
+/* Names as they are set, with the place of the database's in them. */
 typedef struct BsBrokerSettings
 {
 	const char *prefix;
+	const char *database;
 	const char *amqp_url;
 	const char *amqp_password_file;
 	const char *amqp_ca_file;
@@ -70,14 +72,28 @@ extern bool bs_relay_read_amqp_password(const BsBrokerSettings *settings,
 										char *password, size_t size,
 										char *error, size_t error_size);
 
-/* A link to the broker, likewise. */
+/* A link to the broker, likewise; names that are too long make none either. */
 extern BsAmqpLink *bs_relay_make_link(const BsBrokerSettings *settings,
 									  const char *password,
 									  char *error, size_t error_size);
 
 /*
- * May an exchange or a queue be called that?  *reason is a static full sentence.
+ * May a setting name an exchange or a queue so?  *reason is a static full
+ * sentence.
  */
 extern bool bs_relay_check_amqp_name(const char *name, const char **reason);
+
+#define BS_AMQP_NAME_SIZE	256 /* bytes, with the final NUL */
+
+/*
+ * The name that a setting stands for: in it %d is the name of the database, and
+ * %% a percent sign.  False, and *reason a static full sentence, where the broker
+ * would not take it.
+ */
+extern bool bs_relay_expand_amqp_name(const char *name, const char *database,
+									  char *buf, const char **reason);
+
+/* Is the name of the database in it? */
+extern bool bs_relay_has_database(const char *name);
 
 #endif							/* BS_NET_RELAY_H */

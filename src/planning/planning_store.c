@@ -166,17 +166,26 @@ stepped_us(void)
 	return step_us;
 }
 
+/*
+ * In whatever group: one that is just leaving a database may have been in
+ * another group than those that begin there.
+ */
 static bool
 is_live_here(const char *identity)
 {
 	bool		live = false;
 	int			i;
+	int			j;
 
 	LWLockAcquire(bs_shared->lock, LW_SHARED);
-	for (i = 0; i < bs_shared->worker_count; i++)
-		if (bs_shared->workers[i].pid != 0 &&
-			strcmp(bs_shared->workers[i].identity, identity) == 0)
-			live = true;
+	for (i = 0; i < bs_shared->group_count; i++)
+		for (j = 0; j < bs_shared->group_size; j++)
+		{
+			BsWorkerSlot *slot = &bs_shared->groups[i].workers[j];
+
+			if (slot->pid != 0 && strcmp(slot->identity, identity) == 0)
+				live = true;
+		}
 	LWLockRelease(bs_shared->lock);
 	return live;
 }

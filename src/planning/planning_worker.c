@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "bs_group.h"
 #include "bs_guc.h"
 #include "bs_wake.h"
 #include "bs_worker.h"
@@ -39,12 +40,15 @@ extern PGDLLEXPORT void bs_planning_worker_main(Datum main_arg);
 static bool
 take_plan_wish(void)
 {
+	BsGroup    *group = bs_group_own();
 	bool		wanted;
 
+	if (group == NULL)
+		return false;
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	wanted = bs_shared->plan_wanted;
-	bs_shared->plan_wanted = false;
-	bs_shared->recovery_wanted = false;
+	wanted = group->plan_wanted;
+	group->plan_wanted = false;
+	group->recovery_wanted = false;
 	LWLockRelease(bs_shared->lock);
 	return wanted;
 }
@@ -52,10 +56,13 @@ take_plan_wish(void)
 static bool
 is_wanted(void)
 {
+	BsGroup    *group = bs_group_own();
 	bool		wanted;
 
+	if (group == NULL)
+		return false;
 	LWLockAcquire(bs_shared->lock, LW_SHARED);
-	wanted = bs_shared->plan_wanted || bs_shared->recovery_wanted;
+	wanted = group->plan_wanted || group->recovery_wanted;
 	LWLockRelease(bs_shared->lock);
 	return wanted;
 }

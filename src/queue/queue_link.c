@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "bs_group.h"
 #include "bs_guc.h"
 #include "bs_worker.h"
 #include "net/net_payload.h"
@@ -45,11 +46,28 @@ describe(const BsBrokerSettings *settings, const char *password)
 	return text.data;
 }
 
+/*
+ * A queue is one database's, and so is the exchange that feeds it: whoever
+ * consumes puts the copies of others among the dead letters.
+ */
+static const char *
+find_obstacle(void)
+{
+	if (bs_amqp_url[0] == '\0')
+		return "\"birthday_scheduler.amqp_url\" is not set";
+	if (bs_group_count_served() > 1 &&
+		(!bs_relay_has_database(bs_amqp_exchange) ||
+		 !bs_relay_has_database(bs_amqp_queue)))
+		return "several databases are named in \"birthday_scheduler.database\", and each needs names of its own: put %d, which stands for the name of the database, into \"birthday_scheduler.amqp_exchange\" and \"birthday_scheduler.amqp_queue\"";
+	return NULL;
+}
+
 BsAmqpLink *
-bs_queue_open_link(const char *label, int window, int prefetch)
+bs_queue_open_link(int window, int prefetch)
 {
 	BsBrokerSettings settings = {
 		.prefix = BS_SETTING_PREFIX,
+		.database = bs_worker_database(),
 		.amqp_url = bs_amqp_url,
 		.amqp_password_file = bs_amqp_password_file,
 		.amqp_ca_file = bs_amqp_ca_file,
@@ -61,12 +79,14 @@ bs_queue_open_link(const char *label, int window, int prefetch)
 		.prefetch = prefetch
 	};
 	char		password[BS_SECRET_MAX];
-	char		error[256] = "\"birthday_scheduler.amqp_url\" is not set";
+	const char *obstacle = find_obstacle();
+	char		error[256];
 	char	   *description = NULL;
 
-	if (bs_amqp_url[0] != '\0' &&
-		bs_relay_read_amqp_password(&settings, password, sizeof(password),
-									error, sizeof(error)))
+	if (obstacle != NULL)
+		strlcpy(error, obstacle, sizeof(error));
+	else if (bs_relay_read_amqp_password(&settings, password, sizeof(password),
+										 error, sizeof(error)))
 	{
 		description = describe(&settings, password);
 		if (current_link != NULL && strcmp(description, made_from) == 0)
@@ -79,7 +99,7 @@ bs_queue_open_link(const char *label, int window, int prefetch)
 	bs_queue_close_link();
 	if (description != NULL)
 	{
-		settings.connection_name = psprintf("birthday_scheduler %s", label);
+		settings.connection_name = bs_worker_name();
 		current_link = bs_relay_make_link(&settings, password,
 										  error, sizeof(error));
 		if (current_link != NULL)

@@ -18,8 +18,7 @@
  * the settings make none: the error is reported, and the caller asks again after
  * BS_WORKER_RECHECK_MS.
  */
-extern BsAmqpLink *bs_queue_open_link(const char *label, int window,
-									  int prefetch);
+extern BsAmqpLink *bs_queue_open_link(int window, int prefetch);
 
 /*
  * How many links were made so far: tells a new one from the one before, whose

@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "bs_failpoint.h"
+#include "bs_group.h"
 #include "bs_time.h"
 #include "bs_txn.h"
 #include "bs_wake.h"
@@ -90,23 +91,44 @@ forget_confirmed(BsPublisher *publisher)
 static void
 note_state(const BsPublisher *publisher)
 {
+	BsGroup    *group = bs_group_own();
+
+	if (group == NULL)
+		return;
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	bs_shared->broker.up = publisher->link != NULL &&
+	group->broker.up = publisher->link != NULL &&
 		bs_amqp_is_up(publisher->link);
-	bs_shared->broker.blocked = publisher->link != NULL &&
+	group->broker.blocked = publisher->link != NULL &&
 		bs_amqp_is_blocked(publisher->link);
-	bs_shared->broker.since = GetCurrentTimestamp();
+	group->broker.since = GetCurrentTimestamp();
 	LWLockRelease(bs_shared->lock);
 }
 
 static void
 note_depth(BsPublisher *publisher, int64 ready, int64 dead)
 {
+	BsGroup    *group = bs_group_own();
+
 	publisher->queue_is_empty = ready == 0;
+	if (group == NULL)
+		return;
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	bs_shared->broker.ready = ready;
-	bs_shared->broker.dead = dead;
-	bs_shared->broker.counted_at = GetCurrentTimestamp();
+	group->broker.ready = ready;
+	group->broker.dead = dead;
+	group->broker.counted_at = GetCurrentTimestamp();
+	LWLockRelease(bs_shared->lock);
+}
+
+static void
+note_counts(int published, int refused)
+{
+	BsGroup    *group = bs_group_own();
+
+	if (group == NULL)
+		return;
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	group->broker.published += published;
+	group->broker.refused += refused;
 	LWLockRelease(bs_shared->lock);
 }
 
@@ -148,9 +170,7 @@ refused(BsPublisher *publisher, BsOutgoing *item, const char *reason)
 	set_free(publisher, item);
 	publisher->unconfirmed_count--;
 	publisher->redeclare = true;
-	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	bs_shared->broker.refused++;
-	LWLockRelease(bs_shared->lock);
+	note_counts(0, 1);
 	if (publisher->next_read < again)
 	{
 		char		message[320];
@@ -262,7 +282,6 @@ static bool
 read_due(BsPublisher *publisher, BsReadWork *work)
 {
 	pg_uuid_t  *ids = palloc(sizeof(pg_uuid_t) * BS_PUBLISHER_WINDOW);
-	int			worker = bs_worker_number();
 	TimestampTz start = GetCurrentTimestamp();
 	char		error[256];
 
@@ -272,7 +291,7 @@ read_due(BsPublisher *publisher, BsReadWork *work)
 	work->under_way_count = add_ids(&publisher->confirmed, ids,
 									work->under_way_count);
 	work->again = publisher->queue_is_empty;
-	bs_wake_announce_sleep(worker);
+	bs_wake_announce_sleep();
 	if (!bs_txn_try("reading what is due", read_work, work,
 					error, sizeof(error)))
 	{
@@ -292,7 +311,7 @@ read_due(BsPublisher *publisher, BsReadWork *work)
 	if (work->count < work->limit && work->next_due <= start)
 		work->next_due =
 			bs_time_ms_from_now(publisher->held ? HELD_MS : IDLE_MS);
-	publisher->next_read = bs_wake_settle_sleep(worker, work->next_due);
+	publisher->next_read = bs_wake_settle_sleep(work->next_due);
 	return true;
 }
 
@@ -352,7 +371,7 @@ bs_publisher_publish(BsPublisher *publisher)
 		return;
 	/* A commit may have brought something that is due sooner. */
 	publisher->next_read = Min(publisher->next_read,
-							   bs_wake_sleep_until(bs_worker_number()));
+							   bs_wake_sleep_until());
 	if (now < publisher->next_read)
 		return;
 	work.limit = Min(publisher->free_count, bs_amqp_room(publisher->link));
@@ -455,9 +474,7 @@ bs_publisher_record(BsPublisher *publisher, bool at_once)
 	publisher->held = false;
 	publisher->next_record = work.left_count == 0 ? DT_NOBEGIN :
 		bs_time_ms_from_now(LEFT_WAIT_MS);
-	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	bs_shared->broker.published += work.count - work.left_count;
-	LWLockRelease(bs_shared->lock);
+	note_counts(work.count - work.left_count, 0);
 }
 
 TimestampTz

@@ -65,16 +65,15 @@ look_at_settings(BsPublisher *publisher)
 	{
 		next_look = bs_time_ms_from_now(BS_WORKER_RECHECK_MS);
 		if (publisher->link == NULL)
-			bs_wake_announce_sleep(bs_worker_number());
+			bs_wake_announce_sleep();
 		if (bs_worker_is_ready(true))
-			link = bs_queue_open_link(bs_worker_label(bs_worker_number()),
-									  BS_PUBLISHER_WINDOW, 0);
+			link = bs_queue_open_link(BS_PUBLISHER_WINDOW, 0);
 	}
 	else
 	{
 		bs_worker_start_succeeded();
 		bs_worker_set_state("idle");
-		bs_wake_never(bs_worker_number());
+		bs_wake_never();
 	}
 	if (link == NULL)
 		bs_queue_close_link();
@@ -103,7 +102,7 @@ is_look_due(const BsPublisher *publisher)
 	return now >= next_look ||
 		(publisher->redeclare && now >= publisher->next_read) ||
 		(bs_queue == BS_QUEUE_RABBITMQ && publisher->link == NULL &&
-		 bs_wake_sleep_until(bs_worker_number()) == DT_NOBEGIN);
+		 bs_wake_sleep_until() == DT_NOBEGIN);
 }
 
 static void

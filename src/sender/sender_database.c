@@ -427,7 +427,7 @@ write_state_sql(const BsDatabase *database, char *sql, size_t size)
 			 "SELECT %1$s.bs_installation_state(), %1$s.bs_is_preloaded(),"
 			 "       %1$s.bs_library_version(),"
 			 "       %1$s.bs_system_identifier() || '/' || d.oid,"
-			 "       (extract(epoch FROM clock_timestamp()) * 1000000)::int8"
+			 "       (extract(epoch FROM clock_timestamp()) * 1000000)::int8, d.datname"
 			 "  FROM pg_database d WHERE d.datname = current_database()",
 			 database->schema);
 }
@@ -448,12 +448,13 @@ bs_database_take_state(BsDatabase *database, const PGresult *answer)
 	const char *library;
 	const char *why = NULL;
 
-	if (!is_row(database, answer, 5))
+	if (!is_row(database, answer, 6))
 		return BS_OBSTACLE_SETUP;
 	state = PQgetvalue(answer, 0, 0);
 	library = PQgetvalue(answer, 0, 2);
 	snprintf(database->installation, sizeof(database->installation), "%s",
 			 PQgetvalue(answer, 0, 3));
+	snprintf(database->name, sizeof(database->name), "%s", PQgetvalue(answer, 0, 5));
 	if (strcmp(PQgetvalue(answer, 0, 1), "t") != 0)
 	{
 		set_error(database, "birthday_scheduler is not in shared_preload_libraries of the server: nothing would plan messages or look after leases", "");

@@ -44,6 +44,7 @@ typedef struct BsDatabase
 	int64_t		asked_wall_us;
 	char		schema[140];	/* quoted, once it was looked */
 	char		installation[BS_PAYLOAD_INSTALLATION_MAX];
+	char		name[64];		/* as the server calls it */
 	char		error[256];		/* of what failed last */
 } BsDatabase;
 

@@ -86,7 +86,7 @@ check_relay(char *error, size_t error_size)
 }
 
 static bool
-check_broker(char *error, size_t error_size)
+check_broker(const char *database, char *error, size_t error_size)
 {
 	BsBrokerSettings settings;
 	BsAmqpLink *link = NULL;
@@ -94,7 +94,7 @@ check_broker(char *error, size_t error_size)
 	char		password[BS_SECRET_MAX];
 	int64_t		until_ms = bs_net_clock_ms() + CHECK_MS;
 
-	bs_settings_broker(&settings, "bs_sender --check");
+	bs_settings_broker(&settings, database, "bs_sender --check");
 	snprintf(error, error_size, "\"amqp_url\" is not set");
 	if (settings.amqp_url[0] != '\0' &&
 		bs_relay_read_amqp_password(&settings, password, sizeof(password),
@@ -151,7 +151,7 @@ check(void)
 		bs_mailer_destroy(mailer);
 	}
 	if (good && bs_settings()->queue == BS_SENDER_QUEUE_RABBITMQ)
-		good = check_broker(error.text, sizeof(error.text));
+		good = check_broker(database.name, error.text, sizeof(error.text));
 	if (good)
 		printf("all is well\n");
 	else

@@ -339,10 +339,12 @@ bs_settings_relay(BsRelaySettings *relay)
 }
 
 void
-bs_settings_broker(BsBrokerSettings *broker, const char *connection_name)
+bs_settings_broker(BsBrokerSettings *broker, const char *database,
+				   const char *connection_name)
 {
 	memset(broker, 0, sizeof(*broker));
 	broker->prefix = "";
+	broker->database = database;
 	broker->amqp_url = current.amqp_url;
 	broker->amqp_password_file = current.amqp_password_file;
 	broker->amqp_ca_file = current.amqp_ca_file;

@@ -112,7 +112,7 @@ extern const BsSettings *bs_settings(void);
 
 /* The same as the mailer and the link to the broker want them. */
 extern void bs_settings_relay(BsRelaySettings *relay);
-extern void bs_settings_broker(BsBrokerSettings *broker,
+extern void bs_settings_broker(BsBrokerSettings *broker, const char *database,
 							   const char *connection_name);
 extern void bs_settings_rules(BsOutboxRules *rules);
 

@@ -64,7 +64,7 @@ bs_supply_look_at_broker(void)
 	}
 	if (bs_sender.broker_link != NULL || bs_net_clock_ms() < bs_sender.renew_at_ms)
 		return;
-	bs_settings_broker(&settings, bs_sender.identity);
+	bs_settings_broker(&settings, bs_sender.database.name, bs_sender.identity);
 	if (settings.amqp_url[0] != '\0' &&
 		bs_relay_read_amqp_password(&settings, password, sizeof(password),
 									error, sizeof(error)))

@@ -23,8 +23,16 @@ SELECT format('ALTER SYSTEM SET birthday_scheduler.amqp_url = %L', v) FROM unnes
     'x', 'http://broker', 'amqp://', 'amqp:///vhost', 'amqp://us:canary@', 'amqp://us:canary@broker:0', 'amqp://us:canary@broker:65536', 'amqp://us:canary@broker:port', 'amqp://us:canary@broker/a%00b', 'amqp://us%0d:canary@broker',
     'amqp://us:canary@broker,', ',amqp://us:canary@broker', 'amqp://us:canary@broker,http://x', 'amqp://1,amqp://2,amqp://3,amqp://4,amqp://5,amqp://6,amqp://7,amqp://8,amqp://9', 'amqp://us:canary@broker/' || repeat('v', 256), 'amqp://us:canary@' || repeat('x', 3000)]) AS v
 \gexec
-SELECT format('ALTER SYSTEM SET birthday_scheduler.%I = %L', k, v) FROM unnest('{amqp_exchange,amqp_queue,amqp_dead_letter_exchange,amqp_dead_letter_queue}'::text[]) AS k, unnest(ARRAY['', 'amq.direct', repeat('x', 256)]) AS v
+SELECT format('ALTER SYSTEM SET birthday_scheduler.%I = %L', k, v) FROM unnest('{amqp_exchange,amqp_queue,amqp_dead_letter_exchange,amqp_dead_letter_queue}'::text[]) AS k, unnest(ARRAY['', 'amq.direct', '%s', 'a.%', E'a\nb', repeat('x', 256)]) AS v
 \gexec
+
+-- Which databases: names, separated by commas, each of them once.
+SELECT format('ALTER SYSTEM SET birthday_scheduler.database = %L', v) FROM unnest(ARRAY[
+    '', ' ', ',', 'a,', ',a', 'a,,b', 'a b', '"a', '"a"b', '""', 'a, b, a', 'a, "a"', repeat('x', 64), 'a, ' || repeat('y', 64), (SELECT string_agg('d' || n, ', ') FROM generate_series(1, 65) n)]) AS v
+\gexec
+ALTER SYSTEM SET birthday_scheduler.database = a, b, a;
+ALTER SYSTEM SET birthday_scheduler.max_databases = 0;
+ALTER SYSTEM SET birthday_scheduler.max_databases = 65;
 
 -- Who it comes from: one mailbox, in one line.
 SELECT format('ALTER SYSTEM SET birthday_scheduler.%I = %L', k, v) FROM unnest('{mail_from,mail_reply_to}'::text[]) AS k, unnest(ARRAY[

@@ -43,12 +43,12 @@ SELECT bs_health() -> 'parts' -> 'backlog' AS backlog;
 UPDATE message_logs m SET due_at = clock_timestamp() - interval '61 seconds', updated_at = clock_timestamp() WHERE m.status = 'QUEUED';
 SELECT bs_health() -> 'parts' -> 'backlog' AS backlog;
 
--- The queue: without a broker there is nothing to say. The workers, the publisher among them.
+-- The queue: without a broker there is nothing to say. No workers serve this database: the setting names another one.
 SELECT bs_health() -> 'parts' -> 'queue' AS queue;
-DO $$ BEGIN FOR n IN 1..3000 LOOP EXIT WHEN (SELECT bool_and(w.pid IS NOT NULL AND w.state = CASE WHEN w.worker LIKE 'sender%' THEN 'no relay' ELSE 'idle' END) FROM bs_workers w); PERFORM pg_sleep(0.01); END LOOP; END $$;
-SELECT worker, pid IS NOT NULL AS runs, sent, failed, regexp_replace(last_error, '^[-0-9 :]+\n', E'T\n') AS last_error FROM bs_workers ORDER BY length(worker), worker;
-SELECT worker, retried, last_error FROM bs_worker_stats() ORDER BY length(worker), worker;
-SELECT state FROM bs_workers WHERE worker = 'publisher';
+SHOW birthday_scheduler.database;
+SELECT bs_health() -> 'parts' -> 'workers' AS workers;
+SELECT count(*) FROM bs_workers;
+SELECT m.labels, m.value FROM bs_metrics('worker_up') m;
 SELECT up, blocked, ready, dead, counted_at, published, refused, consumed, dropped, failed, oversized, malformed, "foreign" FROM bs_broker_stats();
 -- Metrics: names as Prometheus wants them, one type and help a name, labels and name together are unique, names beside each other.
 SELECT m.name, m.type, string_agg(m.labels::text, ' ' ORDER BY m.n) AS labels
@@ -74,7 +74,7 @@ SELECT histogram, le[1] AS first, le[cardinality(le)] AS last, cardinality(le) =
        h.count >= buckets[cardinality(buckets)] AS counted
   FROM bs_histogram_stats() h;
 
--- What is planned, updated, cancelled is counted once it is committed, whoever did it.
+-- What is planned, updated, cancelled is counted where there are workers, and not here.
 CREATE TABLE test.before AS SELECT * FROM bs_scheduler_stats();
 INSERT INTO users (first_name, last_name, email, timezone, birthday_date, created_at)
 SELECT 'Count' || n, 'Test', 'count' || n || '@example.com', 'Etc/UTC', (now() AT TIME ZONE 'UTC')::date + 1 - interval '30 years', now() - interval '9 days' FROM generate_series(1, 5) n;
