@@ -1072,7 +1072,8 @@ BEGIN
     END IF;
     IF @extschema@.bs_partitions_ready((window_from - interval '2 days')::date,
                                        (window_until + interval '2 days')::date) THEN
-        PERFORM @extschema@.bs_plan_users(user_ids, window_from, window_until, '{}'::date[]);
+        PERFORM @extschema@.bs_plan_users(user_ids, window_from, window_until, '{}'::date[],
+                                             NULL::varchar, NULL::varchar, NULL::date);
     ELSE
         PERFORM @extschema@.bs_wake();      -- a planning pass makes partitions
     END IF;

@@ -35,6 +35,8 @@ my %odd = (
 	'date[]' => [ map { "'$_'" } '{}', '{NULL}', '{infinity,-infinity}', '{{2044-05-01}}', '{5874897-12-31}' ],
 	'integer[]' => [ map { "'$_'" } '{}', '{NULL}', '{2147483647,-2147483648}', '[9:9]={1}' ]);
 
+$odd{'character varying'} = $odd{text};
+
 my @members = map { [ split /\|/, $_, -1 ] } split /\n/, sql($node, <<'SQL');
 	SELECT p.proname, array_to_string(ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY AS a (t, n) ORDER BY n), ','), p.prorettype = 'trigger'::regtype
 	  FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
