@@ -36,7 +36,7 @@ my @elsewhere = (
 	[ 'docs/testing.md', 'make test', 'tools/run_tests.sh', 'is what runs this' ],
 	[ 'docs/testing.md', 'make chaos', 'tools/test_kinds.sh', 'the kind "chaos"' ],
 	[ 'docs/queue.md', '\{"version":1', 'test/t/broker_bodies.pl', 'the form of a copy' ],
-	[ 'docs/scaling.md', '(?s).*(?:÷|×)', 'test/bench/cases.py', 'arithmetic with what is measured there' ],
+	[ 'docs/(?:scaling|performance).md', '(?s).*(?:÷|×)', 'test/bench/cases.py', 'arithmetic with what is measured there' ],
 	[ 'docs/sender.md', 'hostssl', 'test/t/sender_settings.pl', 'connects by TLS' ],
 	[ 'docs/sender.md', '# /etc/birthday_scheduler/bs_sender.conf', 'test/t/sender_settings.pl', 'reads such a file' ],
 	[ 'docs/sender.md', 'bs_sender --check', 'test/t/sender_settings.pl', 'and there is no systemd' ],
