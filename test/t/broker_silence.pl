@@ -124,6 +124,7 @@ foreach my $mode (qw(mute deaf lose_up lose_down))
 	rules({ phase => 'body', rcpt => "$mode*", delay_ms => 30 });
 	add_due($node, 1200, $mode);
 	ok(wait_for(sub { arrived($mode) >= 300 }, 'mails'), "$mode: amid a burst");
+	ok(wait_for(sub { $proxy->connections == 3 }, 'three connections'), "$mode: everybody has come back");
 	$offset = -s $node->logfile;
 	is($proxy->set(now => $mode), 3, "$mode: three connections are half-open");
 	$start = time;
