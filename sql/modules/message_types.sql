@@ -133,7 +133,7 @@ CREATE TABLE @extschema@.user_dates (
     CONSTRAINT check_event_date CHECK (event_date BETWEEN '1800-01-01' AND '9999-12-31')
 );
 CREATE INDEX idx_user_dates_month_day ON @extschema@.user_dates
-    (message_type, @extschema@.bs_month_day(event_date), user_id);
+    (message_type, @extschema@.bs_month_day(event_date), user_id) INCLUDE (event_date);
 COMMENT ON TABLE @extschema@.user_dates IS
 'Dates of a user''s own, for message types whose date_source is user_dates; several of one type may stand side by side.';
 COMMENT ON COLUMN @extschema@.user_dates.user_id IS 'Whose.';

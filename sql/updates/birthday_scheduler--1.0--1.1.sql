@@ -29,6 +29,20 @@ COMMENT ON COLUMN @extschema@.users.first_name IS 'Given name, 1 to 100 characte
 -- It takes the months that cannot be planned as well.
 DROP FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz);
 
+-- With the date itself, so that planning need not read the table. Some three
+-- seconds for a million users.
+DROP INDEX @extschema@.idx_users_birthday_month_day;
+DROP INDEX @extschema@.idx_users_anniversary_month_day;
+DROP INDEX @extschema@.idx_user_dates_month_day;
+CREATE INDEX idx_users_birthday_month_day ON @extschema@.users (@extschema@.bs_month_day(birthday_date), id)
+    INCLUDE (birthday_date)
+    WHERE deleted_at IS NULL AND birthday_date IS NOT NULL;
+CREATE INDEX idx_users_anniversary_month_day ON @extschema@.users (@extschema@.bs_month_day(anniversary_date), id)
+    INCLUDE (anniversary_date)
+    WHERE deleted_at IS NULL AND anniversary_date IS NOT NULL;
+CREATE INDEX idx_user_dates_month_day ON @extschema@.user_dates
+    (message_type, @extschema@.bs_month_day(event_date), user_id) INCLUDE (event_date);
+
 -- The months that are there get the storage parameters of new ones.
 DO $$
 DECLARE
@@ -566,6 +580,9 @@ BEGIN
                    ELSE @extschema@.bs_celebrated(d.day::date, t.feb29_policy::text)
                END) AS k (month_day)
      WHERE t.enabled AND isfinite(window_from) AND isfinite(window_until)
+       -- No zone was ever as far as 16 hours from UTC.
+       AND d.day + t.send_time BETWEEN (window_from AT TIME ZONE 'UTC') - interval '16 hours'
+                                   AND (window_until AT TIME ZONE 'UTC') + interval '16 hours'
      ORDER BY d.day, t.name, k.month_day;
 END
 $$;
@@ -750,17 +767,26 @@ BEGIN ATOMIC
                                          e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS content,
                    @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
                                          e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS html
-              FROM pg_catalog.unnest(message_ids) AS l (id)
-                   JOIN @extschema@.message_logs m ON m.id = l.id
-                   JOIN @extschema@.users u ON u.id = m.user_id
+              FROM (SELECT f.*
+                      FROM pg_catalog.unnest(message_ids) AS l (id)
+                           JOIN @extschema@.message_logs f ON f.id = l.id
+                     WHERE f.scheduled_send_time BETWEEN first_time AND last_time
+                    OFFSET 0) m      -- the users of no others
+                   CROSS JOIN LATERAL (
+                       SELECT f.* FROM @extschema@.users f WHERE f.id = m.user_id OFFSET 0) u
                    LEFT JOIN @extschema@.message_types t ON t.name = m.message_type
+                   -- bs_events of a user who is at hand already.
                    LEFT JOIN LATERAL (
-                       SELECT min(e.event_date) AS event_date
-                         FROM @extschema@.bs_events e
-                        WHERE e.user_id = m.user_id
-                          AND e.message_type = m.message_type
-                          AND @extschema@.bs_is_owed(e.event_date, m.local_date, e.cadence::text, e.feb29_policy::text)) e ON true
-             WHERE m.scheduled_send_time BETWEEN first_time AND last_time
+                       SELECT min(d.event_date) AS event_date
+                         FROM (SELECT CASE t.date_source WHEN 'birthday_date' THEN u.birthday_date
+                                                         WHEN 'anniversary_date' THEN u.anniversary_date
+                                      END AS event_date
+                               UNION ALL
+                               SELECT o.event_date
+                                 FROM @extschema@.user_dates o
+                                WHERE t.date_source = 'user_dates' AND o.user_id = u.id AND o.message_type = t.name) d
+                        WHERE u.deleted_at IS NULL AND t.enabled
+                          AND @extschema@.bs_is_owed(d.event_date, m.local_date, t.cadence::text, t.feb29_policy::text)) e ON true
             OFFSET 0) w;      -- each is made once, however often it is named above
 END;
 COMMENT ON FUNCTION @extschema@.bs_wanted(uuid[], timestamptz, timestamptz, timestamptz) IS
@@ -879,6 +905,7 @@ DECLARE
     slice_date date := slice ->> 2;
     slice_key integer := slice ->> 3;
     after uuid := state ->> 'after';
+    candidates uuid[];
     last_user uuid;
     refreshed timestamptz := greatest((state ->> 'refreshed')::timestamptz,
                                       as_of - @extschema@.bs_max_lateness() - interval '2 days');
@@ -918,41 +945,49 @@ BEGIN
     END IF;
 
     IF slice IS NOT NULL THEN
-        -- A bound by the index, or every step would read and sort all the rest.
+        -- Who has the day, from an index alone, as far as two chunks go; of them who
+        -- was not planned, from the ledger's index; and only these are looked at.
         CASE slice_source
             WHEN 'birthday_date' THEN
-                SELECT u.id INTO last_user FROM @extschema@.users u
-                 WHERE @extschema@.bs_month_day(u.birthday_date) = slice_key AND u.id > after
-                   AND u.deleted_at IS NULL
-                 ORDER BY u.id OFFSET 2 * chunk LIMIT 1;
+                SELECT array_agg(c.id) INTO candidates
+                  FROM (SELECT u.id FROM @extschema@.users u
+                         WHERE @extschema@.bs_month_day(u.birthday_date) = slice_key AND u.id > after
+                           AND u.deleted_at IS NULL
+                         ORDER BY u.id LIMIT 2 * chunk) c;
             WHEN 'anniversary_date' THEN
-                SELECT u.id INTO last_user FROM @extschema@.users u
-                 WHERE @extschema@.bs_month_day(u.anniversary_date) = slice_key AND u.id > after
-                   AND u.deleted_at IS NULL
-                 ORDER BY u.id OFFSET 2 * chunk LIMIT 1;
+                SELECT array_agg(c.id) INTO candidates
+                  FROM (SELECT u.id FROM @extschema@.users u
+                         WHERE @extschema@.bs_month_day(u.anniversary_date) = slice_key AND u.id > after
+                           AND u.deleted_at IS NULL
+                         ORDER BY u.id LIMIT 2 * chunk) c;
             ELSE
-                SELECT d.user_id INTO last_user FROM @extschema@.user_dates d
-                 WHERE d.message_type = slice_type
-                   AND @extschema@.bs_month_day(d.event_date) = slice_key AND d.user_id > after
-                 ORDER BY d.user_id OFFSET 2 * chunk LIMIT 1;
+                SELECT array_agg(c.user_id) INTO candidates
+                  FROM (SELECT DISTINCT d.user_id FROM @extschema@.user_dates d
+                         WHERE d.message_type = slice_type
+                           AND @extschema@.bs_month_day(d.event_date) = slice_key AND d.user_id > after
+                         ORDER BY d.user_id LIMIT 2 * chunk) c;
         END CASE;
+        last_user := candidates[2 * chunk];
         SELECT array_agg(c.user_id ORDER BY c.user_id) INTO ids
-          FROM (SELECT e.user_id
-                  FROM @extschema@.bs_events e
-                 WHERE e.message_type = slice_type
-                   AND e.date_source = slice_source
-                   AND e.month_day = slice_key
-                   AND e.user_id > after
-                   AND e.user_id <= coalesce(last_user, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+          FROM (SELECT DISTINCT e.user_id
+                  FROM unnest(candidates) AS w (user_id)
+                       CROSS JOIN LATERAL (
+                           SELECT v.*
+                             FROM @extschema@.bs_events v
+                            WHERE v.user_id = w.user_id
+                              AND v.message_type = slice_type
+                              AND v.date_source = slice_source
+                              AND v.month_day = slice_key
+                           OFFSET 0) e
+                 -- One by one, whatever statistics say.
+                 WHERE (SELECT true
+                          FROM @extschema@.message_ledger k
+                         WHERE k.user_id = w.user_id
+                           AND k.message_type = slice_type
+                           AND k.local_date = slice_date) IS NULL
                    AND @extschema@.bs_is_owed(e.event_date, slice_date, e.cadence::text, e.feb29_policy::text)
                    AND @extschema@.bs_send_time_or_null(e.timezone::text, slice_date, e.send_time)
                        BETWEEN greatest(window_from, e.since) AND window_until
-                   AND NOT EXISTS (
-                        SELECT
-                          FROM @extschema@.message_ledger k
-                         WHERE k.user_id = e.user_id
-                           AND k.message_type = slice_type
-                           AND k.local_date = slice_date)
                  ORDER BY e.user_id
                  LIMIT chunk) c;
         IF ids IS NOT NULL THEN

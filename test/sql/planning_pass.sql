@@ -137,6 +137,29 @@ SELECT test.plan('2044-07-19 12:00+00');
 SELECT m.subject FROM message_logs m WHERE m.user_id = test.id('Within') AND m.status = 'SCHEDULED';
 ROLLBACK;
 
+-- Several dates of somebody's own on the same day are one message, and one user.
+INSERT INTO message_types (name, date_source, subject_template, text_template, active_since)
+VALUES ('OWN', 'user_dates', 's', '{{years}}', '2001-01-01');
+SELECT test.add('Own', 'UTC', '1990-12-12');
+ALTER TABLE user_dates DISABLE TRIGGER USER;
+INSERT INTO user_dates (user_id, message_type, event_date, created_at)
+SELECT test.id('Own'), 'OWN', d::date, '2001-01-01' FROM unnest('{2001-05-05,2011-05-05,2021-05-05}'::text[]) AS d;
+ALTER TABLE user_dates ENABLE TRIGGER USER;
+TRUNCATE test.steps;
+DO $$
+DECLARE
+    state jsonb := '{"as_of": "2044-05-04 00:00+00", "until": "2044-05-06 00:00+00"}';
+BEGIN
+    FOR n IN 1 .. 1000 LOOP
+        state := bs_plan_step(state, 2);
+        INSERT INTO test.steps VALUES (n, state);
+        EXIT WHEN (state -> 'done')::boolean;
+    END LOOP;
+END
+$$;
+SELECT state -> 'skipped' AS skipped, state -> 'done' AS done FROM test.steps ORDER BY n DESC LIMIT 1;
+SELECT local_date, message_content FROM message_logs WHERE user_id = test.id('Own');
+
 -- Found by an index on month and day, whatever the number of users.
 INSERT INTO users (first_name, last_name, email, timezone, birthday_date, anniversary_date, created_at)
 SELECT 'Many', 'x', 'many' || n || '@example.com', 'UTC', date '1950-01-01' + n % 18000, date '2001-01-01' + n % 8000, '2043-01-01' FROM generate_series(1, 20000) AS n;
@@ -161,6 +184,19 @@ SELECT line FROM test.plan_of($$SELECT e.user_id FROM bs_events e
     WHERE e.message_type = 'ANNIVERSARY' AND e.date_source = 'anniversary_date' AND e.month_day = 228
       AND e.user_id > '00000000-0000-0000-0000-000000000000' ORDER BY e.user_id LIMIT 5000$$) AS line
  WHERE line ~ 'users|Bitmap Index';
+-- Who has the day is read from the index alone.
+VACUUM users;
+SELECT line FROM test.plan_of($$SELECT u.id FROM users u
+    WHERE bs_month_day(u.birthday_date) = 228 AND u.id > '00000000-0000-0000-0000-000000000000'
+      AND u.deleted_at IS NULL ORDER BY u.id LIMIT 5000$$) AS line
+ WHERE line ~ 'users|Bitmap Index';
+SELECT line FROM test.plan_of($$SELECT u.id FROM users u
+    WHERE bs_month_day(u.anniversary_date) = 228 AND u.id > '00000000-0000-0000-0000-000000000000'
+      AND u.deleted_at IS NULL ORDER BY u.id LIMIT 5000$$) AS line
+ WHERE line ~ 'users|Bitmap Index';
+SELECT line FROM test.plan_of($$SELECT DISTINCT d.user_id FROM user_dates d
+    WHERE d.message_type = 'OWN' AND bs_month_day(d.event_date) = 228
+      AND d.user_id > '00000000-0000-0000-0000-000000000000' ORDER BY d.user_id LIMIT 5000$$) AS line;
 
 \set VERBOSITY terse
 SET client_min_messages = error;
