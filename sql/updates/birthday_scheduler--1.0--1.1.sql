@@ -977,7 +977,6 @@ BEGIN
                             WHERE v.user_id = w.user_id
                               AND v.message_type = slice_type
                               AND v.date_source = slice_source
-                              AND v.month_day = slice_key
                            OFFSET 0) e
                  -- One by one, whatever statistics say.
                  WHERE (SELECT true
@@ -985,6 +984,7 @@ BEGIN
                          WHERE k.user_id = w.user_id
                            AND k.message_type = slice_type
                            AND k.local_date = slice_date) IS NULL
+                   AND e.month_day = slice_key
                    AND @extschema@.bs_is_owed(e.event_date, slice_date, e.cadence::text, e.feb29_policy::text)
                    AND @extschema@.bs_send_time_or_null(e.timezone::text, slice_date, e.send_time)
                        BETWEEN greatest(window_from, e.since) AND window_until
