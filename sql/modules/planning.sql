@@ -111,18 +111,6 @@ DECLARE
     planned bigint;
     first_due timestamptz;
 BEGIN
-    -- Few changes are of somebody whose day is near: those that are not end here,
-    -- with a plan that is kept.
-    IF only_type IS NULL THEN
-        SELECT array_agg(DISTINCT w.user_id) INTO user_ids
-          FROM unnest(user_ids) AS w (user_id)
-               CROSS JOIN LATERAL (
-                   SELECT v.month_day FROM @extschema@.bs_events v WHERE v.user_id = w.user_id OFFSET 0) e
-         WHERE e.month_day IN (SELECT s.month_day FROM @extschema@.bs_plan_slices(window_from, window_until) s);
-        IF user_ids IS NULL THEN
-            RETURN 0;
-        END IF;
-    END IF;
     EXECUTE $query$
         WITH slices AS MATERIALIZED (
             SELECT s.message_type, s.month_day, s.local_date

@@ -7,26 +7,53 @@ RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET jit = off
+SET enable_seqscan = off
+SET plan_cache_mode = auto
 AS $$
 DECLARE
     message_ids uuid[];
+    near uuid[];
     window_from timestamptz := now() - @extschema@.bs_max_lateness();
     window_until timestamptz := now() + @extschema@.bs_horizon();
 BEGIN
-    SELECT array_agg(m.id) INTO message_ids
-      FROM unnest(user_ids) AS w (id)
-           JOIN @extschema@.message_logs m ON m.user_id = w.id
-     WHERE m.scheduled_send_time >= window_from - interval '2 days'
-       AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING', 'CANCELLED');
+    IF cardinality(user_ids) <= 10 THEN
+        -- One by one, by a plan that is kept: to plan takes longer than to look, as
+        -- there is a partition for each month.
+        PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
+        SELECT array_agg(m.id) INTO message_ids
+          FROM unnest(user_ids) AS w (id)
+               CROSS JOIN LATERAL (
+                   SELECT l.id
+                     FROM @extschema@.message_logs l
+                    WHERE l.user_id = w.id
+                      AND l.scheduled_send_time >= window_from - interval '2 days'
+                      AND l.status IN ('SCHEDULED', 'QUEUED', 'RETRYING', 'CANCELLED')
+                   OFFSET 0) m;
+    ELSE
+        PERFORM set_config('plan_cache_mode', 'force_custom_plan', true);
+        SELECT array_agg(m.id) INTO message_ids
+          FROM unnest(user_ids) AS w (id)
+               JOIN @extschema@.message_logs m ON m.user_id = w.id
+         WHERE m.scheduled_send_time >= window_from - interval '2 days'
+           AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING', 'CANCELLED');
+    END IF;
     IF message_ids IS NOT NULL THEN
         PERFORM @extschema@.bs_refresh(message_ids, now());
     END IF;
-    IF @extschema@.bs_partitions_ready((window_from - interval '2 days')::date,
-                                       (window_until + interval '2 days')::date) THEN
-        PERFORM @extschema@.bs_plan_users(user_ids, window_from, window_until, '{}'::date[],
-                                             NULL::varchar, NULL::varchar, NULL::date);
-    ELSE
-        PERFORM @extschema@.bs_wake();      -- a planning pass makes partitions
+    -- Few changes are of somebody whose day is near.
+    SELECT array_agg(DISTINCT w.user_id) INTO near
+      FROM unnest(user_ids) AS w (user_id)
+           CROSS JOIN LATERAL (
+               SELECT v.month_day FROM @extschema@.bs_events v WHERE v.user_id = w.user_id OFFSET 0) e
+     WHERE e.month_day IN (SELECT s.month_day FROM @extschema@.bs_plan_slices(window_from, window_until) s);
+    IF near IS NOT NULL THEN
+        IF @extschema@.bs_partitions_ready((window_from - interval '2 days')::date,
+                                           (window_until + interval '2 days')::date) THEN
+            PERFORM @extschema@.bs_plan_users(near, window_from, window_until, '{}'::date[],
+                                                 NULL::varchar, NULL::varchar, NULL::date);
+        ELSE
+            PERFORM @extschema@.bs_wake();      -- a planning pass makes partitions
+        END IF;
     END IF;
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         -- This snapshot may be older than what a planner has committed.

@@ -58,6 +58,18 @@ $$;
 SELECT count(*) FROM message_logs WHERE local_date = '2044-06-20' AND message_type = 'BIRTHDAY';
 SELECT seq_tup_read, idx_tup_fetch < 80000 AS few_are_read FROM pg_stat_xact_user_tables WHERE relname = 'users';
 ROLLBACK;
+
+-- The change of a user looks for the user's messages by a plan that was made when
+-- there were none, and does not read all that came since.
+VACUUM ANALYZE message_logs;
+UPDATE users SET location_city = 'Here' WHERE email = 'same1@example.com';
+SELECT bs_plan('2044-06-20 12:00+00', '2044-06-19 12:00+00') >= 4000 AS planned;
+SELECT pg_stat_force_next_flush();
+BEGIN;
+UPDATE users SET location_city = 'There' WHERE email = 'same1@example.com';
+SELECT sum(seq_tup_read) AS seq_tup_read, sum(idx_tup_fetch) BETWEEN 1 AND 50 AS few_are_read
+  FROM pg_stat_xact_user_tables WHERE relname LIKE 'message\_logs%';
+ROLLBACK;
 \set VERBOSITY terse
 SET client_min_messages = error;
 DROP SCHEMA test CASCADE;
