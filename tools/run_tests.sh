@@ -20,7 +20,8 @@
 #              with bs_sender under valgrind as well.  Counts processes, failed is
 #              one with an error in our code or in libcurl
 #
-# Without arguments all but valgrind; a file runs alone: tools/run_tests.sh test/t/x.pl
+# Without arguments all but valgrind; a file runs without the others of its kind:
+# tools/run_tests.sh test/t/x.pl
 #
 # Everything that may need a compiler is made here, by the caller.  What needs a
 # server, or runs code of ours, runs in tools/test_kinds.sh, as a user that is
@@ -71,11 +72,13 @@ report() {
 
 # The files of a kind: those that were asked for, or all.
 files_of() {
-	local kind=$1 pattern=$2 file
+	local kind=$1 pattern=$2 file all=yes
 	for file in "${files[@]}"; do
-		[ "$(kind_of_file "$file")" != "$kind" ] || echo "$file"
+		[ "$(kind_of_file "$file")" = "$kind" ] || continue
+		all=
+		echo "$file"
 	done
-	[ ${#files[@]} -gt 0 ] || compgen -G "$pattern" || true
+	[ -z "$all" ] || compgen -G "$pattern" || true
 }
 
 # Runs a command so that a signal, which is handed on as TERM, is not kept

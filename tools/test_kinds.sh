@@ -40,17 +40,16 @@ report() {
 	printf '%s\t%s\t%s\t%s\t%s\n' "$@" >>"$logs/results.tsv"
 }
 
-# Each file of the kind that is to run, a line each, in the order of the C locale.
+# Each file of the kind that is to run, a line each, in the order of the C locale:
+# those that were asked for, or all.
 files_of() {
-	local pattern=$1 file
-	if [ ${#files[@]} -gt 0 ]; then
-		for file in "${files[@]}"; do
-			# shellcheck disable=SC2053  # it is a pattern
-			[[ $file != $pattern ]] || echo "$file"
-		done
-	else
-		compgen -G "$pattern" | LC_ALL=C sort || true
-	fi
+	local pattern=$1 file all=yes
+	for file in "${files[@]}"; do
+		[ "${file%/*}" != "${pattern%/*}" ] || all=
+		# shellcheck disable=SC2053  # it is a pattern
+		[[ $file != $pattern ]] || echo "$file"
+	done
+	[ -z "$all" ] || compgen -G "$pattern" | LC_ALL=C sort || true
 }
 
 # limited SECONDS LOG COMMAND...: shows the log while it grows.
