@@ -40,7 +40,7 @@ struct BsConnecting
 static const char look_sql[] =
 "SET search_path = pg_catalog, pg_temp;"
 "SET statement_timeout = '30s';"
-"SET lock_timeout = '5s';"
+"SET lock_timeout = '300ms';"	/* below deadlock_timeout: we give way */
 "SET idle_in_transaction_session_timeout = 0;"
 "SET idle_session_timeout = 0;"
 "SET default_transaction_isolation = 'read committed';"

@@ -132,6 +132,30 @@ ok(wait_settled($node, 'cut%', 60), 'cut: settled');
 each_once('cut', 400, 'cut', 0);
 rules();
 
+# ---- Whoever locks its messages in another order goes first, and is not the victim of
+# a deadlock: to delete many users, say.
+
+rules({ phase => 'body', rcpt => 'locked*', delay_ms => 1000 });
+add_due($node, 8, 'locked');
+my $claimed = q{FROM message_logs WHERE recipient_email LIKE 'locked%' AND status = 'SENDING'};
+ok(wait_for(sub { sql($node, "SELECT count(*) $claimed") == 8 }, 'the claim'), 'locked: claimed');
+my $other = $node->background_psql('postgres');
+$other->query_safe("BEGIN; SELECT FROM message_logs WHERE id = (SELECT id $claimed ORDER BY id OFFSET 4 LIMIT 1) FOR UPDATE");
+ok( wait_for(
+		sub {
+			sql($node, q{SELECT count(*) FROM pg_stat_activity WHERE usename = 'bs_remote' AND wait_event_type = 'Lock'});
+		},
+		'it to record'),
+	'locked: it waits for that message');
+is($other->query('SELECT count(*) FROM (SELECT FROM message_logs WHERE recipient_email LIKE \'locked%\' FOR UPDATE) m'),
+	8, 'locked: the others are had');
+$other->query_safe('COMMIT');
+$other->quit;
+ok(wait_settled($node, 'locked%'), 'locked: settled');
+each_once('locked', 8, 'locked');
+cmp_ok($sender->count_log(qr/SQLSTATE 55P03/), '>', 0, 'locked: it has given way');
+rules();
+
 # ---- Claims whose answer is lost with the connection are given back when there is
 # another one, long before their lease ends, and no attempt is spent.
 
