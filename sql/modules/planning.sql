@@ -62,9 +62,10 @@ BEGIN
     RETURN QUERY
     SELECT t.name, t.date_source, d.day::date, k.month_day
       FROM @extschema@.message_types t
+           -- Timestamps without a zone: the session's may have days that begin at one.
            CROSS JOIN generate_series(
-               (window_from AT TIME ZONE 'UTC')::date - 1,
-               (window_until AT TIME ZONE 'UTC')::date + 1, '1 day') AS d (day)
+               ((window_from AT TIME ZONE 'UTC')::date - 1)::timestamp,
+               ((window_until AT TIME ZONE 'UTC')::date + 1)::timestamp, '1 day') AS d (day)
            CROSS JOIN LATERAL unnest(
                CASE t.cadence
                    WHEN 'once' THEN ARRAY[@extschema@.bs_month_day(d.day::date)]
@@ -472,7 +473,8 @@ BEGIN
                           FROM @extschema@.message_ledger k
                          WHERE k.user_id = w.user_id
                            AND k.message_type = slice_type
-                           AND k.local_date = slice_date) IS NULL
+                           AND k.local_date = slice_date
+                         LIMIT 1) IS NULL
                    AND e.month_day = slice_key
                    AND @extschema@.bs_is_owed(e.event_date, slice_date, e.cadence::text, e.feb29_policy::text)
                    AND @extschema@.bs_send_time_or_null(e.timezone::text, slice_date, e.send_time)

@@ -29,19 +29,22 @@ COMMENT ON COLUMN @extschema@.users.first_name IS 'Given name, 1 to 100 characte
 -- It takes the months that cannot be planned as well.
 DROP FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz);
 
--- With the date itself, so that planning need not read the table. Some three
--- seconds for a million users.
-DROP INDEX @extschema@.idx_users_birthday_month_day;
-DROP INDEX @extschema@.idx_users_anniversary_month_day;
-DROP INDEX @extschema@.idx_user_dates_month_day;
-CREATE INDEX idx_users_birthday_month_day ON @extschema@.users (@extschema@.bs_month_day(birthday_date), id)
+-- With the date itself, so that planning need not read the table. Who writes to these
+-- tables waits, some three seconds for a million users; who reads, for the end only.
+LOCK TABLE @extschema@.user_dates, @extschema@.users IN SHARE ROW EXCLUSIVE MODE;
+CREATE INDEX bs_users_birthday_new ON @extschema@.users (@extschema@.bs_month_day(birthday_date), id)
     INCLUDE (birthday_date)
     WHERE deleted_at IS NULL AND birthday_date IS NOT NULL;
-CREATE INDEX idx_users_anniversary_month_day ON @extschema@.users (@extschema@.bs_month_day(anniversary_date), id)
+CREATE INDEX bs_users_anniversary_new ON @extschema@.users (@extschema@.bs_month_day(anniversary_date), id)
     INCLUDE (anniversary_date)
     WHERE deleted_at IS NULL AND anniversary_date IS NOT NULL;
-CREATE INDEX idx_user_dates_month_day ON @extschema@.user_dates
+CREATE INDEX bs_user_dates_new ON @extschema@.user_dates
     (message_type, @extschema@.bs_month_day(event_date), user_id) INCLUDE (event_date);
+DROP INDEX @extschema@.idx_user_dates_month_day, @extschema@.idx_users_birthday_month_day,
+           @extschema@.idx_users_anniversary_month_day;
+ALTER INDEX @extschema@.bs_users_birthday_new RENAME TO idx_users_birthday_month_day;
+ALTER INDEX @extschema@.bs_users_anniversary_new RENAME TO idx_users_anniversary_month_day;
+ALTER INDEX @extschema@.bs_user_dates_new RENAME TO idx_user_dates_month_day;
 
 -- The months that are there get the storage parameters of new ones.
 DO $$
@@ -571,9 +574,10 @@ BEGIN
     RETURN QUERY
     SELECT t.name, t.date_source, d.day::date, k.month_day
       FROM @extschema@.message_types t
+           -- Timestamps without a zone: the session's may have days that begin at one.
            CROSS JOIN generate_series(
-               (window_from AT TIME ZONE 'UTC')::date - 1,
-               (window_until AT TIME ZONE 'UTC')::date + 1, '1 day') AS d (day)
+               ((window_from AT TIME ZONE 'UTC')::date - 1)::timestamp,
+               ((window_until AT TIME ZONE 'UTC')::date + 1)::timestamp, '1 day') AS d (day)
            CROSS JOIN LATERAL unnest(
                CASE t.cadence
                    WHEN 'once' THEN ARRAY[@extschema@.bs_month_day(d.day::date)]
@@ -971,7 +975,8 @@ BEGIN
                           FROM @extschema@.message_ledger k
                          WHERE k.user_id = w.user_id
                            AND k.message_type = slice_type
-                           AND k.local_date = slice_date) IS NULL
+                           AND k.local_date = slice_date
+                         LIMIT 1) IS NULL
                    AND e.month_day = slice_key
                    AND @extschema@.bs_is_owed(e.event_date, slice_date, e.cadence::text, e.feb29_policy::text)
                    AND @extschema@.bs_send_time_or_null(e.timezone::text, slice_date, e.send_time)

@@ -545,8 +545,9 @@ bs_outbox_end_record(BsOutbox *outbox, bool recorded)
 	}
 	else
 	{
-		int64_t		wait_ms = outbox->record_failures < 6 ?
-		100 << outbox->record_failures : 5000;
+		/* A lock that is in the way may go at any moment, and we be stopped. */
+		int64_t		wait_ms = outbox->record_failures < 4 ?
+		100 << outbox->record_failures : 1000;
 
 		outbox->record_failures++;
 		outbox->record_after_ms = bs_net_clock_ms() + wait_ms;

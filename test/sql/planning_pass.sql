@@ -160,6 +160,11 @@ $$;
 SELECT state -> 'skipped' AS skipped, state -> 'done' AS done FROM test.steps ORDER BY n DESC LIMIT 1;
 SELECT local_date, message_content FROM message_logs WHERE user_id = test.id('Own');
 
+-- No day is lost where the session's own day begins at one o'clock.
+SET timezone = 'America/Santiago';
+SELECT DISTINCT local_date FROM bs_plan_slices('2026-09-05 12:00+00', '2026-09-06 23:00+00') WHERE message_type = 'BIRTHDAY' ORDER BY 1;
+SET timezone = 'UTC';
+
 -- Found by an index on month and day, whatever the number of users.
 INSERT INTO users (first_name, last_name, email, timezone, birthday_date, anniversary_date, created_at)
 SELECT 'Many', 'x', 'many' || n || '@example.com', 'UTC', date '1950-01-01' + n % 18000, date '2001-01-01' + n % 8000, '2043-01-01' FROM generate_series(1, 20000) AS n;

@@ -166,7 +166,7 @@ test_batches(void)
 static void
 test_record_fails(void)
 {
-	static const int waits[] = {100, 200, 400, 800, 1600, 3200, 5000, 5000};
+	static const int waits[] = {100, 200, 400, 800, 1000, 1000, 1000, 1000};
 	const BsClaim *claims[ROWS];
 	const BsResult *results[ROWS];
 	size_t		i;
