@@ -40,12 +40,28 @@ BEGIN
     IF message_ids IS NOT NULL THEN
         PERFORM @extschema@.bs_refresh(message_ids, now());
     END IF;
-    -- Few changes are of somebody whose day is near.
-    SELECT array_agg(DISTINCT w.user_id) INTO near
-      FROM unnest(user_ids) AS w (user_id)
+    -- Few changes are of somebody whose day is near. The users by their key, without
+    -- the condition of partial indexes: a plan from when the table was new would
+    -- read one of those from end to end.
+    WITH days AS MATERIALIZED (
+        SELECT DISTINCT s.date_source, s.month_day
+          FROM @extschema@.bs_plan_slices(window_from, window_until) s
+    )
+    SELECT array_agg(u.id) INTO near
+      FROM unnest(user_ids) AS w (id)
            CROSS JOIN LATERAL (
-               SELECT v.month_day FROM @extschema@.bs_events v WHERE v.user_id = w.user_id OFFSET 0) e
-     WHERE e.month_day IN (SELECT s.month_day FROM @extschema@.bs_plan_slices(window_from, window_until) s);
+               SELECT f.* FROM @extschema@.users f WHERE f.id = w.id OFFSET 0) u
+     WHERE u.deleted_at IS NULL
+       AND (@extschema@.bs_month_day(u.birthday_date) IN (
+                SELECT d.month_day FROM days d WHERE d.date_source = 'birthday_date')
+            OR @extschema@.bs_month_day(u.anniversary_date) IN (
+                SELECT d.month_day FROM days d WHERE d.date_source = 'anniversary_date')
+            OR EXISTS (
+                SELECT
+                  FROM @extschema@.user_dates o
+                 WHERE o.user_id = u.id
+                   AND @extschema@.bs_month_day(o.event_date) IN (
+                        SELECT d.month_day FROM days d WHERE d.date_source = 'user_dates')));
     IF near IS NOT NULL THEN
         IF @extschema@.bs_partitions_ready((window_from - interval '2 days')::date,
                                            (window_until + interval '2 days')::date) THEN

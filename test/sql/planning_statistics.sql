@@ -8,6 +8,21 @@
 
 SELECT test.adopt();
 ALTER TABLE users SET (autovacuum_enabled = off);
+
+-- The change of a user by plans that were made when there was one, and are kept (a
+-- change of session_replication_role would have them made anew).
+INSERT INTO users (first_name, last_name, email, timezone) VALUES ('The', 'first', 'first@example.com', 'UTC');
+UPDATE users SET location_city = 'Here' WHERE email = 'first@example.com';
+INSERT INTO users (first_name, last_name, email, timezone)
+SELECT 'More', 'x', 'more' || n || '@example.com', 'UTC' FROM generate_series(1, 3000) AS n;
+SELECT id AS first_id FROM users WHERE email = 'first@example.com' \gset
+SELECT pg_stat_force_next_flush();
+BEGIN;
+UPDATE users SET location_city = 'There' WHERE id = :'first_id';
+SELECT seq_tup_read, idx_tup_fetch BETWEEN 1 AND 100 AS few_are_read FROM pg_stat_xact_user_tables WHERE relname = 'users';
+ROLLBACK;
+DELETE FROM users;
+
 SET session_replication_role = replica;    -- planned below, not by the triggers
 INSERT INTO users (first_name, last_name, email, timezone, birthday_date, created_at)
 SELECT 'No', 'Statistics', 'nostat' || n || '@example.com', 'Europe/London',
