@@ -101,12 +101,7 @@ my $sender = BS::Sender->new($node, 'remote',
 SKIP:
 {
 	skip 'the broker wants a password', 5 if $broker->url !~ m{//(guest:guest@)};
-	my $file = scratch_dir() . '/password';
-	open(my $out, '>', $file) or die "could not write $file: $!";
-	chmod 0600, $file;
-	print $out "guest\n";
-	close $out;
-	$sender->set(amqp_password_file => $file);
+	$sender->set(amqp_password_file => BS::Sender::guest_password_file());
 	$sender->start;
 	add_due($node, 50, 'remote', dbname => 'Tw%o');
 	each_once('Tw%o', 'remote', 50, 'bs_sender');

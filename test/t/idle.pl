@@ -90,15 +90,10 @@ is_asleep('resumed', \%workers);
 # ---- With RabbitMQ: heartbeats, and nothing but them.
 
 grant_sender($node);
-my $secret = scratch_dir() . '/amqp_password';
-open(my $out, '>', $secret) or die "could not write $secret: $!";
-chmod 0600, $secret;
-print $out "guest\n";
-close $out;
 (my $url = $broker->url) =~ s/:guest\@/\@/;
 set_conf($node, queue => 'rabbitmq');
 well($node, 'by RabbitMQ');
-my $sender = BS::Sender->new($node, 'one', mail_url => $catcher->url, amqp_url => $url, amqp_password_file => $secret)->start;
+my $sender = BS::Sender->new($node, 'one', mail_url => $catcher->url, amqp_url => $url, amqp_password_file => BS::Sender::guest_password_file())->start;
 add_due($node, 50, 'copies');
 each_once($node, $catcher, 'copies', 50, 'by RabbitMQ');
 my %now = workers();

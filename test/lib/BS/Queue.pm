@@ -23,7 +23,7 @@ use JSON::PP ();
 use Test::More;
 use Time::HiRes qw(time);
 
-our @EXPORT = qw(queue_node health trouble well each_once wait_empty broker_stats
+our @EXPORT = qw(queue_node health trouble well goes_on each_once wait_empty broker_stats
   broker_log_lines copies installation value try_sql $QUEUE $DEAD_LETTERS $EXCHANGE);
 
 our $EXCHANGE = 'birthday.messages';
@@ -98,6 +98,24 @@ sub well
 	ok($found, "$what: bs_health() recovers by itself")
 	  or diag('it says: ', JSON::PP->new->canonical->encode($health));
 	return;
+}
+
+# goes_on($catcher, $prefix, $start, $what): since then there was never half a minute
+# without a mail.
+sub goes_on
+{
+	my ($catcher, $prefix, $start, $what) = @_;
+	my @times = sort { $a <=> $b } map { $_->[0][0] } values %{ $catcher->arrivals($prefix) };
+	my $last = $start;
+	my $gap = 0;
+
+	foreach my $at (grep { $_ > $start } @times)
+	{
+		$gap = $at - $last if $at - $last > $gap;
+		$last = $at;
+	}
+	diag sprintf('%s: at most %.1f s without a mail, all after %.1f s', $what, $gap, $times[-1] - $start);
+	return cmp_ok($gap, '<', slow(30), "$what: sending goes on within seconds");
 }
 
 # each_once($node, $catcher, $prefix, $count, $what, %options)

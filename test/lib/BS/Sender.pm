@@ -209,6 +209,19 @@ sub metric
 	return $text =~ /^birthday_sender_\Q$name\E (\d+)$/m ? $1 : undef;
 }
 
+# A file that holds a broker's guest's password, which the URL must not: bs_sender
+# reads it from there.
+sub guest_password_file
+{
+	my $file = BS::Test::scratch_dir() . '/amqp_password';
+
+	open(my $out, '>', $file) or die "could not write $file: $!";
+	chmod 0600, $file;
+	print $out "guest\n";
+	close $out;
+	return $file;
+}
+
 # A port of this machine that is free just now.
 sub free_port
 {
