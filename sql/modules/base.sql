@@ -46,6 +46,13 @@ AS 'MODULE_PATHNAME', 'bs_occurrence';
 COMMENT ON FUNCTION @extschema@.bs_occurrence(date, integer, text) IS
 'The date in that year (1 to 9999) on which the event is celebrated. 29 February in other years: feb28, mar1, or skip (NULL). Errors: 22023.';
 
+CREATE FUNCTION @extschema@.bs_uuidv7()
+RETURNS uuid
+LANGUAGE C VOLATILE STRICT
+AS 'MODULE_PATHNAME', 'bs_uuidv7';
+COMMENT ON FUNCTION @extschema@.bs_uuidv7() IS
+'A new UUID of version 7 (RFC 9562), which sorts by the time at which it was made.';
+
 CREATE FUNCTION @extschema@.bs_month_day(event_date date)
 RETURNS integer
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE

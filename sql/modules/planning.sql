@@ -181,10 +181,10 @@ BEGIN
     EXECUTE $query$
         WITH made AS (
             INSERT INTO @extschema@.message_logs
-                   (user_id, message_type, local_date, scheduled_send_time, due_at, idempotency_key,
+                   (id, user_id, message_type, local_date, scheduled_send_time, due_at, idempotency_key,
                     recipient_email, recipient_name, subject, message_content, html_content, type_version,
                     created_at)
-            SELECT u.id, t.name, o.local_date, o.send_at, o.send_at,
+            SELECT @extschema@.bs_uuidv7(), u.id, t.name, o.local_date, o.send_at, o.send_at,
                    format('%s:%s:%s', u.id, t.name, to_char(o.local_date, 'YYYY-MM-DD')),
                    u.email, u.first_name || ' ' || u.last_name,
                    @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
@@ -219,7 +219,7 @@ COMMENT ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, 
 -- What these messages should say now; the one place for that. No locks: whoever
 -- changes something on its account asks again under them.
 CREATE FUNCTION @extschema@.bs_wanted(
-    message_ids uuid[], first_time timestamptz, last_time timestamptz, oldest timestamptz,
+    message_ids uuid[], user_ids uuid[], first_time timestamptz, last_time timestamptz, oldest timestamptz,
     OUT id uuid, OUT old_time timestamptz, OUT gone text, OUT send_at timestamptz, OUT type_version integer,
     OUT email varchar, OUT recipient_name text, OUT subject text, OUT content text, OUT html text, OUT behind boolean)
 RETURNS SETOF record
@@ -259,8 +259,7 @@ BEGIN ATOMIC
                            JOIN @extschema@.message_logs f ON f.id = l.id
                      WHERE f.scheduled_send_time BETWEEN first_time AND last_time
                     OFFSET 0) m      -- the users of no others
-                   CROSS JOIN LATERAL (
-                       SELECT f.* FROM @extschema@.users f WHERE f.id = m.user_id OFFSET 0) u
+                   JOIN (SELECT f.* FROM @extschema@.users f WHERE f.id = ANY (user_ids) OFFSET 0) u ON u.id = m.user_id
                    LEFT JOIN @extschema@.message_types t ON t.name = m.message_type
                    -- bs_events of a user who is at hand already.
                    LEFT JOIN LATERAL (
@@ -276,8 +275,8 @@ BEGIN ATOMIC
                           AND @extschema@.bs_is_owed(d.event_date, m.local_date, t.cadence::text, t.feb29_policy::text)) e ON true
             OFFSET 0) w;      -- each is made once, however often it is named above
 END;
-COMMENT ON FUNCTION @extschema@.bs_wanted(uuid[], timestamptz, timestamptz, timestamptz) IS
-'What these messages, due between two instants, should say by users, dates and types as they are now: gone is why they are owed no more, behind whether they differ. One that was cancelled is behind where it is owed again, from oldest on.';
+COMMENT ON FUNCTION @extschema@.bs_wanted(uuid[], uuid[], timestamptz, timestamptz, timestamptz) IS
+'What these messages of these users, due between two instants, should say by users, dates and types as they are now: gone is why they are owed no more, behind whether they differ. One that was cancelled is behind where it is owed again, from oldest on.';
 
 -- Brings messages that no sender has claimed to what users, dates and types say
 -- now; cancels what is owed no more, takes back a cancellation that is void.
@@ -323,7 +322,7 @@ BEGIN
     END IF;
 
     WITH want AS MATERIALIZED (
-        SELECT * FROM @extschema@.bs_wanted(locked, first_time, last_time, oldest) f WHERE f.behind
+        SELECT * FROM @extschema@.bs_wanted(locked, locked_users, first_time, last_time, oldest) f WHERE f.behind
     ), done AS (
         UPDATE @extschema@.message_logs m
            SET status = CASE
@@ -366,213 +365,3 @@ END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_refresh(uuid[], timestamptz) IS
 'Brings these messages, where no sender has claimed them and nobody else is at them, to what users, dates and types say now; gives the number that changed.';
-
--- A planning pass in steps that are transactions of their own when a worker
--- takes them; state is what one step hands to the next.
-CREATE FUNCTION @extschema@.bs_plan_step(state jsonb, chunk integer DEFAULT 5000)
-RETURNS jsonb
-LANGUAGE plpgsql VOLATILE STRICT
-SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET jit = off
-SET timezone = 'UTC'
-SET datestyle = 'ISO, YMD'
-SET plan_cache_mode = force_custom_plan
-SET enable_seqscan = off
-SET enable_bitmapscan = off
-SET enable_sort = off
-AS $$
-DECLARE
-    window_from timestamptz := state ->> 'from';
-    window_until timestamptz := state ->> 'until';
-    as_of timestamptz := state ->> 'as_of';
-    began timestamptz := state ->> 'began';
-    slice jsonb := state -> 'slices' -> 0;
-    -- In variables, because casts from text are not done before planning, and
-    -- then no partition is pruned.
-    slice_type varchar := slice ->> 0;
-    slice_source varchar := slice ->> 1;
-    slice_date date := slice ->> 2;
-    slice_key integer := slice ->> 3;
-    after uuid := state ->> 'after';
-    candidates uuid[];
-    last_user uuid;
-    refreshed timestamptz := greatest((state ->> 'refreshed')::timestamptz,
-                                      as_of - @extschema@.bs_max_lateness() - interval '2 days');
-    ids uuid[];
-    times timestamptz[];
-    behind uuid[];
-    locked uuid[];
-    missing date[] := ARRAY(SELECT m::date FROM jsonb_array_elements_text(state -> 'missing') AS m ORDER BY 1);
-    trouble text;
-    planned bigint := 0;
-    skipped bigint := 0;
-BEGIN
-    -- The pass is over; in transactions of their own the months are looked after.
-    IF state ? 'upkeep_left' THEN
-        PERFORM @extschema@.bs_upkeep(state -> 'upkeep_left' ->> 0, 'scheduler');
-        state := jsonb_set(state, '{upkeep_left}', (state -> 'upkeep_left') - 0);
-        RETURN state || jsonb_build_object('done', state -> 'upkeep_left' = '[]');
-    END IF;
-
-    IF window_from IS NULL THEN
-        -- The first step: what there is to do.
-        window_from := least(as_of - @extschema@.bs_max_lateness(), (
-            SELECT greatest(i.planned_until, as_of - interval '35 days')
-              FROM @extschema@.bs_installation i));
-        trouble := @extschema@.bs_try_partitions(
-            @extschema@.bs_month(window_from - interval '2 days'),
-            @extschema@.bs_month(window_until + interval '2 days'));
-        missing := CASE WHEN trouble IS NULL THEN '{}'
-                        ELSE @extschema@.bs_missing_months((window_from - interval '2 days')::date,
-                                                           (window_until + interval '2 days')::date) END;
-        RETURN state || jsonb_build_object(
-            'began', clock_timestamp(), 'from', window_from, 'missing', missing, 'trouble', trouble, 'planned', 0, 'changed', 0, 'skipped', 0, 'done', false,
-            'after', '00000000-0000-0000-0000-000000000000', 'refreshed', '-infinity',
-            'slices', coalesce((
-                SELECT jsonb_agg(jsonb_build_array(s.message_type, s.date_source, s.local_date, s.month_day))
-                  FROM @extschema@.bs_plan_slices(window_from, window_until) s), '[]'));
-    END IF;
-
-    IF slice IS NOT NULL THEN
-        -- Who has the day, from an index alone, as far as two chunks go; of them who
-        -- was not planned, from the ledger's index; and only these are looked at.
-        CASE slice_source
-            WHEN 'birthday_date' THEN
-                SELECT array_agg(c.id) INTO candidates
-                  FROM (SELECT u.id FROM @extschema@.users u
-                         WHERE @extschema@.bs_month_day(u.birthday_date) = slice_key AND u.id > after
-                           AND u.deleted_at IS NULL
-                         ORDER BY u.id LIMIT 2 * chunk) c;
-            WHEN 'anniversary_date' THEN
-                SELECT array_agg(c.id) INTO candidates
-                  FROM (SELECT u.id FROM @extschema@.users u
-                         WHERE @extschema@.bs_month_day(u.anniversary_date) = slice_key AND u.id > after
-                           AND u.deleted_at IS NULL
-                         ORDER BY u.id LIMIT 2 * chunk) c;
-            ELSE
-                SELECT array_agg(c.user_id) INTO candidates
-                  FROM (SELECT DISTINCT d.user_id FROM @extschema@.user_dates d
-                         WHERE d.message_type = slice_type
-                           AND @extschema@.bs_month_day(d.event_date) = slice_key AND d.user_id > after
-                         ORDER BY d.user_id LIMIT 2 * chunk) c;
-        END CASE;
-        last_user := candidates[2 * chunk];
-        SELECT array_agg(c.user_id ORDER BY c.user_id) INTO ids
-          FROM (SELECT DISTINCT e.user_id
-                  FROM unnest(candidates) AS w (user_id)
-                       CROSS JOIN LATERAL (
-                           SELECT v.*
-                             FROM @extschema@.bs_events v
-                            WHERE v.user_id = w.user_id
-                              AND v.message_type = slice_type
-                              AND v.date_source = slice_source
-                           OFFSET 0) e
-                 -- One by one, whatever statistics say.
-                 WHERE (SELECT true
-                          FROM @extschema@.message_ledger k
-                         WHERE k.user_id = w.user_id
-                           AND k.message_type = slice_type
-                           AND k.local_date = slice_date
-                         LIMIT 1) IS NULL
-                   AND e.month_day = slice_key
-                   AND @extschema@.bs_is_owed(e.event_date, slice_date, e.cadence::text, e.feb29_policy::text)
-                   AND @extschema@.bs_send_time_or_null(e.timezone::text, slice_date, e.send_time)
-                       BETWEEN greatest(window_from, e.since) AND window_until
-                 ORDER BY e.user_id
-                 LIMIT chunk) c;
-        IF ids IS NOT NULL THEN
-            SELECT coalesce(array_agg(l.id), '{}') INTO locked
-              FROM (SELECT u.id
-                      FROM @extschema@.users u
-                     WHERE u.id = ANY (ids)
-                       FOR SHARE SKIP LOCKED) l;
-            planned := @extschema@.bs_plan_users(locked, window_from, window_until, missing,
-                                                 slice_type, slice_source, slice_date);
-            skipped := cardinality(ids) - cardinality(locked);
-        END IF;
-        IF cardinality(ids) = chunk THEN
-            last_user := ids[chunk];
-        END IF;
-        IF last_user IS NULL THEN
-            state := state || jsonb_build_object('slices', (state -> 'slices') - 0,
-                                                 'after', '00000000-0000-0000-0000-000000000000');
-        ELSE
-            state := state || jsonb_build_object('after', last_user);
-        END IF;
-        RETURN state || jsonb_build_object(
-            'planned', (state -> 'planned')::bigint + planned,
-            'skipped', (state -> 'skipped')::bigint + skipped);
-    END IF;
-
-    -- All is planned; now what was planned before is held against the present. What
-    -- was made since the pass began is: a type that was changed since has another
-    -- pass come. (Unless the clock was set back, and it came from the future.)
-    SELECT array_agg(c.id), array_agg(c.scheduled_send_time) INTO ids, times
-      FROM (SELECT m.id, m.scheduled_send_time
-              FROM @extschema@.message_logs m
-             WHERE m.scheduled_send_time >= refreshed
-               AND (m.scheduled_send_time, m.id) > (refreshed, after)
-               AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
-               AND (m.created_at BETWEEN began AND clock_timestamp()) IS NOT TRUE
-             ORDER BY m.scheduled_send_time, m.id
-             LIMIT chunk) c;
-    IF ids IS NOT NULL THEN
-        SELECT array_agg(f.id) INTO behind
-          FROM @extschema@.bs_wanted(ids, times[1], times[cardinality(times)],
-                                     as_of - @extschema@.bs_max_lateness()) f
-         WHERE f.behind;
-        RETURN state || jsonb_build_object(
-            'refreshed', times[cardinality(times)], 'after', ids[cardinality(ids)],
-            'changed', (state -> 'changed')::bigint +
-                CASE WHEN behind IS NULL THEN 0 ELSE @extschema@.bs_refresh(behind, as_of) END);
-    END IF;
-
-    -- What a missing month keeps from being planned is planned once it is there.
-    window_until := least(window_until, as_of + @extschema@.bs_horizon(),
-                          (missing[1] - 1)::timestamp AT TIME ZONE 'UTC');
-    UPDATE @extschema@.bs_installation i SET planned_until = window_until
-     WHERE i.planned_until IS NULL OR i.planned_until < window_until;
-    IF (state -> 'upkeep')::boolean THEN
-        RETURN state || '{"upkeep_left": ["partitions", "retention"]}';
-    END IF;
-    RETURN state || '{"done": true}';
-END
-$$;
-COMMENT ON FUNCTION @extschema@.bs_plan_step(jsonb, integer) IS
-'One step of a planning pass: begin with {"as_of": instant, "until": instant}, hand the answer to the next call, stop when done is true. With "upkeep": true the partitions are looked after at the end. planned and changed count messages, skipped counts users whom somebody else was changing.';
-
-CREATE FUNCTION @extschema@.bs_plan(until timestamptz DEFAULT NULL, as_of timestamptz DEFAULT pg_catalog.now())
-RETURNS bigint
-LANGUAGE plpgsql VOLATILE
-SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET jit = off
-AS $$
-DECLARE
-    state jsonb;
-BEGIN
-    IF as_of IS NULL OR NOT isfinite(as_of) THEN
-        RAISE EXCEPTION 'as_of must be a finite instant' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    until := coalesce(until, as_of + @extschema@.bs_horizon());
-    IF NOT until BETWEEN as_of AND as_of + interval '400 days' THEN
-        RAISE EXCEPTION 'until must lie between as_of and 400 days later, not at %', until
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    IF NOT @extschema@.bs_is_planning() THEN
-        RETURN 0;
-    END IF;
-    state := jsonb_build_object('as_of', as_of, 'until', until);
-    LOOP
-        state := @extschema@.bs_plan_step(state, 5000);
-        EXIT WHEN (state -> 'done')::boolean;
-    END LOOP;
-    IF state ->> 'trouble' IS NOT NULL THEN
-        RAISE WARNING 'not all months were planned: %', state ->> 'trouble';
-    END IF;
-    RETURN (state -> 'planned')::bigint;
-END
-$$;
-COMMENT ON FUNCTION @extschema@.bs_plan(timestamptz, timestamptz) IS
-'A whole planning pass now: makes all messages that are due up to until (default: as_of + horizon) and were not planned yet, and brings the pending ones up to date. Gives the number made; 0 in a database that is a copy or was never adopted. Error 22023: instants out of range.';

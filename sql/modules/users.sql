@@ -36,12 +36,12 @@ CREATE INDEX idx_users_birthday_timezone ON @extschema@.users (birthday_date, ti
 CREATE UNIQUE INDEX idx_users_email_unique ON @extschema@.users (pg_catalog.lower(email COLLATE "C"))
     WHERE deleted_at IS NULL;
 -- What planning searches by: the day in the year, then the id to go on from; and
--- the date itself, or the table had to be read as well.
+-- what it asks of each, or the table had to be read as well.
 CREATE INDEX idx_users_birthday_month_day ON @extschema@.users (@extschema@.bs_month_day(birthday_date), id)
-    INCLUDE (birthday_date)
+    INCLUDE (birthday_date, timezone, created_at)
     WHERE deleted_at IS NULL AND birthday_date IS NOT NULL;
 CREATE INDEX idx_users_anniversary_month_day ON @extschema@.users (@extschema@.bs_month_day(anniversary_date), id)
-    INCLUDE (anniversary_date)
+    INCLUDE (anniversary_date, timezone, created_at)
     WHERE deleted_at IS NULL AND anniversary_date IS NOT NULL;
 
 COMMENT ON TABLE @extschema@.users IS

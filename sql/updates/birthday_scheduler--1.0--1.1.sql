@@ -29,14 +29,14 @@ COMMENT ON COLUMN @extschema@.users.first_name IS 'Given name, 1 to 100 characte
 -- It takes the months that cannot be planned as well.
 DROP FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz);
 
--- With the date itself, so that planning need not read the table. Who writes to these
+-- With what planning asks of each, so that it need not read the table. Who writes to these
 -- tables waits, some three seconds for a million users; who reads, for the end only.
 LOCK TABLE @extschema@.user_dates, @extschema@.users IN SHARE ROW EXCLUSIVE MODE;
 CREATE INDEX bs_users_birthday_new ON @extschema@.users (@extschema@.bs_month_day(birthday_date), id)
-    INCLUDE (birthday_date)
+    INCLUDE (birthday_date, timezone, created_at)
     WHERE deleted_at IS NULL AND birthday_date IS NOT NULL;
 CREATE INDEX bs_users_anniversary_new ON @extschema@.users (@extschema@.bs_month_day(anniversary_date), id)
-    INCLUDE (anniversary_date)
+    INCLUDE (anniversary_date, timezone, created_at)
     WHERE deleted_at IS NULL AND anniversary_date IS NOT NULL;
 CREATE INDEX bs_user_dates_new ON @extschema@.user_dates
     (message_type, @extschema@.bs_month_day(event_date), user_id) INCLUDE (event_date);
@@ -130,6 +130,14 @@ END
 $$;
 
 -- Below this line: made by tools/gen_update.py.
+
+CREATE FUNCTION @extschema@.bs_uuidv7()
+RETURNS uuid
+LANGUAGE C VOLATILE STRICT
+AS 'MODULE_PATHNAME', 'bs_uuidv7';
+COMMENT ON FUNCTION @extschema@.bs_uuidv7() IS
+'A new UUID of version 7 (RFC 9562), which sorts by the time at which it was made.';
+REVOKE ALL ON FUNCTION @extschema@.bs_uuidv7() FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.bs_retention()
 RETURNS interval
@@ -687,10 +695,10 @@ BEGIN
     EXECUTE $query$
         WITH made AS (
             INSERT INTO @extschema@.message_logs
-                   (user_id, message_type, local_date, scheduled_send_time, due_at, idempotency_key,
+                   (id, user_id, message_type, local_date, scheduled_send_time, due_at, idempotency_key,
                     recipient_email, recipient_name, subject, message_content, html_content, type_version,
                     created_at)
-            SELECT u.id, t.name, o.local_date, o.send_at, o.send_at,
+            SELECT @extschema@.bs_uuidv7(), u.id, t.name, o.local_date, o.send_at, o.send_at,
                    format('%s:%s:%s', u.id, t.name, to_char(o.local_date, 'YYYY-MM-DD')),
                    u.email, u.first_name || ' ' || u.last_name,
                    @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
@@ -724,7 +732,7 @@ COMMENT ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, 
 REVOKE ALL ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, date[], varchar, varchar, date) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.bs_wanted(
-    message_ids uuid[], first_time timestamptz, last_time timestamptz, oldest timestamptz,
+    message_ids uuid[], user_ids uuid[], first_time timestamptz, last_time timestamptz, oldest timestamptz,
     OUT id uuid, OUT old_time timestamptz, OUT gone text, OUT send_at timestamptz, OUT type_version integer,
     OUT email varchar, OUT recipient_name text, OUT subject text, OUT content text, OUT html text, OUT behind boolean)
 RETURNS SETOF record
@@ -764,8 +772,7 @@ BEGIN ATOMIC
                            JOIN @extschema@.message_logs f ON f.id = l.id
                      WHERE f.scheduled_send_time BETWEEN first_time AND last_time
                     OFFSET 0) m      -- the users of no others
-                   CROSS JOIN LATERAL (
-                       SELECT f.* FROM @extschema@.users f WHERE f.id = m.user_id OFFSET 0) u
+                   JOIN (SELECT f.* FROM @extschema@.users f WHERE f.id = ANY (user_ids) OFFSET 0) u ON u.id = m.user_id
                    LEFT JOIN @extschema@.message_types t ON t.name = m.message_type
                    -- bs_events of a user who is at hand already.
                    LEFT JOIN LATERAL (
@@ -781,9 +788,9 @@ BEGIN ATOMIC
                           AND @extschema@.bs_is_owed(d.event_date, m.local_date, t.cadence::text, t.feb29_policy::text)) e ON true
             OFFSET 0) w;      -- each is made once, however often it is named above
 END;
-COMMENT ON FUNCTION @extschema@.bs_wanted(uuid[], timestamptz, timestamptz, timestamptz) IS
-'What these messages, due between two instants, should say by users, dates and types as they are now: gone is why they are owed no more, behind whether they differ. One that was cancelled is behind where it is owed again, from oldest on.';
-REVOKE ALL ON FUNCTION @extschema@.bs_wanted(uuid[], timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.bs_wanted(uuid[], uuid[], timestamptz, timestamptz, timestamptz) IS
+'What these messages of these users, due between two instants, should say by users, dates and types as they are now: gone is why they are owed no more, behind whether they differ. One that was cancelled is behind where it is owed again, from oldest on.';
+REVOKE ALL ON FUNCTION @extschema@.bs_wanted(uuid[], uuid[], timestamptz, timestamptz, timestamptz) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION @extschema@.bs_refresh(message_ids uuid[], as_of timestamptz)
 RETURNS bigint
@@ -827,7 +834,7 @@ BEGIN
     END IF;
 
     WITH want AS MATERIALIZED (
-        SELECT * FROM @extschema@.bs_wanted(locked, first_time, last_time, oldest) f WHERE f.behind
+        SELECT * FROM @extschema@.bs_wanted(locked, locked_users, first_time, last_time, oldest) f WHERE f.behind
     ), done AS (
         UPDATE @extschema@.message_logs m
            SET status = CASE
@@ -871,6 +878,50 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_refresh(uuid[], timestamptz) IS
 'Brings these messages, where no sender has claimed them and nobody else is at them, to what users, dates and types say now; gives the number that changed.';
 
+CREATE FUNCTION @extschema@.bs_lock_users(user_ids uuid[])
+RETURNS uuid[]
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_indexscan = off
+SET enable_bitmapscan = on
+SET effective_io_concurrency = 64
+AS $$
+BEGIN
+    RETURN ARRAY(SELECT u.id
+                   FROM @extschema@.users u
+                  WHERE u.id = ANY (user_ids)
+                    FOR SHARE SKIP LOCKED);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_lock_users(uuid[]) IS
+'Locks these users FOR SHARE, but for those that somebody else has locked; gives the ids of the locked ones.';
+REVOKE ALL ON FUNCTION @extschema@.bs_lock_users(uuid[]) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.bs_behind(
+    message_ids uuid[], user_ids uuid[], first_time timestamptz, last_time timestamptz, oldest timestamptz)
+RETURNS uuid[]
+LANGUAGE plpgsql STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_indexscan = off
+SET enable_bitmapscan = on
+SET effective_io_concurrency = 64
+AS $$
+BEGIN
+    RETURN ARRAY(SELECT f.id
+                   FROM @extschema@.bs_wanted(message_ids, user_ids, first_time, last_time, oldest) f
+                  WHERE f.behind);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_behind(uuid[], uuid[], timestamptz, timestamptz, timestamptz) IS
+'Which of these messages do not say what bs_wanted() has for them.';
+REVOKE ALL ON FUNCTION @extschema@.bs_behind(uuid[], uuid[], timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION @extschema@.bs_plan_step(state jsonb, chunk integer DEFAULT 5000)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE STRICT
@@ -896,12 +947,14 @@ DECLARE
     slice_source varchar := slice ->> 1;
     slice_date date := slice ->> 2;
     slice_key integer := slice ->> 3;
+    kind @extschema@.message_types;
     after uuid := state ->> 'after';
     candidates uuid[];
     last_user uuid;
     refreshed timestamptz := greatest((state ->> 'refreshed')::timestamptz,
                                       as_of - @extschema@.bs_max_lateness() - interval '2 days');
     ids uuid[];
+    whose uuid[];
     times timestamptz[];
     behind uuid[];
     locked uuid[];
@@ -937,58 +990,61 @@ BEGIN
     END IF;
 
     IF slice IS NOT NULL THEN
-        -- Who has the day, from an index alone, as far as two chunks go; of them who
-        -- was not planned, from the ledger's index; and only these are looked at.
-        CASE slice_source
-            WHEN 'birthday_date' THEN
-                SELECT array_agg(c.id) INTO candidates
-                  FROM (SELECT u.id FROM @extschema@.users u
-                         WHERE @extschema@.bs_month_day(u.birthday_date) = slice_key AND u.id > after
-                           AND u.deleted_at IS NULL
-                         ORDER BY u.id LIMIT 2 * chunk) c;
-            WHEN 'anniversary_date' THEN
-                SELECT array_agg(c.id) INTO candidates
-                  FROM (SELECT u.id FROM @extschema@.users u
-                         WHERE @extschema@.bs_month_day(u.anniversary_date) = slice_key AND u.id > after
-                           AND u.deleted_at IS NULL
-                         ORDER BY u.id LIMIT 2 * chunk) c;
-            ELSE
-                SELECT array_agg(c.user_id) INTO candidates
-                  FROM (SELECT DISTINCT d.user_id FROM @extschema@.user_dates d
-                         WHERE d.message_type = slice_type
-                           AND @extschema@.bs_month_day(d.event_date) = slice_key AND d.user_id > after
-                         ORDER BY d.user_id LIMIT 2 * chunk) c;
-        END CASE;
-        last_user := candidates[2 * chunk];
-        SELECT array_agg(c.user_id ORDER BY c.user_id) INTO ids
-          FROM (SELECT DISTINCT e.user_id
+        -- Who has the day, and nine o'clock of it within the window, from an index
+        -- alone, as far as two chunks go. Own dates know no zone.
+        SELECT * INTO kind FROM @extschema@.message_types t WHERE t.name = slice_type;
+        IF slice_source = 'user_dates' THEN
+            SELECT (array_agg(c.user_id))[2 * chunk], array_agg(c.user_id)
+              INTO last_user, candidates
+              FROM (SELECT DISTINCT d.user_id
+                      FROM @extschema@.user_dates d
+                     WHERE d.message_type = slice_type
+                       AND @extschema@.bs_month_day(d.event_date) = slice_key
+                       AND d.user_id > after
+                     ORDER BY d.user_id
+                     LIMIT 2 * chunk) c;
+        ELSE
+            EXECUTE format(
+                'SELECT (array_agg(c.id))[$3], array_agg(c.id) FILTER (WHERE c.owed)'
+                '  FROM (SELECT u.id,'
+                '               @extschema@.bs_is_owed(u.%1$I, $4, $5, $6)'
+                '               AND @extschema@.bs_send_time_or_null(u.timezone::text, $4, $7)'
+                '                   BETWEEN greatest($8, u.created_at) AND $9 AS owed'
+                '          FROM @extschema@.users u'
+                '         WHERE @extschema@.bs_month_day(u.%1$I) = $1'
+                '           AND u.id > $2'
+                '           AND u.deleted_at IS NULL'
+                '         ORDER BY u.id'
+                '         LIMIT $3) c', slice_source)
+               INTO last_user, candidates
+              USING slice_key, after, 2 * chunk, slice_date, kind.cadence::text, kind.feb29_policy::text,
+                    kind.send_time, greatest(window_from, kind.active_since), window_until;
+        END IF;
+        -- Who of them was not planned, from the ledger's index; one by one, whatever
+        -- statistics say.
+        SELECT array_agg(c.user_id) INTO ids
+          FROM (SELECT w.user_id
                   FROM unnest(candidates) AS w (user_id)
-                       CROSS JOIN LATERAL (
-                           SELECT v.*
-                             FROM @extschema@.bs_events v
-                            WHERE v.user_id = w.user_id
-                              AND v.message_type = slice_type
-                              AND v.date_source = slice_source
-                           OFFSET 0) e
-                 -- One by one, whatever statistics say.
                  WHERE (SELECT true
                           FROM @extschema@.message_ledger k
                          WHERE k.user_id = w.user_id
                            AND k.message_type = slice_type
                            AND k.local_date = slice_date
                          LIMIT 1) IS NULL
-                   AND e.month_day = slice_key
-                   AND @extschema@.bs_is_owed(e.event_date, slice_date, e.cadence::text, e.feb29_policy::text)
-                   AND @extschema@.bs_send_time_or_null(e.timezone::text, slice_date, e.send_time)
-                       BETWEEN greatest(window_from, e.since) AND window_until
-                 ORDER BY e.user_id
+                   AND (slice_source <> 'user_dates'
+                        OR (SELECT true
+                              FROM @extschema@.bs_events e
+                             WHERE e.user_id = w.user_id
+                               AND e.message_type = slice_type
+                               AND e.date_source = 'user_dates'
+                               AND e.month_day = slice_key
+                               AND @extschema@.bs_is_owed(e.event_date, slice_date, e.cadence::text, e.feb29_policy::text)
+                               AND @extschema@.bs_send_time_or_null(e.timezone::text, slice_date, e.send_time)
+                                   BETWEEN greatest(window_from, e.since) AND window_until
+                             LIMIT 1))
                  LIMIT chunk) c;
         IF ids IS NOT NULL THEN
-            SELECT coalesce(array_agg(l.id), '{}') INTO locked
-              FROM (SELECT u.id
-                      FROM @extschema@.users u
-                     WHERE u.id = ANY (ids)
-                       FOR SHARE SKIP LOCKED) l;
+            locked := @extschema@.bs_lock_users(ids);
             planned := @extschema@.bs_plan_users(locked, window_from, window_until, missing,
                                                  slice_type, slice_source, slice_date);
             skipped := cardinality(ids) - cardinality(locked);
@@ -1010,8 +1066,8 @@ BEGIN
     -- All is planned; now what was planned before is held against the present. What
     -- was made since the pass began is: a type that was changed since has another
     -- pass come. (Unless the clock was set back, and it came from the future.)
-    SELECT array_agg(c.id), array_agg(c.scheduled_send_time) INTO ids, times
-      FROM (SELECT m.id, m.scheduled_send_time
+    SELECT array_agg(c.id), array_agg(c.user_id), array_agg(c.scheduled_send_time) INTO ids, whose, times
+      FROM (SELECT m.id, m.user_id, m.scheduled_send_time
               FROM @extschema@.message_logs m
              WHERE m.scheduled_send_time >= refreshed
                AND (m.scheduled_send_time, m.id) > (refreshed, after)
@@ -1020,14 +1076,12 @@ BEGIN
              ORDER BY m.scheduled_send_time, m.id
              LIMIT chunk) c;
     IF ids IS NOT NULL THEN
-        SELECT array_agg(f.id) INTO behind
-          FROM @extschema@.bs_wanted(ids, times[1], times[cardinality(times)],
-                                     as_of - @extschema@.bs_max_lateness()) f
-         WHERE f.behind;
+        behind := @extschema@.bs_behind(ids, whose, times[1], times[cardinality(times)],
+                                        as_of - @extschema@.bs_max_lateness());
         RETURN state || jsonb_build_object(
             'refreshed', times[cardinality(times)], 'after', ids[cardinality(ids)],
             'changed', (state -> 'changed')::bigint +
-                CASE WHEN behind IS NULL THEN 0 ELSE @extschema@.bs_refresh(behind, as_of) END);
+                CASE WHEN behind = '{}' THEN 0 ELSE @extschema@.bs_refresh(behind, as_of) END);
     END IF;
 
     -- What a missing month keeps from being planned is planned once it is there.

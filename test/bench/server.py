@@ -176,6 +176,18 @@ class Server:
                 os.close(fd)
         self.launch()
 
+    def restart(self, settings):
+        """With settings for which a reload is not enough."""
+        for name, value in settings.items():
+            self.session().ask("ALTER SYSTEM SET %s = '%s'" % (name, value))
+        self.shut_down()
+        self.launch()
+
+    def drop(self, database):
+        if database in self.sessions:
+            self.sessions.pop(database).close()
+        self.session().ask("DROP DATABASE %s (FORCE);" % database)
+
     def stop(self):
         self.shut_down()
         shutil.rmtree(self.sockets, ignore_errors=True)

@@ -189,13 +189,13 @@ SELECT line FROM test.plan_of($$SELECT e.user_id FROM bs_events e
     WHERE e.message_type = 'ANNIVERSARY' AND e.date_source = 'anniversary_date' AND e.month_day = 228
       AND e.user_id > '00000000-0000-0000-0000-000000000000' ORDER BY e.user_id LIMIT 5000$$) AS line
  WHERE line ~ 'users|Bitmap Index';
--- Who has the day is read from the index alone.
+-- Who has the day, and when, is read from the index alone.
 VACUUM users;
-SELECT line FROM test.plan_of($$SELECT u.id FROM users u
+SELECT line FROM test.plan_of($$SELECT u.id, u.birthday_date, u.timezone, u.created_at FROM users u
     WHERE bs_month_day(u.birthday_date) = 228 AND u.id > '00000000-0000-0000-0000-000000000000'
       AND u.deleted_at IS NULL ORDER BY u.id LIMIT 5000$$) AS line
  WHERE line ~ 'users|Bitmap Index';
-SELECT line FROM test.plan_of($$SELECT u.id FROM users u
+SELECT line FROM test.plan_of($$SELECT u.id, u.anniversary_date, u.timezone, u.created_at FROM users u
     WHERE bs_month_day(u.anniversary_date) = 228 AND u.id > '00000000-0000-0000-0000-000000000000'
       AND u.deleted_at IS NULL ORDER BY u.id LIMIT 5000$$) AS line
  WHERE line ~ 'users|Bitmap Index';

@@ -1,0 +1,259 @@
+-- planning_pass: everybody who is owed something, in steps that are transactions of
+-- their own when a worker takes them.
+
+-- What a pass reads of users, who hardly ever share a page, is read page by page, in
+-- their order and 64 ahead of time: where the disk has them, that takes most of the
+-- time. A bitmap scan does so.
+CREATE FUNCTION @extschema@.bs_lock_users(user_ids uuid[])
+RETURNS uuid[]
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_indexscan = off
+SET enable_bitmapscan = on
+SET effective_io_concurrency = 64
+AS $$
+BEGIN
+    RETURN ARRAY(SELECT u.id
+                   FROM @extschema@.users u
+                  WHERE u.id = ANY (user_ids)
+                    FOR SHARE SKIP LOCKED);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_lock_users(uuid[]) IS
+'Locks these users FOR SHARE, but for those that somebody else has locked; gives the ids of the locked ones.';
+
+CREATE FUNCTION @extschema@.bs_behind(
+    message_ids uuid[], user_ids uuid[], first_time timestamptz, last_time timestamptz, oldest timestamptz)
+RETURNS uuid[]
+LANGUAGE plpgsql STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_indexscan = off
+SET enable_bitmapscan = on
+SET effective_io_concurrency = 64
+AS $$
+BEGIN
+    RETURN ARRAY(SELECT f.id
+                   FROM @extschema@.bs_wanted(message_ids, user_ids, first_time, last_time, oldest) f
+                  WHERE f.behind);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_behind(uuid[], uuid[], timestamptz, timestamptz, timestamptz) IS
+'Which of these messages do not say what bs_wanted() has for them.';
+
+-- state is what one step hands to the next.
+CREATE FUNCTION @extschema@.bs_plan_step(state jsonb, chunk integer DEFAULT 5000)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE STRICT
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET timezone = 'UTC'
+SET datestyle = 'ISO, YMD'
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_sort = off
+AS $$
+DECLARE
+    window_from timestamptz := state ->> 'from';
+    window_until timestamptz := state ->> 'until';
+    as_of timestamptz := state ->> 'as_of';
+    began timestamptz := state ->> 'began';
+    slice jsonb := state -> 'slices' -> 0;
+    -- In variables, because casts from text are not done before planning, and
+    -- then no partition is pruned.
+    slice_type varchar := slice ->> 0;
+    slice_source varchar := slice ->> 1;
+    slice_date date := slice ->> 2;
+    slice_key integer := slice ->> 3;
+    kind @extschema@.message_types;
+    after uuid := state ->> 'after';
+    candidates uuid[];
+    last_user uuid;
+    refreshed timestamptz := greatest((state ->> 'refreshed')::timestamptz,
+                                      as_of - @extschema@.bs_max_lateness() - interval '2 days');
+    ids uuid[];
+    whose uuid[];
+    times timestamptz[];
+    behind uuid[];
+    locked uuid[];
+    missing date[] := ARRAY(SELECT m::date FROM jsonb_array_elements_text(state -> 'missing') AS m ORDER BY 1);
+    trouble text;
+    planned bigint := 0;
+    skipped bigint := 0;
+BEGIN
+    -- The pass is over; in transactions of their own the months are looked after.
+    IF state ? 'upkeep_left' THEN
+        PERFORM @extschema@.bs_upkeep(state -> 'upkeep_left' ->> 0, 'scheduler');
+        state := jsonb_set(state, '{upkeep_left}', (state -> 'upkeep_left') - 0);
+        RETURN state || jsonb_build_object('done', state -> 'upkeep_left' = '[]');
+    END IF;
+
+    IF window_from IS NULL THEN
+        -- The first step: what there is to do.
+        window_from := least(as_of - @extschema@.bs_max_lateness(), (
+            SELECT greatest(i.planned_until, as_of - interval '35 days')
+              FROM @extschema@.bs_installation i));
+        trouble := @extschema@.bs_try_partitions(
+            @extschema@.bs_month(window_from - interval '2 days'),
+            @extschema@.bs_month(window_until + interval '2 days'));
+        missing := CASE WHEN trouble IS NULL THEN '{}'
+                        ELSE @extschema@.bs_missing_months((window_from - interval '2 days')::date,
+                                                           (window_until + interval '2 days')::date) END;
+        RETURN state || jsonb_build_object(
+            'began', clock_timestamp(), 'from', window_from, 'missing', missing, 'trouble', trouble, 'planned', 0, 'changed', 0, 'skipped', 0, 'done', false,
+            'after', '00000000-0000-0000-0000-000000000000', 'refreshed', '-infinity',
+            'slices', coalesce((
+                SELECT jsonb_agg(jsonb_build_array(s.message_type, s.date_source, s.local_date, s.month_day))
+                  FROM @extschema@.bs_plan_slices(window_from, window_until) s), '[]'));
+    END IF;
+
+    IF slice IS NOT NULL THEN
+        -- Who has the day, and nine o'clock of it within the window, from an index
+        -- alone, as far as two chunks go. Own dates know no zone.
+        SELECT * INTO kind FROM @extschema@.message_types t WHERE t.name = slice_type;
+        IF slice_source = 'user_dates' THEN
+            SELECT (array_agg(c.user_id))[2 * chunk], array_agg(c.user_id)
+              INTO last_user, candidates
+              FROM (SELECT DISTINCT d.user_id
+                      FROM @extschema@.user_dates d
+                     WHERE d.message_type = slice_type
+                       AND @extschema@.bs_month_day(d.event_date) = slice_key
+                       AND d.user_id > after
+                     ORDER BY d.user_id
+                     LIMIT 2 * chunk) c;
+        ELSE
+            EXECUTE format(
+                'SELECT (array_agg(c.id))[$3], array_agg(c.id) FILTER (WHERE c.owed)'
+                '  FROM (SELECT u.id,'
+                '               @extschema@.bs_is_owed(u.%1$I, $4, $5, $6)'
+                '               AND @extschema@.bs_send_time_or_null(u.timezone::text, $4, $7)'
+                '                   BETWEEN greatest($8, u.created_at) AND $9 AS owed'
+                '          FROM @extschema@.users u'
+                '         WHERE @extschema@.bs_month_day(u.%1$I) = $1'
+                '           AND u.id > $2'
+                '           AND u.deleted_at IS NULL'
+                '         ORDER BY u.id'
+                '         LIMIT $3) c', slice_source)
+               INTO last_user, candidates
+              USING slice_key, after, 2 * chunk, slice_date, kind.cadence::text, kind.feb29_policy::text,
+                    kind.send_time, greatest(window_from, kind.active_since), window_until;
+        END IF;
+        -- Who of them was not planned, from the ledger's index; one by one, whatever
+        -- statistics say.
+        SELECT array_agg(c.user_id) INTO ids
+          FROM (SELECT w.user_id
+                  FROM unnest(candidates) AS w (user_id)
+                 WHERE (SELECT true
+                          FROM @extschema@.message_ledger k
+                         WHERE k.user_id = w.user_id
+                           AND k.message_type = slice_type
+                           AND k.local_date = slice_date
+                         LIMIT 1) IS NULL
+                   AND (slice_source <> 'user_dates'
+                        OR (SELECT true
+                              FROM @extschema@.bs_events e
+                             WHERE e.user_id = w.user_id
+                               AND e.message_type = slice_type
+                               AND e.date_source = 'user_dates'
+                               AND e.month_day = slice_key
+                               AND @extschema@.bs_is_owed(e.event_date, slice_date, e.cadence::text, e.feb29_policy::text)
+                               AND @extschema@.bs_send_time_or_null(e.timezone::text, slice_date, e.send_time)
+                                   BETWEEN greatest(window_from, e.since) AND window_until
+                             LIMIT 1))
+                 LIMIT chunk) c;
+        IF ids IS NOT NULL THEN
+            locked := @extschema@.bs_lock_users(ids);
+            planned := @extschema@.bs_plan_users(locked, window_from, window_until, missing,
+                                                 slice_type, slice_source, slice_date);
+            skipped := cardinality(ids) - cardinality(locked);
+        END IF;
+        IF cardinality(ids) = chunk THEN
+            last_user := ids[chunk];
+        END IF;
+        IF last_user IS NULL THEN
+            state := state || jsonb_build_object('slices', (state -> 'slices') - 0,
+                                                 'after', '00000000-0000-0000-0000-000000000000');
+        ELSE
+            state := state || jsonb_build_object('after', last_user);
+        END IF;
+        RETURN state || jsonb_build_object(
+            'planned', (state -> 'planned')::bigint + planned,
+            'skipped', (state -> 'skipped')::bigint + skipped);
+    END IF;
+
+    -- All is planned; now what was planned before is held against the present. What
+    -- was made since the pass began is: a type that was changed since has another
+    -- pass come. (Unless the clock was set back, and it came from the future.)
+    SELECT array_agg(c.id), array_agg(c.user_id), array_agg(c.scheduled_send_time) INTO ids, whose, times
+      FROM (SELECT m.id, m.user_id, m.scheduled_send_time
+              FROM @extschema@.message_logs m
+             WHERE m.scheduled_send_time >= refreshed
+               AND (m.scheduled_send_time, m.id) > (refreshed, after)
+               AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+               AND (m.created_at BETWEEN began AND clock_timestamp()) IS NOT TRUE
+             ORDER BY m.scheduled_send_time, m.id
+             LIMIT chunk) c;
+    IF ids IS NOT NULL THEN
+        behind := @extschema@.bs_behind(ids, whose, times[1], times[cardinality(times)],
+                                        as_of - @extschema@.bs_max_lateness());
+        RETURN state || jsonb_build_object(
+            'refreshed', times[cardinality(times)], 'after', ids[cardinality(ids)],
+            'changed', (state -> 'changed')::bigint +
+                CASE WHEN behind = '{}' THEN 0 ELSE @extschema@.bs_refresh(behind, as_of) END);
+    END IF;
+
+    -- What a missing month keeps from being planned is planned once it is there.
+    window_until := least(window_until, as_of + @extschema@.bs_horizon(),
+                          (missing[1] - 1)::timestamp AT TIME ZONE 'UTC');
+    UPDATE @extschema@.bs_installation i SET planned_until = window_until
+     WHERE i.planned_until IS NULL OR i.planned_until < window_until;
+    IF (state -> 'upkeep')::boolean THEN
+        RETURN state || '{"upkeep_left": ["partitions", "retention"]}';
+    END IF;
+    RETURN state || '{"done": true}';
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_plan_step(jsonb, integer) IS
+'One step of a planning pass: begin with {"as_of": instant, "until": instant}, hand the answer to the next call, stop when done is true. With "upkeep": true the partitions are looked after at the end. planned and changed count messages, skipped counts users whom somebody else was changing.';
+
+CREATE FUNCTION @extschema@.bs_plan(until timestamptz DEFAULT NULL, as_of timestamptz DEFAULT pg_catalog.now())
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+DECLARE
+    state jsonb;
+BEGIN
+    IF as_of IS NULL OR NOT isfinite(as_of) THEN
+        RAISE EXCEPTION 'as_of must be a finite instant' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    until := coalesce(until, as_of + @extschema@.bs_horizon());
+    IF NOT until BETWEEN as_of AND as_of + interval '400 days' THEN
+        RAISE EXCEPTION 'until must lie between as_of and 400 days later, not at %', until
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF NOT @extschema@.bs_is_planning() THEN
+        RETURN 0;
+    END IF;
+    state := jsonb_build_object('as_of', as_of, 'until', until);
+    LOOP
+        state := @extschema@.bs_plan_step(state, 5000);
+        EXIT WHEN (state -> 'done')::boolean;
+    END LOOP;
+    IF state ->> 'trouble' IS NOT NULL THEN
+        RAISE WARNING 'not all months were planned: %', state ->> 'trouble';
+    END IF;
+    RETURN (state -> 'planned')::bigint;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_plan(timestamptz, timestamptz) IS
+'A whole planning pass now: makes all messages that are due up to until (default: as_of + horizon) and were not planned yet, and brings the pending ones up to date. Gives the number made; 0 in a database that is a copy or was never adopted. Error 22023: instants out of range.';

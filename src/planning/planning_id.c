@@ -1,0 +1,49 @@
+/*-------------------------------------------------------------------------
+ *
+ * planning_id.c
+ *	  Keys of messages.
+ *
+ * UUIDs of version 7 (RFC 9562, section 5.7) begin with the time: what is planned
+ * together, and so due together, has neighbouring entries in the index of keys.
+ * Random keys would have every message touch a page of its own.
+ *
+ * src/planning/planning_id.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "port.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "bs_time.h"
+
+PG_FUNCTION_INFO_V1(bs_uuidv7);
+
+#define US_PER_MS	1000
+
+/*
+ * Octets 0 to 5 are milliseconds since 1970, and 12 bits after the version are
+ * the part of a millisecond (section 6.2, method 3).
+ */
+Datum
+bs_uuidv7(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+	uint64		us = (uint64) bs_time_to_unix_us(GetCurrentTimestamp());
+	uint64		ms = us / US_PER_MS;
+	unsigned	fraction = (unsigned) (us % US_PER_MS) * 4096 / US_PER_MS;
+
+	if (!pg_strong_random(id->data + 8, UUID_LEN - 8))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	for (int i = 0; i < 6; i++)
+		id->data[i] = (unsigned char) (ms >> (40 - 8 * i));
+	id->data[6] = 0x70 | (unsigned char) (fraction >> 8);
+	id->data[7] = (unsigned char) fraction;
+	id->data[8] = 0x80 | (id->data[8] & 0x3f);
+	PG_RETURN_UUID_P(id);
+}
