@@ -2,6 +2,33 @@
 -- transaction. Per statement, so that a bulk change stays set-based. In a
 -- database that is not adopted (a restore, a copy) nothing happens.
 
+CREATE FUNCTION @extschema@.bs_plan_near(user_ids uuid[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    window_from timestamptz := now() - @extschema@.bs_max_lateness();
+    window_until timestamptz := now() + @extschema@.bs_horizon();
+BEGIN
+    IF user_ids IS NOT NULL THEN
+        IF @extschema@.bs_partitions_ready((window_from - interval '2 days')::date,
+                                           (window_until + interval '2 days')::date) THEN
+            PERFORM @extschema@.bs_plan_users(user_ids, window_from, window_until, '{}'::date[],
+                                              NULL::varchar, NULL::varchar, NULL::date);
+        ELSE
+            PERFORM @extschema@.bs_wake();      -- a planning pass makes partitions
+        END IF;
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- This snapshot may be older than what others have committed.
+        PERFORM @extschema@.bs_wake();
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_plan_near(uuid[]) IS
+'Makes what these users are owed within the horizon and was never planned, or has a planning pass do so; NULL: nobody. The caller holds their row locks.';
+
 CREATE FUNCTION @extschema@.bs_replan_users(user_ids uuid[])
 RETURNS void
 LANGUAGE plpgsql VOLATILE
@@ -14,7 +41,6 @@ DECLARE
     message_ids uuid[];
     near uuid[];
     window_from timestamptz := now() - @extschema@.bs_max_lateness();
-    window_until timestamptz := now() + @extschema@.bs_horizon();
 BEGIN
     IF cardinality(user_ids) <= 10 THEN
         -- One by one, by a plan that is kept: to plan takes longer than to look, as
@@ -45,7 +71,7 @@ BEGIN
     -- read one of those from end to end.
     WITH days AS MATERIALIZED (
         SELECT DISTINCT s.date_source, s.month_day
-          FROM @extschema@.bs_plan_slices(window_from, window_until) s
+          FROM @extschema@.bs_plan_slices(window_from, now() + @extschema@.bs_horizon()) s
     )
     SELECT array_agg(u.id) INTO near
       FROM unnest(user_ids) AS w (id)
@@ -62,19 +88,7 @@ BEGIN
                  WHERE o.user_id = u.id
                    AND @extschema@.bs_month_day(o.event_date) IN (
                         SELECT d.month_day FROM days d WHERE d.date_source = 'user_dates')));
-    IF near IS NOT NULL THEN
-        IF @extschema@.bs_partitions_ready((window_from - interval '2 days')::date,
-                                           (window_until + interval '2 days')::date) THEN
-            PERFORM @extschema@.bs_plan_users(near, window_from, window_until, '{}'::date[],
-                                                 NULL::varchar, NULL::varchar, NULL::date);
-        ELSE
-            PERFORM @extschema@.bs_wake();      -- a planning pass makes partitions
-        END IF;
-    END IF;
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        -- This snapshot may be older than what a planner has committed.
-        PERFORM @extschema@.bs_wake();
-    END IF;
+    PERFORM @extschema@.bs_plan_near(near);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_replan_users(uuid[]) IS
@@ -103,9 +117,7 @@ BEGIN
                     SELECT d.month_day FROM days d WHERE d.date_source = 'birthday_date')
                 OR @extschema@.bs_month_day(n.anniversary_date) IN (
                     SELECT d.month_day FROM days d WHERE d.date_source = 'anniversary_date'));
-        IF near IS NOT NULL THEN
-            PERFORM @extschema@.bs_replan_users(near);
-        END IF;
+        PERFORM @extschema@.bs_plan_near(near);
     END IF;
     RETURN NULL;
 END

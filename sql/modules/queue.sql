@@ -197,7 +197,9 @@ BEGIN
      WHERE m.due_at IS NOT NULL
        AND m.status = 'SENDING'
        AND m.claimed_by = bs_release_claims.claimed_by
-       AND m.claim_token <> ALL (tokens_known);
+       AND m.claim_token <> ALL (tokens_known)
+       AND NOT EXISTS (SELECT FROM @extschema@.bs_pending_outcomes p
+                        WHERE p.id = m.id AND p.claim_token = m.claim_token);
     GET DIAGNOSTICS released = ROW_COUNT;
     IF released > 0 THEN
         PERFORM @extschema@.bs_wake_senders(as_of);
@@ -224,6 +226,7 @@ DECLARE
                                  ELSE current_setting('birthday_scheduler.max_attempts')::integer END;
     at_a_time constant bigint := 2000;
     taken_back bigint := 0;
+    pending bigint := @extschema@.bs_record_pending();
 BEGIN
     WITH lost AS (
         SELECT m.id, m.scheduled_send_time
@@ -231,6 +234,8 @@ BEGIN
          WHERE m.due_at IS NOT NULL
            AND m.status = 'SENDING'
            AND (m.due_at <= as_of OR m.claimed_by = ANY (dead_senders))
+           AND NOT EXISTS (SELECT FROM @extschema@.bs_pending_outcomes p
+                            WHERE p.id = m.id AND p.claim_token = m.claim_token)
          ORDER BY m.due_at
            FOR NO KEY UPDATE SKIP LOCKED
     ), moved AS (
@@ -283,6 +288,10 @@ BEGIN
       FROM @extschema@.message_logs m
      WHERE m.due_at IS NOT NULL
        AND m.status = 'SENDING';
+    -- What somebody has locked is looked at every second.
+    IF pending > 0 OR next_lease_end <= as_of THEN
+        next_lease_end := as_of + interval '1 second';
+    END IF;
 
     IF current_setting('birthday_scheduler.queue') = 'postgres' THEN
         taken_back := @extschema@.bs_take_back(at_a_time, as_of);
@@ -297,4 +306,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_recover(text[], boolean, timestamptz) IS
-'Puts back what senders hold that are known to be gone, or whose lease has run out: RETRYING, or FAILED after max_attempts and where nothing may be sent twice; EXPIRED for what is past max_lateness. With birthday_scheduler.queue = postgres also what is QUEUED, some thousand at a time. next_lease_end: when to look again.';
+'Records what could not be recorded before, puts back what senders hold that are known to be gone, or whose lease has run out: RETRYING, or FAILED after max_attempts and where nothing may be sent twice; EXPIRED for what is past max_lateness. With birthday_scheduler.queue = postgres also what is QUEUED, some thousand at a time. next_lease_end: when to look again.';

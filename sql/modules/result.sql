@@ -1,4 +1,35 @@
 -- result: what became of an attempt. Owns the moves out of SENDING.
+--
+-- Recording waits for nobody: while one row is locked, say by who erases many users,
+-- the outcomes of others would not be written down, and those mails be sent again once
+-- their leases end. What cannot be recorded is noted beside it.
+
+CREATE TABLE @extschema@.bs_pending_outcomes (
+    id uuid NOT NULL,
+    scheduled_send_time timestamptz NOT NULL,
+    claim_token uuid NOT NULL,
+    state text NOT NULL,
+    reason text,
+    next_attempt timestamptz,
+    code integer,
+    reply text,
+    error text,
+    ended_at timestamptz,
+    CONSTRAINT bs_pending_outcomes_pkey PRIMARY KEY (id, claim_token)
+);
+COMMENT ON TABLE @extschema@.bs_pending_outcomes IS
+'Outcomes of attempts whose message somebody had locked when they were to be recorded; bs_recover() records them as soon as it can. Columns as the arguments of bs_record().';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.id IS 'Of the message.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.scheduled_send_time IS 'Its month.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.claim_token IS 'The claim; void once the message has another one.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.state IS 'SENT, FAILED, EXPIRED, RETRYING or RELEASED.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.reason IS 'Becomes status_reason.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.next_attempt IS 'When it is due again, where state is RETRYING or RELEASED.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.code IS 'The reply''s code; NULL: no reply.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.reply IS 'The reply''s text.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.error IS 'What was wrong; NULL: nothing.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.ended_at IS 'When the attempt ended.';
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.bs_pending_outcomes', '');
 
 CREATE FUNCTION @extschema@.bs_record(
     ids uuid[], send_times timestamptz[], tokens uuid[], states text[], reasons text[],
@@ -16,13 +47,14 @@ SET enable_mergejoin = off
 AS $$
 DECLARE
     recorded bigint := 0;
-    recorded_here bigint;
+    moved bigint;
     month date;
+    part text;
 BEGIN
     -- By partition, so that the others are not even opened; no table that merely
-    -- has the name of one. What somebody else has locked waits by itself: whoever
-    -- waited with the others would have them sent again when their lease ends.
+    -- has the name of one.
     FOR month IN SELECT @extschema@.bs_months_of(send_times) LOOP
+        part := @extschema@.bs_partition_name('message_logs', month);
         EXECUTE format(
             'UPDATE @extschema@.%1$I AS m'
             '   SET status = CASE r.state WHEN ''RELEASED'' THEN ''RETRYING'' ELSE r.state END,'
@@ -42,11 +74,24 @@ BEGIN
             '               JOIN @extschema@.%1$I AS l ON l.id = o.id'
             '         WHERE (l.status = ''SENDING'' AND l.claim_token = o.token) IS TRUE'
             '           FOR NO KEY UPDATE OF l SKIP LOCKED) AS r'
-            ' WHERE m.id = r.id',
-            @extschema@.bs_partition_name('message_logs', month))
+            ' WHERE m.id = r.id', part)
         USING ids, tokens, states, reasons, next_attempts, codes, replies, errors, ended_at;
-        GET DIAGNOSTICS recorded_here = ROW_COUNT;
-        recorded := recorded + recorded_here;
+        GET DIAGNOSTICS moved = ROW_COUNT;
+        recorded := recorded + moved;
+        IF moved < cardinality(ids) THEN
+            EXECUTE format(
+                'INSERT INTO @extschema@.bs_pending_outcomes'
+                '       (id, scheduled_send_time, claim_token, state, reason, next_attempt, code, reply, error, ended_at)'
+                'SELECT m.id, m.scheduled_send_time, o.token, o.state, o.reason, o.next_attempt, o.code, o.reply, o.error, o.ended_at'
+                '  FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)'
+                '       AS o (id, token, state, reason, next_attempt, code, reply, error, ended_at)'
+                '       JOIN @extschema@.%I AS m ON m.id = o.id'
+                ' WHERE (m.status = ''SENDING'' AND m.claim_token = o.token) IS TRUE'
+                '    ON CONFLICT DO NOTHING', part)
+            USING ids, tokens, states, reasons, next_attempts, codes, replies, errors, ended_at;
+            GET DIAGNOSTICS moved = ROW_COUNT;
+            recorded := recorded + moved;
+        END IF;
     END LOOP;
     IF recorded > 0 AND ('RETRYING' = ANY (states) OR 'RELEASED' = ANY (states)) THEN
         PERFORM @extschema@.bs_wake_senders((SELECT min(n) FROM unnest(next_attempts) AS n));
@@ -55,32 +100,31 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_record(uuid[], timestamptz[], uuid[], text[], text[], timestamptz[], integer[], text[], text[], timestamptz[]) IS
-'Records outcomes, one per array position: SENT, FAILED, EXPIRED, RETRYING (again at next_attempt) or RELEASED (the attempt is not counted). Only the holder of the claim is heard; gives the number recorded. What somebody else has locked is left out: bs_unrecorded() has it.';
+'Records outcomes, one per array position: SENT, FAILED, EXPIRED, RETRYING (again at next_attempt) or RELEASED (the attempt is not counted). Only the holder of the claim is heard; gives the number recorded. What somebody else has locked counts: it is noted in bs_pending_outcomes.';
 
-CREATE FUNCTION @extschema@.bs_unrecorded(ids uuid[], send_times timestamptz[], tokens uuid[])
-RETURNS SETOF uuid
-LANGUAGE plpgsql VOLATILE      -- it sees what bs_record() did in the same statement
-SECURITY DEFINER
+CREATE FUNCTION @extschema@.bs_record_pending()
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET jit = off
-SET enable_seqscan = off
-SET enable_bitmapscan = off
-SET enable_hashjoin = off
-SET enable_mergejoin = off
 AS $$
-DECLARE
-    month date;
 BEGIN
-    FOR month IN SELECT @extschema@.bs_months_of(send_times) LOOP
-        RETURN QUERY EXECUTE format(
-            'SELECT m.id'
-            '  FROM unnest($1, $2) AS o (id, token)'
-            '       JOIN @extschema@.%I AS m ON m.id = o.id'
-            ' WHERE (m.status = ''SENDING'' AND m.claim_token = o.token) IS TRUE',
-            @extschema@.bs_partition_name('message_logs', month))
-        USING ids, tokens;
-    END LOOP;
+    IF NOT EXISTS (SELECT FROM @extschema@.bs_pending_outcomes) THEN
+        RETURN 0;
+    END IF;
+    PERFORM @extschema@.bs_record(array_agg(p.id), array_agg(p.scheduled_send_time), array_agg(p.claim_token),
+                                  array_agg(p.state), array_agg(p.reason), array_agg(p.next_attempt), array_agg(p.code),
+                                  array_agg(p.reply), array_agg(p.error), array_agg(p.ended_at))
+       FROM @extschema@.bs_pending_outcomes p;
+    DELETE FROM @extschema@.bs_pending_outcomes p
+     WHERE NOT EXISTS (SELECT
+                         FROM @extschema@.message_logs m
+                        WHERE m.id = p.id
+                          AND m.scheduled_send_time = p.scheduled_send_time
+                          AND m.status = 'SENDING'
+                          AND m.claim_token = p.claim_token);
+    RETURN (SELECT count(*) FROM @extschema@.bs_pending_outcomes);
 END
 $$;
-COMMENT ON FUNCTION @extschema@.bs_unrecorded(uuid[], timestamptz[], uuid[]) IS
-'Which of these claims are still held: after bs_record() those whose rows somebody else has locked. Record them later.';
+COMMENT ON FUNCTION @extschema@.bs_record_pending() IS
+'Records what was noted because somebody had the message locked; gives the number that still is.';

@@ -24,6 +24,34 @@ COMMENT ON COLUMN @extschema@.bs_upkeep_log.cron_at IS 'When pg_cron did it last
 
 REVOKE ALL ON @extschema@.bs_upkeep_log FROM PUBLIC;
 
+CREATE TABLE @extschema@.bs_pending_outcomes (
+    id uuid NOT NULL,
+    scheduled_send_time timestamptz NOT NULL,
+    claim_token uuid NOT NULL,
+    state text NOT NULL,
+    reason text,
+    next_attempt timestamptz,
+    code integer,
+    reply text,
+    error text,
+    ended_at timestamptz,
+    CONSTRAINT bs_pending_outcomes_pkey PRIMARY KEY (id, claim_token)
+);
+COMMENT ON TABLE @extschema@.bs_pending_outcomes IS
+'Outcomes of attempts whose message somebody had locked when they were to be recorded; bs_recover() records them as soon as it can. Columns as the arguments of bs_record().';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.id IS 'Of the message.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.scheduled_send_time IS 'Its month.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.claim_token IS 'The claim; void once the message has another one.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.state IS 'SENT, FAILED, EXPIRED, RETRYING or RELEASED.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.reason IS 'Becomes status_reason.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.next_attempt IS 'When it is due again, where state is RETRYING or RELEASED.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.code IS 'The reply''s code; NULL: no reply.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.reply IS 'The reply''s text.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.error IS 'What was wrong; NULL: nothing.';
+COMMENT ON COLUMN @extschema@.bs_pending_outcomes.ended_at IS 'When the attempt ended.';
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.bs_pending_outcomes', '');
+REVOKE ALL ON @extschema@.bs_pending_outcomes FROM PUBLIC;
+
 COMMENT ON COLUMN @extschema@.users.first_name IS 'Given name, 1 to 100 characters; no control characters, outer blanks are trimmed, Unicode form NFC.';
 
 -- It takes the months that cannot be planned as well.
@@ -1133,6 +1161,34 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_plan(timestamptz, timestamptz) IS
 'A whole planning pass now: makes all messages that are due up to until (default: as_of + horizon) and were not planned yet, and brings the pending ones up to date. Gives the number made; 0 in a database that is a copy or was never adopted. Error 22023: instants out of range.';
 
+CREATE FUNCTION @extschema@.bs_plan_near(user_ids uuid[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    window_from timestamptz := now() - @extschema@.bs_max_lateness();
+    window_until timestamptz := now() + @extschema@.bs_horizon();
+BEGIN
+    IF user_ids IS NOT NULL THEN
+        IF @extschema@.bs_partitions_ready((window_from - interval '2 days')::date,
+                                           (window_until + interval '2 days')::date) THEN
+            PERFORM @extschema@.bs_plan_users(user_ids, window_from, window_until, '{}'::date[],
+                                              NULL::varchar, NULL::varchar, NULL::date);
+        ELSE
+            PERFORM @extschema@.bs_wake();      -- a planning pass makes partitions
+        END IF;
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- This snapshot may be older than what others have committed.
+        PERFORM @extschema@.bs_wake();
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_plan_near(uuid[]) IS
+'Makes what these users are owed within the horizon and was never planned, or has a planning pass do so; NULL: nobody. The caller holds their row locks.';
+REVOKE ALL ON FUNCTION @extschema@.bs_plan_near(uuid[]) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION @extschema@.bs_replan_users(user_ids uuid[])
 RETURNS void
 LANGUAGE plpgsql VOLATILE
@@ -1145,7 +1201,6 @@ DECLARE
     message_ids uuid[];
     near uuid[];
     window_from timestamptz := now() - @extschema@.bs_max_lateness();
-    window_until timestamptz := now() + @extschema@.bs_horizon();
 BEGIN
     IF cardinality(user_ids) <= 10 THEN
         -- One by one, by a plan that is kept: to plan takes longer than to look, as
@@ -1176,7 +1231,7 @@ BEGIN
     -- read one of those from end to end.
     WITH days AS MATERIALIZED (
         SELECT DISTINCT s.date_source, s.month_day
-          FROM @extschema@.bs_plan_slices(window_from, window_until) s
+          FROM @extschema@.bs_plan_slices(window_from, now() + @extschema@.bs_horizon()) s
     )
     SELECT array_agg(u.id) INTO near
       FROM unnest(user_ids) AS w (id)
@@ -1193,23 +1248,42 @@ BEGIN
                  WHERE o.user_id = u.id
                    AND @extschema@.bs_month_day(o.event_date) IN (
                         SELECT d.month_day FROM days d WHERE d.date_source = 'user_dates')));
-    IF near IS NOT NULL THEN
-        IF @extschema@.bs_partitions_ready((window_from - interval '2 days')::date,
-                                           (window_until + interval '2 days')::date) THEN
-            PERFORM @extschema@.bs_plan_users(near, window_from, window_until, '{}'::date[],
-                                                 NULL::varchar, NULL::varchar, NULL::date);
-        ELSE
-            PERFORM @extschema@.bs_wake();      -- a planning pass makes partitions
-        END IF;
-    END IF;
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        -- This snapshot may be older than what a planner has committed.
-        PERFORM @extschema@.bs_wake();
-    END IF;
+    PERFORM @extschema@.bs_plan_near(near);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_replan_users(uuid[]) IS
 'Plans these users again: what is pending and what is owed within the horizon. The caller holds their row locks.';
+
+CREATE OR REPLACE FUNCTION @extschema@.bs_users_after_insert()
+RETURNS trigger
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+DECLARE
+    near uuid[];
+BEGIN
+    IF @extschema@.bs_is_planning() THEN
+        WITH days AS MATERIALIZED (
+            SELECT DISTINCT s.date_source, s.month_day
+              FROM @extschema@.bs_plan_slices(now() - @extschema@.bs_max_lateness(),
+                                              now() + @extschema@.bs_horizon()) s
+        )
+        SELECT array_agg(n.id ORDER BY n.id) INTO near
+          FROM new_users n
+         WHERE n.deleted_at IS NULL
+           AND (@extschema@.bs_month_day(n.birthday_date) IN (
+                    SELECT d.month_day FROM days d WHERE d.date_source = 'birthday_date')
+                OR @extschema@.bs_month_day(n.anniversary_date) IN (
+                    SELECT d.month_day FROM days d WHERE d.date_source = 'anniversary_date'));
+        PERFORM @extschema@.bs_plan_near(near);
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_users_after_insert() IS
+'Plans new users who have an occasion within the horizon.';
 
 CREATE FUNCTION @extschema@.bs_months_with_messages(first_time timestamptz, last_time timestamptz)
 RETURNS SETOF date
@@ -1381,7 +1455,9 @@ BEGIN
      WHERE m.due_at IS NOT NULL
        AND m.status = 'SENDING'
        AND m.claimed_by = bs_release_claims.claimed_by
-       AND m.claim_token <> ALL (tokens_known);
+       AND m.claim_token <> ALL (tokens_known)
+       AND NOT EXISTS (SELECT FROM @extschema@.bs_pending_outcomes p
+                        WHERE p.id = m.id AND p.claim_token = m.claim_token);
     GET DIAGNOSTICS released = ROW_COUNT;
     IF released > 0 THEN
         PERFORM @extschema@.bs_wake_senders(as_of);
@@ -1409,6 +1485,7 @@ DECLARE
                                  ELSE current_setting('birthday_scheduler.max_attempts')::integer END;
     at_a_time constant bigint := 2000;
     taken_back bigint := 0;
+    pending bigint := @extschema@.bs_record_pending();
 BEGIN
     WITH lost AS (
         SELECT m.id, m.scheduled_send_time
@@ -1416,6 +1493,8 @@ BEGIN
          WHERE m.due_at IS NOT NULL
            AND m.status = 'SENDING'
            AND (m.due_at <= as_of OR m.claimed_by = ANY (dead_senders))
+           AND NOT EXISTS (SELECT FROM @extschema@.bs_pending_outcomes p
+                            WHERE p.id = m.id AND p.claim_token = m.claim_token)
          ORDER BY m.due_at
            FOR NO KEY UPDATE SKIP LOCKED
     ), moved AS (
@@ -1468,6 +1547,10 @@ BEGIN
       FROM @extschema@.message_logs m
      WHERE m.due_at IS NOT NULL
        AND m.status = 'SENDING';
+    -- What somebody has locked is looked at every second.
+    IF pending > 0 OR next_lease_end <= as_of THEN
+        next_lease_end := as_of + interval '1 second';
+    END IF;
 
     IF current_setting('birthday_scheduler.queue') = 'postgres' THEN
         taken_back := @extschema@.bs_take_back(at_a_time, as_of);
@@ -1482,7 +1565,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_recover(text[], boolean, timestamptz) IS
-'Puts back what senders hold that are known to be gone, or whose lease has run out: RETRYING, or FAILED after max_attempts and where nothing may be sent twice; EXPIRED for what is past max_lateness. With birthday_scheduler.queue = postgres also what is QUEUED, some thousand at a time. next_lease_end: when to look again.';
+'Records what could not be recorded before, puts back what senders hold that are known to be gone, or whose lease has run out: RETRYING, or FAILED after max_attempts and where nothing may be sent twice; EXPIRED for what is past max_lateness. With birthday_scheduler.queue = postgres also what is QUEUED, some thousand at a time. next_lease_end: when to look again.';
 
 CREATE FUNCTION @extschema@.bs_months_of(instants timestamptz[])
 RETURNS SETOF date
@@ -1764,13 +1847,14 @@ SET enable_mergejoin = off
 AS $$
 DECLARE
     recorded bigint := 0;
-    recorded_here bigint;
+    moved bigint;
     month date;
+    part text;
 BEGIN
     -- By partition, so that the others are not even opened; no table that merely
-    -- has the name of one. What somebody else has locked waits by itself: whoever
-    -- waited with the others would have them sent again when their lease ends.
+    -- has the name of one.
     FOR month IN SELECT @extschema@.bs_months_of(send_times) LOOP
+        part := @extschema@.bs_partition_name('message_logs', month);
         EXECUTE format(
             'UPDATE @extschema@.%1$I AS m'
             '   SET status = CASE r.state WHEN ''RELEASED'' THEN ''RETRYING'' ELSE r.state END,'
@@ -1790,11 +1874,24 @@ BEGIN
             '               JOIN @extschema@.%1$I AS l ON l.id = o.id'
             '         WHERE (l.status = ''SENDING'' AND l.claim_token = o.token) IS TRUE'
             '           FOR NO KEY UPDATE OF l SKIP LOCKED) AS r'
-            ' WHERE m.id = r.id',
-            @extschema@.bs_partition_name('message_logs', month))
+            ' WHERE m.id = r.id', part)
         USING ids, tokens, states, reasons, next_attempts, codes, replies, errors, ended_at;
-        GET DIAGNOSTICS recorded_here = ROW_COUNT;
-        recorded := recorded + recorded_here;
+        GET DIAGNOSTICS moved = ROW_COUNT;
+        recorded := recorded + moved;
+        IF moved < cardinality(ids) THEN
+            EXECUTE format(
+                'INSERT INTO @extschema@.bs_pending_outcomes'
+                '       (id, scheduled_send_time, claim_token, state, reason, next_attempt, code, reply, error, ended_at)'
+                'SELECT m.id, m.scheduled_send_time, o.token, o.state, o.reason, o.next_attempt, o.code, o.reply, o.error, o.ended_at'
+                '  FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)'
+                '       AS o (id, token, state, reason, next_attempt, code, reply, error, ended_at)'
+                '       JOIN @extschema@.%I AS m ON m.id = o.id'
+                ' WHERE (m.status = ''SENDING'' AND m.claim_token = o.token) IS TRUE'
+                '    ON CONFLICT DO NOTHING', part)
+            USING ids, tokens, states, reasons, next_attempts, codes, replies, errors, ended_at;
+            GET DIAGNOSTICS moved = ROW_COUNT;
+            recorded := recorded + moved;
+        END IF;
     END LOOP;
     IF recorded > 0 AND ('RETRYING' = ANY (states) OR 'RELEASED' = ANY (states)) THEN
         PERFORM @extschema@.bs_wake_senders((SELECT min(n) FROM unnest(next_attempts) AS n));
@@ -1803,36 +1900,35 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_record(uuid[], timestamptz[], uuid[], text[], text[], timestamptz[], integer[], text[], text[], timestamptz[]) IS
-'Records outcomes, one per array position: SENT, FAILED, EXPIRED, RETRYING (again at next_attempt) or RELEASED (the attempt is not counted). Only the holder of the claim is heard; gives the number recorded. What somebody else has locked is left out: bs_unrecorded() has it.';
+'Records outcomes, one per array position: SENT, FAILED, EXPIRED, RETRYING (again at next_attempt) or RELEASED (the attempt is not counted). Only the holder of the claim is heard; gives the number recorded. What somebody else has locked counts: it is noted in bs_pending_outcomes.';
 
-CREATE FUNCTION @extschema@.bs_unrecorded(ids uuid[], send_times timestamptz[], tokens uuid[])
-RETURNS SETOF uuid
-LANGUAGE plpgsql VOLATILE      -- it sees what bs_record() did in the same statement
-SECURITY DEFINER
+CREATE FUNCTION @extschema@.bs_record_pending()
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET jit = off
-SET enable_seqscan = off
-SET enable_bitmapscan = off
-SET enable_hashjoin = off
-SET enable_mergejoin = off
 AS $$
-DECLARE
-    month date;
 BEGIN
-    FOR month IN SELECT @extschema@.bs_months_of(send_times) LOOP
-        RETURN QUERY EXECUTE format(
-            'SELECT m.id'
-            '  FROM unnest($1, $2) AS o (id, token)'
-            '       JOIN @extschema@.%I AS m ON m.id = o.id'
-            ' WHERE (m.status = ''SENDING'' AND m.claim_token = o.token) IS TRUE',
-            @extschema@.bs_partition_name('message_logs', month))
-        USING ids, tokens;
-    END LOOP;
+    IF NOT EXISTS (SELECT FROM @extschema@.bs_pending_outcomes) THEN
+        RETURN 0;
+    END IF;
+    PERFORM @extschema@.bs_record(array_agg(p.id), array_agg(p.scheduled_send_time), array_agg(p.claim_token),
+                                  array_agg(p.state), array_agg(p.reason), array_agg(p.next_attempt), array_agg(p.code),
+                                  array_agg(p.reply), array_agg(p.error), array_agg(p.ended_at))
+       FROM @extschema@.bs_pending_outcomes p;
+    DELETE FROM @extschema@.bs_pending_outcomes p
+     WHERE NOT EXISTS (SELECT
+                         FROM @extschema@.message_logs m
+                        WHERE m.id = p.id
+                          AND m.scheduled_send_time = p.scheduled_send_time
+                          AND m.status = 'SENDING'
+                          AND m.claim_token = p.claim_token);
+    RETURN (SELECT count(*) FROM @extschema@.bs_pending_outcomes);
 END
 $$;
-COMMENT ON FUNCTION @extschema@.bs_unrecorded(uuid[], timestamptz[], uuid[]) IS
-'Which of these claims are still held: after bs_record() those whose rows somebody else has locked. Record them later.';
-REVOKE ALL ON FUNCTION @extschema@.bs_unrecorded(uuid[], timestamptz[], uuid[]) FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.bs_record_pending() IS
+'Records what was noted because somebody had the message locked; gives the number that still is.';
+REVOKE ALL ON FUNCTION @extschema@.bs_record_pending() FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.bs_cron_state(task text)
 RETURNS text
@@ -3420,9 +3516,9 @@ DECLARE
 BEGIN
     CASE access
         WHEN 'worker' THEN
-            functions := '{bs_installation_state,bs_plan_step,bs_claim,bs_claim_holders,bs_next_due,bs_recover,bs_record,bs_unrecorded,bs_due_messages,bs_mark_queued,bs_claim_copies,bs_create_partitions}';
+            functions := '{bs_installation_state,bs_plan_step,bs_claim,bs_claim_holders,bs_next_due,bs_recover,bs_record,bs_due_messages,bs_mark_queued,bs_claim_copies,bs_create_partitions}';
         WHEN 'sender' THEN
-            functions := '{bs_installation_state,bs_system_identifier,bs_claim,bs_claim_copies,bs_next_due,bs_record,bs_unrecorded,bs_release_claims}';
+            functions := '{bs_installation_state,bs_system_identifier,bs_claim,bs_claim_copies,bs_next_due,bs_record,bs_release_claims}';
         WHEN 'application' THEN
             functions := '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_import_users,bs_import_rows,bs_preview,bs_explain,bs_upcoming,bs_calendar}';
         WHEN 'reader' THEN

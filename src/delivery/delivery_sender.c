@@ -159,8 +159,6 @@ typedef struct BsRecordWork
 	const BsResult **results;
 	int			count;
 	int			recorded;
-	uint8_t		(*locked)[BS_UUID_SIZE];
-	int			locked_count;
 } BsRecordWork;
 
 static void
@@ -169,8 +167,7 @@ record_work(void *arg)
 	BsRecordWork *work = arg;
 
 	work->recorded = bs_result_record(work->claims, work->results,
-									  work->count, work->locked,
-									  &work->locked_count);
+									  work->count);
 }
 
 bool
@@ -179,13 +176,11 @@ bs_delivery_record(BsSender *sender)
 	BsOutbox   *outbox = &sender->outbox;
 	BsRecordWork work;
 	char		error[256];
-	int			i;
 
-	if (outbox->ended_count + outbox->locked_count == 0)
+	if (outbox->ended_count == 0)
 		return true;
-	work.claims = palloc(sizeof(*work.claims) * outbox->job_count);
-	work.results = palloc(sizeof(*work.results) * outbox->job_count);
-	work.locked = palloc(sizeof(*work.locked) * outbox->job_count);
+	work.claims = palloc(sizeof(*work.claims) * outbox->ended_count);
+	work.results = palloc(sizeof(*work.results) * outbox->ended_count);
 	work.count = bs_outbox_begin_record(outbox, work.claims, work.results);
 	BS_FAILPOINT("record-before");
 	if (!bs_txn_try("recording outcomes", record_work, &work,
@@ -196,9 +191,6 @@ bs_delivery_record(BsSender *sender)
 		return false;
 	}
 	BS_FAILPOINT("record-after-commit");
-	for (i = 0; i < work.locked_count; i++)
-		work.count = bs_outbox_set_locked(outbox, work.locked[i], work.claims,
-										  work.results, work.count);
 	if (work.recorded < work.count)
 		ereport(LOG,
 				(errmsg("%d of %d outcomes came too late: the messages had been given up for lost or changed hands",

@@ -63,7 +63,6 @@ bs_outbox_init(BsOutbox *outbox, const BsOutboxHost *host)
 	TAILQ_INIT(&outbox->waiting);
 	TAILQ_INIT(&outbox->ended);
 	TAILQ_INIT(&outbox->recording);
-	TAILQ_INIT(&outbox->locked);
 }
 
 void
@@ -114,6 +113,15 @@ bs_outbox_set_consumer(BsOutbox *outbox, BsConsumer *consumer)
 	for (i = 0; i < outbox->job_count; i++)
 		outbox->jobs[i].copy.tag = 0;	/* the broker has them again */
 	return former;
+}
+
+static void
+set_free(BsOutbox *outbox, BsJob *job)
+{
+	free(job->claim.strings);
+	job->claim.strings = NULL;
+	TAILQ_INSERT_HEAD(&outbox->free, job, node);
+	outbox->free_count++;
 }
 
 static void
@@ -474,11 +482,113 @@ bs_outbox_submit(BsOutbox *outbox)
 	return true;
 }
 
+bool
+bs_outbox_should_record(const BsOutbox *outbox)
+{
+	int64_t		now_ms;
+
+	if (outbox->ended_count == 0 || outbox->recording_count > 0)
+		return false;
+	now_ms = bs_net_clock_ms();
+	if (now_ms < outbox->record_after_ms)
+		return false;
+	if (outbox->ended_count >= RECORD_BATCH || outbox->stopping ||
+		outbox->mailer == NULL || bs_mailer_busy(outbox->mailer) == 0)
+		return true;
+	return now_ms >= TAILQ_FIRST(&outbox->ended)->ended_ms + RECORD_DELAY_MS;
+}
+
+int
+bs_outbox_begin_record(BsOutbox *outbox, const BsClaim **claims,
+					   const BsResult **results)
+{
+	const BsJob *job;
+	int			i = 0;
+
+	TAILQ_CONCAT(&outbox->recording, &outbox->ended, node);
+	outbox->recording_count = outbox->ended_count;
+	outbox->ended_count = 0;
+	outbox->recording_since_ms = bs_net_clock_ms();
+	TAILQ_FOREACH(job, &outbox->recording, node)
+	{
+		claims[i] = &job->claim;
+		results[i++] = &job->result;
+	}
+	return i;
+}
+
+/*
+ * The copies of these jobs are done with, and they are free.
+ */
+static void
+finish_jobs(BsOutbox *outbox, struct BsJobList *jobs)
+{
+	BsJob	   *job;
+
+	while ((job = TAILQ_FIRST(jobs)) != NULL)
+	{
+		bs_consumer_settle(outbox->consumer, job->copy,
+						   job->result.next == BS_NEXT_FAILED ?
+						   BS_COPY_DEAD : BS_COPY_DONE);
+		TAILQ_REMOVE(jobs, job, node);
+		set_free(outbox, job);
+	}
+}
+
+void
+bs_outbox_end_record(BsOutbox *outbox, bool recorded)
+{
+	if (recorded)
+	{
+		outbox->record_failures = 0;
+		finish_jobs(outbox, &outbox->recording);
+	}
+	else
+	{
+		/* A lock that is in the way may go at any moment, and we be stopped. */
+		int64_t		wait_ms = outbox->record_failures < 4 ?
+		100 << outbox->record_failures : 1000;
+
+		outbox->record_failures++;
+		outbox->record_after_ms = bs_net_clock_ms() + wait_ms;
+		TAILQ_CONCAT(&outbox->recording, &outbox->ended, node);
+		TAILQ_CONCAT(&outbox->ended, &outbox->recording, node);
+		outbox->ended_count += outbox->recording_count;
+	}
+	outbox->recording_count = 0;
+}
+
+void
+bs_outbox_forget(BsOutbox *outbox)
+{
+	BsJob	   *job;
+
+	if (outbox->mailer != NULL)
+	{
+		bs_mailer_abort(outbox->mailer);
+		while (bs_outbox_collect(outbox))
+			;
+	}
+	bs_outbox_release_waiting(outbox, "released", bs_outbox_wall_us(outbox));
+	/* Nobody's any more; a copy that is kept would take up the prefetch. */
+	TAILQ_FOREACH(job, &outbox->ended, node)
+		job->result.next = BS_NEXT_RELEASED;
+	finish_jobs(outbox, &outbox->ended);
+	outbox->ended_count = 0;
+	outbox->record_failures = 0;
+}
+
 int64_t
 bs_outbox_next_ms(const BsOutbox *outbox)
 {
-	int64_t		next_ms = bs_outbox_next_record_ms(outbox);
+	int64_t		next_ms = INT64_MAX;
 
+	if (outbox->ended_count > 0 && outbox->recording_count == 0)
+	{
+		next_ms = TAILQ_FIRST(&outbox->ended)->ended_ms + RECORD_DELAY_MS;
+		if (next_ms < outbox->record_after_ms)
+			next_ms = outbox->record_after_ms;
+	}
 	if (outbox->submit_after_ms > 0 && outbox->submit_after_ms < next_ms &&
 		may_submit(outbox, bs_net_clock_ms()))
 		next_ms = outbox->submit_after_ms;

@@ -4,8 +4,6 @@
  *	  The messages that a sender holds, from claim to recorded outcome.
  *
  *	  claim --> waiting --> under way --> ended --> being recorded --> recorded
- *											^				|
- *											+--- locked <---+
  *
  * Each step below takes messages one step further without waiting.  Claiming and
  * recording are the host's, by its own way to the database; so is the clock that
@@ -85,18 +83,15 @@ typedef struct BsOutbox
 	struct BsJobList waiting;
 	struct BsJobList ended;
 	struct BsJobList recording; /* the host is writing them */
-	struct BsJobList locked;	/* somebody had locked their rows */
 	int			free_count;
 	int			waiting_count;
 	int			ended_count;
 	int			recording_count;
-	int			locked_count;
 	int64_t		claim_after_ms; /* not before: the breaker */
 	int64_t		submit_after_ms;	/* not before: rate limit, or the breaker */
 	int64_t		record_after_ms;	/* not before: the last one failed */
 	int64_t		recording_since_ms;
 	int			record_failures;	/* in a row */
-	int64_t		locked_until_ms;	/* then they are tried again */
 	bool		stopping;		/* nothing new is begun */
 	int64_t		clock_ahead_us; /* the database's clock, of this machine's */
 } BsOutbox;
@@ -158,32 +153,20 @@ extern void bs_outbox_release_waiting(BsOutbox *outbox, const char *reason,
 extern bool bs_outbox_should_record(const BsOutbox *outbox);
 
 /*
- * Ended --> being recorded, all, with those that were locked a second ago; gives
- * their number.  The arrays have room for job_count.
+ * Ended --> being recorded, all; gives their number.  The arrays have room for
+ * job_count.
  */
 extern int	bs_outbox_begin_record(BsOutbox *outbox, const BsClaim **claims,
 								   const BsResult **results);
 
 /*
- * Being recorded --> locked, one, which bs_unrecorded() has named; takes it out of
- * the arrays, whose new length it gives.
- */
-extern int	bs_outbox_set_locked(BsOutbox *outbox,
-								 const uint8_t id[BS_UUID_SIZE],
-								 const BsClaim **claims,
-								 const BsResult **results, int count);
-
-/*
  * Being recorded --> recorded, and their copies are settled; or, where it failed
- * (disk full, a locked table, failover), ended as before, for another try.
+ * (disk full, a lock, failover), ended as before, for another try.
  */
 extern void bs_outbox_end_record(BsOutbox *outbox, bool recorded);
 
 /* Forgets everything: the tables are gone. */
 extern void bs_outbox_forget(BsOutbox *outbox);
-
-/* When there is something to record; INT64_MAX: nothing is. */
-extern int64_t bs_outbox_next_record_ms(const BsOutbox *outbox);
 
 /*
  * When there is something to do even if no descriptor becomes ready, by

@@ -41,11 +41,7 @@ typedef enum BsRecordArg
 } BsRecordArg;
 
 static BsStatement record = {
-	.sql = "SELECT r.recorded, l.id"
-	"  FROM %1$s.bs_record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS r (recorded)"
-	"       LEFT JOIN LATERAL (SELECT u.id"
-	"                            FROM %1$s.bs_unrecorded($1, $2, $3) AS u (id)"
-	"                           WHERE r.recorded < cardinality($1)) AS l ON true",
+	.sql = "SELECT %s.bs_record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
 	.nargs = ARG_COUNT,
 	.argtypes = {UUIDARRAYOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID,
 		TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
@@ -94,7 +90,7 @@ instant(int64 unix_us)
 
 int
 bs_result_record(const BsClaim *const *claims, const BsResult *const *results,
-				 int count, uint8_t (*locked)[BS_UUID_SIZE], int *locked_count)
+				 int count)
 {
 	Datum	   *values[ARG_COUNT];
 	bool	   *nulls[ARG_COUNT];
@@ -144,15 +140,6 @@ bs_result_record(const BsClaim *const *claims, const BsResult *const *results,
 	BS_FAILPOINT("record-begin");
 	bs_txn_execute(&record, args, NULL);
 	BS_FAILPOINT("record-before-commit");
-	*locked_count = 0;
-	for (i = 0; i < SPI_processed; i++)
-	{
-		Datum		id = SPI_getbinval(SPI_tuptable->vals[i],
-									   SPI_tuptable->tupdesc, 2, &isnull);
-
-		if (!isnull)
-			memcpy(locked[(*locked_count)++], DatumGetUUIDP(id), BS_UUID_SIZE);
-	}
 	return (int) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
 											 SPI_tuptable->tupdesc,
 											 1, &isnull));

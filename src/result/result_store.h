@@ -13,14 +13,11 @@
 #include "net/net_claim.h"
 
 /*
- * Writes the results of "count" claims; gives how many were taken.  What somebody
- * has locked was not, and is to be tried again: *locked_count ids go to "locked",
- * which has room for all.  Others that were not had been given up for lost and
- * belong to somebody else.  Inside a transaction of the caller's.
+ * Writes the results of "count" claims; gives how many were taken.  Those that
+ * were not had been given up for lost and belong to somebody else.  Inside a
+ * transaction of the caller's.
  */
 extern int	bs_result_record(const BsClaim *const *claims,
-							 const BsResult *const *results, int count,
-							 uint8_t (*locked)[BS_UUID_SIZE],
-							 int *locked_count);
+							 const BsResult *const *results, int count);
 
 #endif							/* BS_RESULT_STORE_H */

@@ -55,7 +55,7 @@ static const char look_sql[] =
 "       has_schema_privilege(n.oid, 'USAGE'),"
 "       (SELECT string_agg(f.name, ', ' ORDER BY f.name)"
 "          FROM unnest('{bs_installation_state,bs_system_identifier,bs_claim,"
-"bs_claim_copies,bs_next_due,bs_record,bs_unrecorded,bs_release_claims}'::text[]) AS f (name)"
+"bs_claim_copies,bs_next_due,bs_record,bs_release_claims}'::text[]) AS f (name)"
 "         WHERE NOT EXISTS (SELECT FROM pg_proc p"
 "                            WHERE p.pronamespace = n.oid AND p.proname = f.name"
 "                              AND has_function_privilege(p.oid, 'EXECUTE'))),"

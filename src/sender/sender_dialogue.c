@@ -200,15 +200,7 @@ static void
 take_record(const PGresult *answer)
 {
 	int			taken = bs_work_take_count(answer);
-	const uint8_t *locked;
-	int			i = 0;
 
-	while ((locked = bs_work_take_locked(answer, i)) != NULL)
-	{
-		recorded_count = bs_outbox_set_locked(&bs_sender.outbox, locked, recorded_claims,
-											  recorded_results, recorded_count);
-		i++;
-	}
 	/* What was asked twice may have been taken the first time. */
 	if (taken < recorded_count && !record_is_unsure)
 	{

@@ -140,8 +140,7 @@ fill_stats(BsSenderStats *stats)
 	stats->connections = bs_sender.database.connections;
 	stats->waiting = bs_sender.outbox.waiting_count;
 	stats->under_way = bs_sender.outbox.mailer ? bs_mailer_busy(bs_sender.outbox.mailer) : 0;
-	stats->unrecorded = bs_sender.outbox.ended_count +
-		bs_sender.outbox.recording_count + bs_sender.outbox.locked_count;
+	stats->unrecorded = bs_sender.outbox.ended_count + bs_sender.outbox.recording_count;
 	stats->database_up = bs_sender.database.conn != NULL && bs_sender.looked;
 	stats->broker_wanted = bs_settings()->queue == BS_SENDER_QUEUE_RABBITMQ;
 	stats->broker_up = bs_sender.broker_link != NULL && bs_amqp_is_up(bs_sender.broker_link);

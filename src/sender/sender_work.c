@@ -378,19 +378,8 @@ bs_work_ask_record(BsDatabase *database, const BsClaim *const *claims,
 							   columns[i].element, count, columns[i].next,
 							   &rows);
 	return ask(database,
-			   "SELECT r.recorded::int4, l.id"
-			   "  FROM %1$s.bs_record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS r (recorded)"
-			   "       LEFT JOIN LATERAL (SELECT u.id"
-			   "                            FROM %1$s.bs_unrecorded($1, $2, $3) AS u (id)"
-			   "                           WHERE r.recorded < cardinality($1)) AS l ON true",
+			   "SELECT %s.bs_record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)::int4",
 			   &arguments);
-}
-
-const uint8_t *
-bs_work_take_locked(const PGresult *answer, int i)
-{
-	return has_value(answer, i, 1, BS_UUID_SIZE) ?
-		(const uint8_t *) PQgetvalue(answer, i, 1) : NULL;
 }
 
 int

@@ -55,9 +55,6 @@ extern bool bs_work_ask_record(BsDatabase *database,
 							   const BsClaim *const *claims,
 							   const BsResult *const *results, int count);
 
-/* The id of the i-th of them that was not, as somebody has locked it; or NULL. */
-extern const uint8_t *bs_work_take_locked(const PGresult *answer, int i);
-
 /* How many of them were taken, or released. */
 extern int	bs_work_take_count(const PGresult *answer);
 

@@ -218,71 +218,6 @@ test_record_fails(void)
 	close_outbox();
 }
 
-/* What somebody has locked waits by itself. */
-static void
-test_record_locked(void)
-{
-	static const BsScript one = {.next = &usual};
-	const BsClaim *claims[ROWS];
-	const BsResult *results[ROWS];
-	uint8_t		second[BS_UUID_SIZE];
-	uint8_t		foreign[BS_UUID_SIZE] = {0};
-	int			count;
-	int			reported = errors;
-
-	reset_rules();
-	open_outbox(&one);
-	begin(1, 3);
-	ok(wait_for_ended(3), "three are sent");
-	count = bs_outbox_begin_record(&outbox, claims, results);
-	is_int(count, 3, "the database has them");
-	memcpy(second, claims[1]->id, BS_UUID_SIZE);
-	count = bs_outbox_set_locked(&outbox, second, claims, results, count);
-	is_int(count, 2, "the second is locked");
-	is_int(number_of(claims[0]) * 10 + number_of(claims[1]), 13,
-		   "those that were taken are still there");
-	is_str(results[1]->reason, "accepted", "with their results");
-	is_int(bs_outbox_set_locked(&outbox, foreign, claims, results, count), 2,
-		   "what was not asked for changes nothing");
-	is_int(errors - reported, 1, "somebody is told");
-	bs_outbox_end_record(&outbox, true);
-	is_int(outbox.locked_count, 1, "it is kept");
-	is_int(outbox.free_count, outbox.job_count - 1, "and nothing else");
-	ok(!bs_outbox_is_empty(&outbox), "so not all is done");
-	is_int(bs_outbox_next_ms(&outbox), outbox.locked_until_ms, "until its time comes");
-	ok(outbox.locked_until_ms > now_ms() + 500 &&
-	   outbox.locked_until_ms <= now_ms() + 1000, "in a second");
-	ok(!bs_outbox_should_record(&outbox), "before that it is not tried");
-
-	begin(4, 2);
-	finish_messages(2);
-	is_str(recorded_story(), "4 5", "others are sent and recorded meanwhile");
-	is_int(outbox.locked_count, 1, "without it");
-
-	outbox.locked_until_ms = now_ms();
-	ok(bs_outbox_should_record(&outbox), "its time has come");
-	count = bs_outbox_begin_record(&outbox, claims, results);
-	is_int(count, 1, "it alone");
-	is_int(bs_outbox_set_locked(&outbox, second, claims, results, count), 0,
-		   "still locked");
-	bs_outbox_end_record(&outbox, true);
-	outbox.stopping = true;
-	is_int(record(true), 1, "at the end it is tried at once");
-	is_str(ending(2), "SENT accepted 250", "with the outcome that it had");
-	ok(bs_outbox_is_empty(&outbox), "nothing is held");
-
-	outbox.stopping = false;
-	begin(6, 1);
-	ok(wait_for_ended(1), "one more");
-	count = bs_outbox_begin_record(&outbox, claims, results);
-	bs_outbox_set_locked(&outbox, claims[0]->id, claims, results, count);
-	bs_outbox_end_record(&outbox, true);
-	bs_outbox_forget(&outbox);
-	ok(bs_outbox_is_empty(&outbox), "what is locked is forgotten with all else");
-	is_int(relay.mails, 6, "each was sent once");
-	close_outbox();
-}
-
 /* ---- what is not begun ---- */
 
 static void
@@ -449,7 +384,6 @@ main(void)
 	test_mailer();
 	test_batches();
 	test_record_fails();
-	test_record_locked();
 	test_lease();
 	test_early();
 	test_rate();
