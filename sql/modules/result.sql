@@ -1,8 +1,8 @@
 -- result: what became of an attempt. Owns the moves out of SENDING.
 --
--- Recording waits for nobody: while one row is locked, say by who erases many users,
--- the outcomes of others would not be written down, and those mails be sent again once
--- their leases end. What cannot be recorded is noted beside it.
+-- Recording waits for a moment only: while one row is locked, say by who erases many
+-- users, the outcomes of others would not be written down, and those mails be sent
+-- again once their leases end. What cannot be recorded is noted beside it.
 
 CREATE TABLE @extschema@.bs_pending_outcomes (
     id uuid NOT NULL,
@@ -40,12 +40,32 @@ LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET jit = off
+SET lock_timeout = '100ms'
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$
 DECLARE
+    move CONSTANT text :=
+        'UPDATE @extschema@.%1$I AS m'
+        '   SET status = CASE r.state WHEN ''RELEASED'' THEN ''RETRYING'' ELSE r.state END,'
+        '       status_reason = r.reason,'
+        '       due_at = CASE WHEN r.state IN (''RETRYING'', ''RELEASED'') THEN r.next_attempt END,'
+        '       actual_send_time = CASE r.state WHEN ''SENT'' THEN r.ended_at END,'
+        '       attempts = CASE r.state WHEN ''RELEASED'' THEN m.attempts - 1 ELSE m.attempts END,'
+        '       retry_count = CASE r.state WHEN ''RELEASED'' THEN greatest(m.attempts - 2, 0) ELSE m.retry_count END,'
+        '       api_response_code = coalesce(r.code, m.api_response_code),'
+        '       api_response_body = coalesce(r.reply, m.api_response_body),'
+        '       error_message = CASE r.state WHEN ''SENT'' THEN NULL ELSE coalesce(r.error, m.error_message) END,'
+        '       claim_token = NULL,'
+        '       updated_at = clock_timestamp()'
+        '  FROM (SELECT o.*'
+        '          FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)'
+        '               AS o (id, token, state, reason, next_attempt, code, reply, error, ended_at)'
+        '               %2$s) AS r'
+        ' WHERE m.id = r.id'
+        '   AND (m.status = ''SENDING'' AND m.claim_token = r.token) IS TRUE';
     recorded bigint := 0;
     moved bigint;
     month date;
@@ -55,43 +75,30 @@ BEGIN
     -- has the name of one.
     FOR month IN SELECT @extschema@.bs_months_of(send_times) LOOP
         part := @extschema@.bs_partition_name('message_logs', month);
-        EXECUTE format(
-            'UPDATE @extschema@.%1$I AS m'
-            '   SET status = CASE r.state WHEN ''RELEASED'' THEN ''RETRYING'' ELSE r.state END,'
-            '       status_reason = r.reason,'
-            '       due_at = CASE WHEN r.state IN (''RETRYING'', ''RELEASED'') THEN r.next_attempt END,'
-            '       actual_send_time = CASE r.state WHEN ''SENT'' THEN r.ended_at END,'
-            '       attempts = CASE r.state WHEN ''RELEASED'' THEN m.attempts - 1 ELSE m.attempts END,'
-            '       retry_count = CASE r.state WHEN ''RELEASED'' THEN greatest(m.attempts - 2, 0) ELSE m.retry_count END,'
-            '       api_response_code = coalesce(r.code, m.api_response_code),'
-            '       api_response_body = coalesce(r.reply, m.api_response_body),'
-            '       error_message = CASE r.state WHEN ''SENT'' THEN NULL ELSE coalesce(r.error, m.error_message) END,'
-            '       claim_token = NULL,'
-            '       updated_at = clock_timestamp()'
-            '  FROM (SELECT o.*'
-            '          FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)'
-            '               AS o (id, token, state, reason, next_attempt, code, reply, error, ended_at)'
-            '               JOIN @extschema@.%1$I AS l ON l.id = o.id'
-            '         WHERE (l.status = ''SENDING'' AND l.claim_token = o.token) IS TRUE'
-            '           FOR NO KEY UPDATE OF l SKIP LOCKED) AS r'
-            ' WHERE m.id = r.id', part)
-        USING ids, tokens, states, reasons, next_attempts, codes, replies, errors, ended_at;
-        GET DIAGNOSTICS moved = ROW_COUNT;
-        recorded := recorded + moved;
-        IF moved < cardinality(ids) THEN
-            EXECUTE format(
-                'INSERT INTO @extschema@.bs_pending_outcomes'
-                '       (id, scheduled_send_time, claim_token, state, reason, next_attempt, code, reply, error, ended_at)'
-                'SELECT m.id, m.scheduled_send_time, o.token, o.state, o.reason, o.next_attempt, o.code, o.reply, o.error, o.ended_at'
-                '  FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)'
-                '       AS o (id, token, state, reason, next_attempt, code, reply, error, ended_at)'
-                '       JOIN @extschema@.%I AS m ON m.id = o.id'
-                ' WHERE (m.status = ''SENDING'' AND m.claim_token = o.token) IS TRUE'
-                '    ON CONFLICT DO NOTHING', part)
+        BEGIN
+            EXECUTE format(move, part, '')
             USING ids, tokens, states, reasons, next_attempts, codes, replies, errors, ended_at;
             GET DIAGNOSTICS moved = ROW_COUNT;
-            recorded := recorded + moved;
-        END IF;
+        EXCEPTION
+            WHEN lock_not_available THEN
+                EXECUTE format(move, part, format(
+                    'JOIN @extschema@.%I AS l ON l.id = o.id FOR NO KEY UPDATE OF l SKIP LOCKED', part))
+                USING ids, tokens, states, reasons, next_attempts, codes, replies, errors, ended_at;
+                GET DIAGNOSTICS moved = ROW_COUNT;
+                recorded := recorded + moved;
+                EXECUTE format(
+                    'INSERT INTO @extschema@.bs_pending_outcomes'
+                    '       (id, scheduled_send_time, claim_token, state, reason, next_attempt, code, reply, error, ended_at)'
+                    'SELECT m.id, m.scheduled_send_time, o.token, o.state, o.reason, o.next_attempt, o.code, o.reply, o.error, o.ended_at'
+                    '  FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)'
+                    '       AS o (id, token, state, reason, next_attempt, code, reply, error, ended_at)'
+                    '       JOIN @extschema@.%I AS m ON m.id = o.id'
+                    ' WHERE (m.status = ''SENDING'' AND m.claim_token = o.token) IS TRUE'
+                    '    ON CONFLICT DO NOTHING', part)
+                USING ids, tokens, states, reasons, next_attempts, codes, replies, errors, ended_at;
+                GET DIAGNOSTICS moved = ROW_COUNT;
+        END;
+        recorded := recorded + moved;
     END LOOP;
     IF recorded > 0 AND ('RETRYING' = ANY (states) OR 'RELEASED' = ANY (states)) THEN
         PERFORM @extschema@.bs_wake_senders((SELECT min(n) FROM unnest(next_attempts) AS n));
