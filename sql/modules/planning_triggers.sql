@@ -6,6 +6,8 @@ CREATE FUNCTION @extschema@.bs_plan_near(user_ids uuid[])
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off      -- the foreign key's check keeps its first plan
 AS $$
 DECLARE
     window_from timestamptz := now() - @extschema@.bs_max_lateness();
@@ -117,7 +119,9 @@ BEGIN
                     SELECT d.month_day FROM days d WHERE d.date_source = 'birthday_date')
                 OR @extschema@.bs_month_day(n.anniversary_date) IN (
                     SELECT d.month_day FROM days d WHERE d.date_source = 'anniversary_date'));
-        PERFORM @extschema@.bs_plan_near(near);
+        IF near IS NOT NULL THEN
+            PERFORM @extschema@.bs_plan_near(near);
+        END IF;
     END IF;
     RETURN NULL;
 END

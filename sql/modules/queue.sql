@@ -226,8 +226,15 @@ DECLARE
                                  ELSE current_setting('birthday_scheduler.max_attempts')::integer END;
     at_a_time constant bigint := 2000;
     taken_back bigint := 0;
-    pending bigint := @extschema@.bs_record_pending();
+    pending bigint := 1;
 BEGIN
+    -- What is wrong with one outcome must not keep all the others from being put back.
+    BEGIN
+        pending := @extschema@.bs_record_pending();
+    EXCEPTION
+        WHEN OTHERS THEN
+            RAISE WARNING 'what is in bs_pending_outcomes cannot be recorded (SQLSTATE %)', SQLSTATE;
+    END;
     WITH lost AS (
         SELECT m.id, m.scheduled_send_time
           FROM @extschema@.message_logs m

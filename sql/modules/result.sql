@@ -9,13 +9,15 @@ CREATE TABLE @extschema@.bs_pending_outcomes (
     scheduled_send_time timestamptz NOT NULL,
     claim_token uuid NOT NULL,
     state text NOT NULL,
-    reason text,
+    reason varchar(30),
     next_attempt timestamptz,
     code integer,
     reply text,
     error text,
     ended_at timestamptz,
-    CONSTRAINT bs_pending_outcomes_pkey PRIMARY KEY (id, claim_token)
+    CONSTRAINT bs_pending_outcomes_pkey PRIMARY KEY (id, claim_token),
+    CONSTRAINT check_state CHECK (state = ANY ('{SENT,FAILED,EXPIRED,RETRYING,RELEASED}'::text[])),
+    CONSTRAINT check_next_attempt CHECK (next_attempt IS NOT NULL OR state <> ALL ('{RETRYING,RELEASED}'::text[]))
 );
 COMMENT ON TABLE @extschema@.bs_pending_outcomes IS
 'Outcomes of attempts whose message somebody had locked when they were to be recorded; bs_recover() records them as soon as it can. Columns as the arguments of bs_record().';

@@ -29,13 +29,15 @@ CREATE TABLE @extschema@.bs_pending_outcomes (
     scheduled_send_time timestamptz NOT NULL,
     claim_token uuid NOT NULL,
     state text NOT NULL,
-    reason text,
+    reason varchar(30),
     next_attempt timestamptz,
     code integer,
     reply text,
     error text,
     ended_at timestamptz,
-    CONSTRAINT bs_pending_outcomes_pkey PRIMARY KEY (id, claim_token)
+    CONSTRAINT bs_pending_outcomes_pkey PRIMARY KEY (id, claim_token),
+    CONSTRAINT check_state CHECK (state = ANY ('{SENT,FAILED,EXPIRED,RETRYING,RELEASED}'::text[])),
+    CONSTRAINT check_next_attempt CHECK (next_attempt IS NOT NULL OR state <> ALL ('{RETRYING,RELEASED}'::text[]))
 );
 COMMENT ON TABLE @extschema@.bs_pending_outcomes IS
 'Outcomes of attempts whose message somebody had locked when they were to be recorded; bs_recover() records them as soon as it can. Columns as the arguments of bs_record().';
@@ -1165,6 +1167,8 @@ CREATE FUNCTION @extschema@.bs_plan_near(user_ids uuid[])
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off      -- the foreign key's check keeps its first plan
 AS $$
 DECLARE
     window_from timestamptz := now() - @extschema@.bs_max_lateness();
@@ -1277,7 +1281,9 @@ BEGIN
                     SELECT d.month_day FROM days d WHERE d.date_source = 'birthday_date')
                 OR @extschema@.bs_month_day(n.anniversary_date) IN (
                     SELECT d.month_day FROM days d WHERE d.date_source = 'anniversary_date'));
-        PERFORM @extschema@.bs_plan_near(near);
+        IF near IS NOT NULL THEN
+            PERFORM @extschema@.bs_plan_near(near);
+        END IF;
     END IF;
     RETURN NULL;
 END
@@ -1485,8 +1491,15 @@ DECLARE
                                  ELSE current_setting('birthday_scheduler.max_attempts')::integer END;
     at_a_time constant bigint := 2000;
     taken_back bigint := 0;
-    pending bigint := @extschema@.bs_record_pending();
+    pending bigint := 1;
 BEGIN
+    -- What is wrong with one outcome must not keep all the others from being put back.
+    BEGIN
+        pending := @extschema@.bs_record_pending();
+    EXCEPTION
+        WHEN OTHERS THEN
+            RAISE WARNING 'what is in bs_pending_outcomes cannot be recorded (SQLSTATE %)', SQLSTATE;
+    END;
     WITH lost AS (
         SELECT m.id, m.scheduled_send_time
           FROM @extschema@.message_logs m

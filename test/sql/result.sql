@@ -58,6 +58,22 @@ SELECT test.claim('2044-05-05 09:05+00');
 SELECT bs_record(array_agg(id), array_agg(scheduled_send_time), array_agg(CASE name WHEN 'Retrying' THEN gen_random_uuid() ELSE claim_token END), array_agg('SENT'::text), array_agg('accepted'::text),
                  array_agg(NULL::timestamptz), array_agg(250), array_agg('ok'::text), array_agg(NULL::text), array_agg(timestamptz '2044-05-05 09:05:01+00')) FROM test.claimed;
 SELECT bs_record('{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}');
+-- A note of an outcome is no less than an outcome; one that is wrong all the same keeps
+-- nothing else from being put back.
+SELECT test.error($$INSERT INTO bs_pending_outcomes VALUES (gen_random_uuid(), '2044-05-05', gen_random_uuid(), 'DONE')$$) AS state,
+       test.error($$INSERT INTO bs_pending_outcomes VALUES (gen_random_uuid(), '2044-05-05', gen_random_uuid(), 'RETRYING')$$) AS next_attempt,
+       test.error($$INSERT INTO bs_pending_outcomes VALUES (gen_random_uuid(), '2044-05-05', gen_random_uuid(), 'SENT', repeat('x', 31))$$) AS reason;
+BEGIN;
+ALTER TABLE bs_pending_outcomes DROP CONSTRAINT check_state;
+INSERT INTO test.claimed SELECT id, scheduled_send_time, gen_random_uuid(), 'Noted' FROM message_logs WHERE status = 'SENT' LIMIT 1;
+UPDATE message_logs m SET status = 'SENDING', claim_token = c.claim_token, claimed_by = 'gone', attempts = 1, due_at = '2044-05-05 09:15+00' FROM test.claimed c WHERE c.name = 'Noted' AND m.id = c.id;
+INSERT INTO bs_pending_outcomes SELECT id, scheduled_send_time, claim_token, 'DONE' FROM test.claimed WHERE name = 'Noted';
+SELECT recovered, next_lease_end FROM bs_recover('{}', false, '2044-05-05 09:30+00');
+SELECT m.status, p.state FROM message_logs m JOIN bs_pending_outcomes p USING (id);
+UPDATE bs_pending_outcomes SET state = 'SENT', reason = 'accepted', ended_at = '2044-05-05 09:14+00';
+SELECT recovered FROM bs_recover('{}', false, '2044-05-05 09:30+00');
+SELECT m.status, m.status_reason, p.state FROM message_logs m LEFT JOIN bs_pending_outcomes p USING (id) WHERE m.id = (SELECT id FROM test.claimed WHERE name = 'Noted');
+ROLLBACK;
 -- The released attempt was not counted: it is sent at its first. What the relay said
 -- before stays until something else is said.
 SELECT name, status, reason, attempts, retries, sent, code, error FROM test.rows WHERE name IN ('Released', 'Retrying');
