@@ -148,7 +148,7 @@ run_lints() {
 			echo "ok - $script"
 		else
 			failed=$((failed + 1))
-			echo "not ok - $script"
+			echo "not ok - $script" | tee -a "$logs/failures"
 			tail -n 60 "$log"
 		fi
 	done 3< <(files_of lint 'tools/check_*.sh')
@@ -156,11 +156,14 @@ run_lints() {
 }
 
 summary() {
-	local kind
+	local kind bad
 	# A kind that did not come to its end has failed.
 	for kind in "${asked[@]}"; do
 		grep -q "^$kind	" "$results" || report "$kind" 0 1 0 0
 	done
+	# Once more at the end, which may be all that is kept of what was printed.
+	bad=$(grep -rhE '^(not ok |test .* FAILED)' "$logs" | cut -c 1-200 || true)
+	[ -z "$bad" ] || printf '\n%s\n' "$bad" | tail -n 40
 	awk -F '\t' '
 		BEGIN { printf "\n%-10s %8s %8s %8s %8s\n", "kind", "passed", "failed",
 			"skipped", "seconds" }

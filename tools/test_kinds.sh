@@ -177,6 +177,7 @@ tap_counts() {
 	passed=0 failed=1 skipped=0
 	if [ -s "$1" ]; then
 		read -r passed failed skipped <"$1"
+		tail -n +2 "$1" | sed 's/^/not ok - /' >>"$logs/failures"
 	fi
 }
 
@@ -231,7 +232,7 @@ kind_fuzz() {
 			echo "ok - $name, ${runs:-?} runs"
 		else
 			failed=$((failed + 1))
-			echo "not ok - $name"
+			echo "not ok - $name" | tee -a "$logs/failures"
 			tail -n 60 "$logs/$name.log"
 		fi
 	done
@@ -363,7 +364,7 @@ kind_chaos() {
 			echo "ok - ${names[i]}, seed $seed"
 		else
 			failed=$((failed + 1))
-			echo "not ok - ${names[i]}"
+			echo "not ok - ${names[i]}" | tee -a "$logs/failures"
 			tail -n 100 "$logs/chaos-${names[i]}.log"
 		fi
 	done

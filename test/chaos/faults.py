@@ -289,6 +289,18 @@ def lock_tables(stage, rng):
                               0.5, 3)), 20)
 
 
+@fault("server", 2)
+def lock_rows(stage, rng):
+    """Of mails that are on their way, beyond their lease now and then."""
+    with contextlib.suppress(SqlError):
+        stage.cluster.sql("BEGIN; SELECT FROM message_logs WHERE status ="
+                          " 'SENDING' LIMIT %d FOR UPDATE SKIP LOCKED"
+                          " \\g /dev/null\nSELECT pg_sleep(%.1f)"
+                          " \\g /dev/null\nCOMMIT;" % (
+                              rng.choice((1, 10, 1000)),
+                              rng.uniform(0.2, 8)), 20)
+
+
 # ---- what an administrator does ------------------------------------------------
 
 RELOADS = (("birthday_scheduler.mail_connections", ("1", "2", "4", "9")),
