@@ -3,7 +3,9 @@
 use strict;
 use warnings;
 
+use BS::Amqp;
 use BS::Test;
+use Socket qw(AF_UNIX PF_UNSPEC SOCK_STREAM);
 use Test::More;
 
 my $dir = scratch_dir();
@@ -71,6 +73,13 @@ my $arrivals = $catcher->arrivals('n');
 is(join(' ', map { "$_:" . @{ $arrivals->{$_} } } sort keys %$arrivals),
 	'n1@d.example:2 n2@d.example:1', 'arrivals by address');
 like($arrivals->{'n2@d.example'}[0][0], qr/^\d+\.\d+$/, 'with their time');
+
+# The broker may confirm the last message first, and what was before it later.
+socketpair(my $near, my $far, AF_UNIX, SOCK_STREAM, PF_UNSPEC) or die "no sockets: $!";
+my $amqp = bless { socket => $near, buffer => '', unconfirmed => { map { $_ => 1 } 1 .. 5 }, returned => 0 }, 'BS::Amqp';
+syswrite $far, join '', map { pack('CnNnnQ>CC', 1, 1, 13, 60, 80, @$_, 0xCE) } [ 1, 0 ], [ 4, 0 ], [ 5, 0 ], [ 3, 1 ];
+is($amqp->confirm, 0, 'confirms in another order');
+is_deeply($amqp->{unconfirmed}, {}, 'none is waited for any more');
 
 # Waiting in vain ends, and says so.
 ok(!wait_for(sub { 0 }, 'nothing (as it should)', 0.1), 'waiting in vain ends');

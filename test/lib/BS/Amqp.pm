@@ -37,7 +37,7 @@ sub new
 	my ($user, $password, $host, $port, $vhost) =
 	  $url =~ m{^amqp://(?:([^:@/]*)(?::([^@/]*))?@)?([^:/]+):(\d+)(?:/(.*))?$}
 	  or croak "not an address: $url";
-	my $self = bless { buffer => '', published => 0, confirmed => 0, returned => 0 }, $class;
+	my $self = bless { buffer => '', published => 0, unconfirmed => {}, returned => 0 }, $class;
 
 	$self->{socket} = IO::Socket::INET->new(
 		PeerAddr => $host,
@@ -67,7 +67,8 @@ sub _open_channel
 	$self->_expect(CHANNEL, 20, 11);
 	$self->_method(CHANNEL, 85, 10, "\0");
 	$self->_expect(CHANNEL, 85, 11);
-	$self->{published} = $self->{confirmed} = 0;
+	$self->{published} = 0;
+	$self->{unconfirmed} = {};
 	return;
 }
 
@@ -192,7 +193,7 @@ sub publish
 	{
 		$frames .= _frame(FRAME_BODY, CHANNEL, substr($body, $at, $self->{frame_max} - 8));
 	}
-	$self->{published}++;
+	$self->{unconfirmed}{ ++$self->{published} } = 1;
 	$self->_send($frames);
 	return;
 }
@@ -202,7 +203,7 @@ sub confirm
 {
 	my ($self) = @_;
 
-	while ($self->{confirmed} < $self->{published})
+	while (%{ $self->{unconfirmed} })
 	{
 		my ($class, $method, $rest) = $self->_read_method(CHANNEL);
 
@@ -351,7 +352,9 @@ sub _note
 		my ($tag, $multiple) = unpack('Q>C', $rest);
 
 		croak 'the broker refuses a message' if $method == 120;
-		$self->{confirmed} = $multiple & 1 ? $tag : $self->{confirmed} + 1;
+		delete @{ $self->{unconfirmed} }{ $multiple & 1
+			? grep { $_ <= $tag } keys %{ $self->{unconfirmed} }
+			: $tag };
 	}
 	elsif ($class != 10)
 	{
