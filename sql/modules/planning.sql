@@ -52,6 +52,26 @@ SELECT u.id, t.name, 'user_dates',
 COMMENT ON VIEW @extschema@.bs_events IS
 'Every event of every user who is not deleted, with the enabled message type that mails it.';
 
+-- A simple body, so that it becomes part of the query that asks.
+CREATE FUNCTION @extschema@.bs_dates_of(
+    user_id uuid, birthday_date date, anniversary_date date, message_type varchar, date_source varchar)
+RETURNS TABLE (event_date date, created_at timestamptz)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+    SELECT CASE bs_dates_of.date_source WHEN 'birthday_date' THEN bs_dates_of.birthday_date
+                                        WHEN 'anniversary_date' THEN bs_dates_of.anniversary_date
+           END, NULL::timestamptz
+     WHERE bs_dates_of.date_source <> 'user_dates'
+    UNION ALL
+    SELECT d.event_date, d.created_at
+      FROM @extschema@.user_dates d
+     WHERE bs_dates_of.date_source = 'user_dates'
+       AND d.user_id = bs_dates_of.user_id
+       AND d.message_type = bs_dates_of.message_type;
+END;
+COMMENT ON FUNCTION @extschema@.bs_dates_of(uuid, date, date, varchar, varchar) IS
+'The dates that a type of message mails to a user who is at hand, and since when there is the date, where it is one of its own: what bs_events has of a user, enabled or not.';
+
 CREATE FUNCTION @extschema@.bs_plan_slices(window_from timestamptz, window_until timestamptz)
 RETURNS TABLE (message_type varchar, date_source varchar, local_date date, month_day integer)
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE ROWS 20     -- a body in SQL is planned at every call
@@ -117,30 +137,37 @@ BEGIN
             SELECT s.message_type, s.month_day, s.local_date
               FROM @extschema@.bs_plan_slices($2, $3) s
              WHERE $5 IS NULL OR (s.message_type = $5 AND s.local_date = $7)
+        ), kinds AS MATERIALIZED (
+            SELECT t.name, t.date_source, t.send_time, t.cadence, t.feb29_policy, t.active_since
+              FROM @extschema@.message_types t
+             WHERE t.enabled AND ($5 IS NULL OR (t.name = $5 AND t.date_source = $6))
         )
         SELECT array_agg(o.user_id), array_agg(o.message_type), array_agg(o.local_date),
                array_agg(o.event_date), array_agg(o.send_at)
-          FROM (SELECT DISTINCT ON (e.user_id, e.message_type, s.local_date)
-                       e.user_id, e.message_type, s.local_date, e.event_date, p.send_at
+          FROM (SELECT DISTINCT ON (u.id, t.name, s.local_date)
+                       u.id AS user_id, t.name AS message_type, s.local_date, e.event_date, p.send_at
                   FROM unnest($1) AS w (user_id)
-                       -- One by one, by the key of users: without statistics, as in
-                       -- a database that was just restored, a join would read them all.
+                       -- One by one, by the key of users: without statistics, as in a
+                       -- database that was just restored, a join would read them all.
+                       -- The conditions of partial indexes come later: by statistics of
+                       -- when the table was empty it costs nothing to read all of those.
                        CROSS JOIN LATERAL (
-                           SELECT v.*
-                             FROM @extschema@.bs_events v
-                            WHERE v.user_id = w.user_id
-                              AND ($5 IS NULL OR (v.message_type = $5 AND v.date_source = $6))
-                           OFFSET 0) e
-                       JOIN slices s ON s.message_type = e.message_type AND s.month_day = e.month_day
+                           SELECT f.* FROM @extschema@.users f WHERE f.id = w.user_id OFFSET 0) u
+                       CROSS JOIN kinds t
+                       CROSS JOIN LATERAL @extschema@.bs_dates_of(u.id, u.birthday_date, u.anniversary_date,
+                                                                  t.name, t.date_source) e
+                       JOIN slices s ON s.message_type = t.name
+                                    AND s.month_day = @extschema@.bs_month_day(e.event_date)
                        CROSS JOIN LATERAL (
-                           SELECT @extschema@.bs_send_time_or_null(e.timezone::text, s.local_date, e.send_time) AS send_at) p
-                 WHERE @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence::text, e.feb29_policy::text)
-                   AND p.send_at >= e.since
+                           SELECT @extschema@.bs_send_time_or_null(u.timezone::text, s.local_date, t.send_time) AS send_at) p
+                 WHERE u.deleted_at IS NULL
+                   AND @extschema@.bs_is_owed(e.event_date, s.local_date, t.cadence::text, t.feb29_policy::text)
+                   AND p.send_at >= greatest(u.created_at, e.created_at, t.active_since)
                    AND p.send_at BETWEEN $2 AND $3
                    AND ($4 = '{}'
                         OR (@extschema@.bs_month(p.send_at) <> ALL ($4)
                             AND date_trunc('month', s.local_date::timestamp)::date <> ALL ($4)))
-                 ORDER BY e.user_id, e.message_type, s.local_date, e.event_date) o
+                 ORDER BY u.id, t.name, s.local_date, e.event_date) o
         $query$
        INTO owed_users, owed_types, owed_dates, owed_events, owed_times
       USING user_ids, window_from, window_until, missing_months, only_type, only_source, only_date;
@@ -261,16 +288,10 @@ BEGIN ATOMIC
                     OFFSET 0) m      -- the users of no others
                    JOIN (SELECT f.* FROM @extschema@.users f WHERE f.id = ANY (user_ids) OFFSET 0) u ON u.id = m.user_id
                    LEFT JOIN @extschema@.message_types t ON t.name = m.message_type
-                   -- bs_events of a user who is at hand already.
                    LEFT JOIN LATERAL (
                        SELECT min(d.event_date) AS event_date
-                         FROM (SELECT CASE t.date_source WHEN 'birthday_date' THEN u.birthday_date
-                                                         WHEN 'anniversary_date' THEN u.anniversary_date
-                                      END AS event_date
-                               UNION ALL
-                               SELECT o.event_date
-                                 FROM @extschema@.user_dates o
-                                WHERE t.date_source = 'user_dates' AND o.user_id = u.id AND o.message_type = t.name) d
+                         FROM @extschema@.bs_dates_of(u.id, u.birthday_date, u.anniversary_date,
+                                                      t.name, t.date_source) d
                         WHERE u.deleted_at IS NULL AND t.enabled
                           AND @extschema@.bs_is_owed(d.event_date, m.local_date, t.cadence::text, t.feb29_policy::text)) e ON true
             OFFSET 0) w;      -- each is made once, however often it is named above

@@ -158,14 +158,15 @@ BEGIN
                          LIMIT 1) IS NULL
                    AND (slice_source <> 'user_dates'
                         OR (SELECT true
-                              FROM @extschema@.bs_events e
-                             WHERE e.user_id = w.user_id
-                               AND e.message_type = slice_type
-                               AND e.date_source = 'user_dates'
-                               AND e.month_day = slice_key
-                               AND @extschema@.bs_is_owed(e.event_date, slice_date, e.cadence::text, e.feb29_policy::text)
-                               AND @extschema@.bs_send_time_or_null(e.timezone::text, slice_date, e.send_time)
-                                   BETWEEN greatest(window_from, e.since) AND window_until
+                              FROM (SELECT f.* FROM @extschema@.users f WHERE f.id = w.user_id OFFSET 0) u
+                                   CROSS JOIN LATERAL @extschema@.bs_dates_of(
+                                       u.id, u.birthday_date, u.anniversary_date, slice_type, slice_source) d
+                             WHERE u.deleted_at IS NULL
+                               AND @extschema@.bs_month_day(d.event_date) = slice_key
+                               AND @extschema@.bs_is_owed(d.event_date, slice_date, kind.cadence::text, kind.feb29_policy::text)
+                               AND @extschema@.bs_send_time_or_null(u.timezone::text, slice_date, kind.send_time)
+                                   BETWEEN greatest(window_from, u.created_at, d.created_at, kind.active_since)
+                                       AND window_until
                              LIMIT 1))
                  LIMIT chunk) c;
         IF ids IS NOT NULL THEN

@@ -96,8 +96,8 @@ BEGIN
     END IF;
 
     SELECT u.* INTO old_user FROM @extschema@.users u
-     WHERE u.id = bs_update_user.id AND u.deleted_at IS NULL FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
+     WHERE u.id = bs_update_user.id FOR NO KEY UPDATE;
+    IF NOT FOUND OR old_user.deleted_at IS NOT NULL THEN
         RAISE EXCEPTION 'user % does not exist', coalesce(bs_update_user.id::text, 'NULL')
             USING ERRCODE = 'no_data_found';
     END IF;
@@ -131,8 +131,10 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    -- Not the condition of partial indexes, which by statistics of when the table was
+    -- empty cost nothing to read from end to end.
     UPDATE @extschema@.users u SET deleted_at = now()
-     WHERE u.id = bs_delete_user.id AND u.deleted_at IS NULL;
+     WHERE u.id = bs_delete_user.id AND (u.deleted_at IS NOT NULL) IS NOT TRUE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'user % does not exist', coalesce(bs_delete_user.id::text, 'NULL')
             USING ERRCODE = 'no_data_found';
