@@ -4,8 +4,9 @@ import os
 import subprocess
 
 from burst import burst_runs, cost_figures, rate_figures
-from cases import LATENESS_NOTE, Figure, lateness_figures, lateness_runs
-from server import TOP, BenchError, Catcher, Server, wait_for
+from cases import (LATENESS_NOTE, Figure, lateness_figures, lateness_runs,
+                   with_catcher)
+from server import TOP, BenchError, Server, wait_for
 from sinks import HttpSink, Sink, run_program
 
 SCRIPT = os.path.join(TOP, "tools", "private_rabbitmq.sh")
@@ -122,19 +123,14 @@ def through_broker(options, folder):
     broker = Broker(folder)
     try:
         runs, note, server = burst_through(options, folder, broker, Sink())
-        catcher = Catcher(folder)
-        server = Server(folder, catcher.url, broker.settings())
-        try:
-            server.start()
-            session = server.session()
-            session.ask("SELECT bs_resume() \\g /dev/null")
-            wait_until_up(session, broker)
-            late = lateness_runs(options, server, catcher,
+
+        def late_ones(server, catcher):
+            wait_until_up(server.session(), broker)
+            return lateness_runs(options, server, catcher,
                                  options.lateness_mails,
                                  options.lateness_seconds)
-        finally:
-            server.stop()
-            catcher.stop()
+
+        late, _ = with_catcher(folder, late_ones, broker.settings())
     finally:
         broker.stop()
     note += ".\nLateness: " + LATENESS_NOTE % (options.lateness_mails,

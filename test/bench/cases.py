@@ -117,12 +117,12 @@ def lateness_figures(runs, aims, at=""):
     return figures
 
 
-def with_catcher(folder, measure):
+def with_catcher(folder, measure, settings=()):
     """measure(server, catcher) with a server at work that mails to it."""
     catcher = Catcher(folder)
     # No planning pass within a case: nobody is owed what LATENESS_SQL writes.
-    server = Server(folder, catcher.url,
-                    {"birthday_scheduler.plan_interval": "1h"})
+    server = Server(folder, catcher.url, {
+        "birthday_scheduler.plan_interval": "1h", **dict(settings)})
     try:
         server.start()
         server.session().ask("SELECT bs_resume() \\g /dev/null")
