@@ -117,6 +117,7 @@ SET jit = off
 SET max_parallel_workers_per_gather = 0
 SET plan_cache_mode = auto
 SET enable_sort = on
+SET enable_memoize = off
 AS $$
 DECLARE
     -- Before anything is read, so that a row is never older than it says.
@@ -126,11 +127,8 @@ DECLARE
     owed_dates date[];
     owed_events date[];
     owed_times timestamptz[];
-    won_users uuid[];
-    won_types varchar[];
-    won_dates date[];
+    won_rows @extschema@.message_ledger[];
     planned bigint;
-    first_due timestamptz;
 BEGIN
     EXECUTE $query$
         WITH slices AS MATERIALIZED (
@@ -176,66 +174,63 @@ BEGIN
     END IF;
 
     -- Arrays, because the planner knows their length: between two statements
-    -- in WITH it would expect one row and join in a square.
+    -- in WITH it would expect one row and join in a square. As a rule all are won.
     WITH won AS (
         INSERT INTO @extschema@.message_ledger (user_id, message_type, local_date)
         SELECT o.user_id, o.message_type, o.local_date
           FROM unnest(owed_users, owed_types, owed_dates) AS o (user_id, message_type, local_date)
-         ORDER BY o.user_id, o.message_type, o.local_date
-            ON CONFLICT DO NOTHING
+            ON CONFLICT DO NOTHING      -- in the order of the users, as they are owed
         RETURNING user_id, message_type, local_date
     )
-    SELECT array_agg(w.user_id), array_agg(w.message_type), array_agg(w.local_date)
-      INTO won_users, won_types, won_dates
-      FROM won w;
-    IF won_users IS NULL THEN
+    SELECT c.won, CASE WHEN c.won < cardinality(owed_users)
+                       THEN ARRAY(SELECT ROW (w.user_id, w.message_type, w.local_date)::@extschema@.message_ledger FROM won w)
+                  END
+      INTO planned, won_rows
+      FROM (SELECT count(*) AS won FROM won) c;
+    IF planned = 0 THEN
         RETURN 0;
     END IF;
-    IF cardinality(won_users) < cardinality(owed_users) THEN
+    IF won_rows IS NOT NULL THEN
         EXECUTE $query$
             SELECT array_agg(o.user_id), array_agg(o.message_type), array_agg(o.local_date),
                    array_agg(o.event_date), array_agg(o.send_at)
               FROM unnest($1, $2, $3, $4, $5)
                    AS o (user_id, message_type, local_date, event_date, send_at)
-                   JOIN unnest($6, $7, $8) AS w (user_id, message_type, local_date)
-                  USING (user_id, message_type, local_date)
+                   JOIN unnest($6) AS w USING (user_id, message_type, local_date)
             $query$
            INTO owed_users, owed_types, owed_dates, owed_events, owed_times
-          USING owed_users, owed_types, owed_dates, owed_events, owed_times,
-                won_users, won_types, won_dates;
+          USING owed_users, owed_types, owed_dates, owed_events, owed_times, won_rows;
     END IF;
 
+    -- The users one by one, here as above, in the order of their messages.
     EXECUTE $query$
-        WITH made AS (
-            INSERT INTO @extschema@.message_logs
-                   (id, user_id, message_type, local_date, scheduled_send_time, due_at, idempotency_key,
-                    recipient_email, recipient_name, subject, message_content, html_content, type_version,
-                    created_at)
-            SELECT @extschema@.bs_uuidv7(), u.id, t.name, o.local_date, o.send_at, o.send_at,
-                   format('%s:%s:%s', u.id, t.name, to_char(o.local_date, 'YYYY-MM-DD')),
-                   u.email, u.first_name || ' ' || u.last_name,
-                   @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
-                                         o.event_date, o.local_date, u.location_city::text, u.location_country::text),
-                   @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
-                                         o.event_date, o.local_date, u.location_city::text, u.location_country::text),
-                   @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
-                                         o.event_date, o.local_date, u.location_city::text, u.location_country::text),
-                   t.version, $6
-              FROM unnest($1, $2, $3, $4, $5)
-                   AS o (user_id, message_type, local_date, event_date, send_at)
-                   JOIN @extschema@.users u ON u.id = o.user_id
-                   JOIN @extschema@.message_types t ON t.name = o.message_type
-             ORDER BY o.send_at
-            RETURNING scheduled_send_time
-        )
-        SELECT count(*), min(m.scheduled_send_time) FROM made m
+        INSERT INTO @extschema@.message_logs
+               (id, user_id, message_type, local_date, scheduled_send_time, due_at, idempotency_key,
+                recipient_email, recipient_name, subject, message_content, html_content, type_version,
+                created_at)
+        SELECT @extschema@.bs_uuidv7(), u.id, t.name, o.local_date, o.send_at, o.send_at,
+               format('%s:%s:%s', u.id, t.name, to_char(o.local_date, 'YYYY-MM-DD')),
+               u.email, u.first_name || ' ' || u.last_name,
+               @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
+                                     o.event_date, o.local_date, u.location_city::text, u.location_country::text),
+               @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
+                                     o.event_date, o.local_date, u.location_city::text, u.location_country::text),
+               @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
+                                     o.event_date, o.local_date, u.location_city::text, u.location_country::text),
+               t.version, $6
+          FROM (SELECT w.*
+                  FROM unnest($1, $2, $3, $4, $5) AS w (user_id, message_type, local_date, event_date, send_at)
+                 ORDER BY w.send_at) o
+               CROSS JOIN LATERAL (
+                   SELECT f.* FROM @extschema@.users f WHERE f.id = o.user_id OFFSET 0) u
+               JOIN @extschema@.message_types t ON t.name = o.message_type
         $query$
-       INTO planned, first_due
       USING owed_users, owed_types, owed_dates, owed_events, owed_times, made_at;
+    GET DIAGNOSTICS planned = ROW_COUNT;
 
     IF planned > 0 THEN
         PERFORM @extschema@.bs_count_moves(planned, 0::bigint, 0::bigint, 0::bigint, 0::bigint);
-        PERFORM @extschema@.bs_wake_senders(first_due);
+        PERFORM @extschema@.bs_wake_senders((SELECT min(o.send_at) FROM unnest(owed_times) AS o (send_at)));
     END IF;
     RETURN planned;
 END

@@ -9,7 +9,7 @@ RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
 SET jit = off
-SET plan_cache_mode = force_custom_plan
+SET plan_cache_mode = force_generic_plan      -- to plan for each of thousands of ids takes as long as to lock them
 SET enable_seqscan = off
 SET enable_indexscan = off
 SET enable_bitmapscan = on
