@@ -214,9 +214,9 @@ sweep() {
 end_broker() {
 	local pid
 	if pid=$(broker_pid); then
-		# one that is paused takes a SIGKILL, and nothing else
-		[ "$1" = KILL ] || kill -CONT "$pid" 2>/dev/null || true
-		if [ "$1" = KILL ] || ! end_process "$pid" TERM 30; then
+		# One that is paused has to go on to end in good order.
+		if [ "$1" = KILL ] ||
+			! { kill -CONT "$pid" 2>/dev/null; end_process "$pid" TERM 30; }; then
 			end_process "$pid" KILL 10 || die "process $pid does not end"
 		fi
 	fi

@@ -174,23 +174,23 @@ BEGIN
     END IF;
 
     -- Arrays, because the planner knows their length: between two statements
-    -- in WITH it would expect one row and join in a square. As a rule all are won.
+    -- in WITH it would expect one row and join in a square. They are in the order
+    -- of the users, in which every planner takes them; as a rule all are won.
     WITH won AS (
         INSERT INTO @extschema@.message_ledger (user_id, message_type, local_date)
         SELECT o.user_id, o.message_type, o.local_date
           FROM unnest(owed_users, owed_types, owed_dates) AS o (user_id, message_type, local_date)
-            ON CONFLICT DO NOTHING      -- in the order of the users, as they are owed
+            ON CONFLICT DO NOTHING
         RETURNING user_id, message_type, local_date
     )
-    SELECT c.won, CASE WHEN c.won < cardinality(owed_users)
-                       THEN ARRAY(SELECT ROW (w.user_id, w.message_type, w.local_date)::@extschema@.message_ledger FROM won w)
-                  END
-      INTO planned, won_rows
-      FROM (SELECT count(*) AS won FROM won) c;
-    IF planned = 0 THEN
+    SELECT CASE WHEN count(*) < cardinality(owed_users)
+                THEN ARRAY(SELECT ROW (w.user_id, w.message_type, w.local_date)::@extschema@.message_ledger FROM won w)
+           END
+      INTO won_rows
+      FROM won;
+    IF cardinality(won_rows) = 0 THEN
         RETURN 0;
-    END IF;
-    IF won_rows IS NOT NULL THEN
+    ELSIF won_rows IS NOT NULL THEN
         EXECUTE $query$
             SELECT array_agg(o.user_id), array_agg(o.message_type), array_agg(o.local_date),
                    array_agg(o.event_date), array_agg(o.send_at)

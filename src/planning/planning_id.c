@@ -28,8 +28,9 @@ PG_FUNCTION_INFO_V1(bs_uuidv7);
 
 /*
  * add_random
- *		Strong random values (section 6.9), fetched for many ids at once: a call
- *		takes as long for one as for dozens.
+ *		Strong random values (section 6.9), fetched for many ids at once, as a
+ *		call costs far more than its octets.  No two processes have the same: the
+ *		postmaster, of which all are copies, makes no ids.
  */
 static void
 add_random(unsigned char *octets)
