@@ -18,6 +18,7 @@
 #include "utils/varlena.h"
 
 #include "bs_guc.h"
+#include "bs_schema.h"
 #include "net/net_address.h"
 #include "net/net_amqp.h"
 #include "net/net_mail.h"
@@ -432,5 +433,6 @@ bs_guc_define(void)
 	define_partitions();
 	define_mail();
 	define_retry();
+	bs_schema_define_guard();
 	MarkGUCPrefixReserved("birthday_scheduler");
 }

@@ -25,19 +25,19 @@
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "bs_schema.h"
 #include "bs_txn.h"
 
 #define STUCK_SQL_MS	250		/* how long a shutdown waits for a statement */
 
 static bool txn_open = false;
 static Oid	extension_oid = InvalidOid;
-static char quoted_schema[NAMEDATALEN * 2 + 3];
+static char planned_schema[NAMEDATALEN * 2 + 3];	/* kept plans are for it */
 static uint32 extension_generation = 0;
 
 void
@@ -150,7 +150,6 @@ bs_txn_find_extension(char *version, Size version_size)
 										 RelationGetDescr(rel), &isnull);
 		char	   *found_version = isnull ? pstrdup("") :
 		TextDatumGetCString(found);
-		char	   *schema = get_namespace_name(form->extnamespace);
 
 		strlcpy(version, found_version, version_size);
 		presence = strcmp(found_version, BS_VERSION) == 0 ?
@@ -160,11 +159,6 @@ bs_txn_find_extension(char *version, Size version_size)
 			extension_oid = form->oid;
 			extension_generation++;
 		}
-		if (schema == NULL)
-			presence = BS_PRESENCE_ABSENT;
-		else
-			strlcpy(quoted_schema, quote_identifier(schema),
-					sizeof(quoted_schema));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -174,8 +168,14 @@ bs_txn_find_extension(char *version, Size version_size)
 void
 bs_txn_execute(BsStatement *statement, Datum *values, const char *nulls)
 {
+	const char *schema = bs_schema_require();
 	int			code;
 
+	if (strcmp(schema, planned_schema) != 0)
+	{
+		strlcpy(planned_schema, schema, sizeof(planned_schema));
+		extension_generation++;
+	}
 	if (statement->plan != NULL &&
 		statement->generation != extension_generation)
 	{
@@ -185,7 +185,7 @@ bs_txn_execute(BsStatement *statement, Datum *values, const char *nulls)
 	if (statement->plan == NULL)
 	{
 		SPIPlanPtr	plan;
-		char	   *sql = psprintf(statement->sql, quoted_schema);
+		char	   *sql = psprintf(statement->sql, schema);
 
 		plan = SPI_prepare(sql, statement->nargs, statement->argtypes);
 		if (plan == NULL)

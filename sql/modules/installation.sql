@@ -37,6 +37,7 @@ RETURNS text
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     RETURN coalesce(
@@ -59,6 +60,7 @@ CREATE FUNCTION @extschema@.bs_is_planning()
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     state text := @extschema@.bs_installation_state();
@@ -77,6 +79,7 @@ CREATE FUNCTION @extschema@.bs_adopt(even_a_copy boolean)
 RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     state text := @extschema@.bs_installation_state();
@@ -118,6 +121,7 @@ RETURNS void
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     UPDATE @extschema@.bs_installation i
@@ -137,6 +141,7 @@ RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     PERFORM @extschema@.bs_adopt(true);

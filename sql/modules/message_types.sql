@@ -63,6 +63,7 @@ CREATE FUNCTION @extschema@.bs_message_types_before_write()
 RETURNS trigger
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN

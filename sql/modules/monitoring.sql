@@ -73,6 +73,7 @@ CREATE FUNCTION @extschema@.bs_counts(
 LANGUAGE plpgsql STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
@@ -149,6 +150,7 @@ RETURNS TABLE (day date, message_type varchar, open bigint, sent bigint, failed 
 LANGUAGE sql STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 BEGIN ATOMIC
     -- Few groups, by tenths of a second, instead of sorting every message.
@@ -215,6 +217,7 @@ CREATE FUNCTION @extschema@.bs_state_lines(OUT lines text)
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     installation text := @extschema@.bs_installation_state();

@@ -4,6 +4,7 @@ CREATE FUNCTION @extschema@.bs_worker_health()
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     expected bigint;
@@ -40,6 +41,7 @@ CREATE FUNCTION @extschema@.bs_queue_health(installation text)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     preloaded boolean := @extschema@.bs_is_preloaded();
@@ -80,6 +82,7 @@ CREATE FUNCTION @extschema@.bs_relay_health(installation text)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     relay record;
@@ -236,6 +239,7 @@ RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     installation text := @extschema@.bs_installation_state();

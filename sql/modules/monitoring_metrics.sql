@@ -37,6 +37,7 @@ CREATE FUNCTION @extschema@.bs_metric_rows(
 RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     kind text := current_setting('birthday_scheduler.queue');
@@ -193,6 +194,7 @@ RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     IF @extschema@.bs_is_preloaded() THEN

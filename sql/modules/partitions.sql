@@ -29,6 +29,7 @@ CREATE FUNCTION @extschema@.bs_partition_attached(parent text, month date)
 RETURNS boolean
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     RETURN EXISTS (
@@ -67,6 +68,7 @@ CREATE FUNCTION @extschema@.bs_create_partition(parent text, month date)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET timezone = 'UTC'
 SET datestyle = 'ISO, YMD'
 AS $$
@@ -173,6 +175,7 @@ CREATE FUNCTION @extschema@.bs_try_partitions(first_month date, last_month date)
 RETURNS text
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     missing record;
@@ -203,6 +206,7 @@ RETURNS SETOF text
 LANGUAGE plpgsql VOLATILE STRICT
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     IF months_ahead NOT BETWEEN 1 AND 1200 THEN
@@ -222,6 +226,7 @@ CREATE FUNCTION @extschema@.bs_partitions_ready(first_day date, last_day date)
 RETURNS boolean
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     RETURN (
@@ -262,6 +267,7 @@ CREATE FUNCTION @extschema@.bs_is_unfinished(parent text, part oid)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET enable_seqscan = off
 AS $$
 DECLARE
@@ -287,6 +293,7 @@ RETURNS TABLE (partition text, action text, reason text)
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET timezone = 'UTC'
 SET lock_timeout = '50ms'
 AS $$

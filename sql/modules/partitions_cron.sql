@@ -12,6 +12,7 @@ CREATE FUNCTION @extschema@.bs_cron_database()
 RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     found text := current_setting('cron.database_name', true);
@@ -30,6 +31,7 @@ CREATE FUNCTION @extschema@.bs_cron_query(query text)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     found jsonb;
@@ -48,6 +50,7 @@ CREATE FUNCTION @extschema@.bs_is_cron_there()
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     RETURN @extschema@.bs_cron_database() IS NOT NULL
@@ -85,6 +88,7 @@ CREATE FUNCTION @extschema@.bs_install_cron(
 RETURNS SETOF text
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     jobs text;
@@ -135,6 +139,7 @@ CREATE FUNCTION @extschema@.bs_uninstall_cron()
 RETURNS SETOF text
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     names text;

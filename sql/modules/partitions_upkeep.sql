@@ -58,6 +58,7 @@ RETURNS text
 LANGUAGE plpgsql VOLATILE STRICT
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET timezone = 'UTC'
 AS $$
 #variable_conflict use_column

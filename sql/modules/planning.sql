@@ -76,6 +76,7 @@ CREATE FUNCTION @extschema@.bs_plan_slices(window_from timestamptz, window_until
 RETURNS TABLE (message_type varchar, date_source varchar, local_date date, month_day integer)
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE ROWS 20     -- a body in SQL is planned at every call
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -113,6 +114,7 @@ CREATE FUNCTION @extschema@.bs_plan_users(
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET max_parallel_workers_per_gather = 0
 SET plan_cache_mode = auto
@@ -300,6 +302,7 @@ CREATE FUNCTION @extschema@.bs_refresh(message_ids uuid[], as_of timestamptz)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET plan_cache_mode = force_custom_plan
 AS $$

@@ -5,6 +5,7 @@ RETURNS TABLE (send_at timestamptz, user_id uuid, message_type varchar, local_da
 LANGUAGE plpgsql STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 AS $$
 #variable_conflict use_column
@@ -39,6 +40,7 @@ CREATE FUNCTION @extschema@.bs_preview(user_id uuid, message_type text, year int
 LANGUAGE plpgsql STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 AS $$
 #variable_conflict use_column
@@ -80,6 +82,7 @@ RETURNS TABLE (message_type varchar, next_date date, send_at timestamptz, status
 LANGUAGE plpgsql STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET intervalstyle = 'postgres'
 SET jit = off
 AS $$

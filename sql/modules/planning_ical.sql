@@ -30,6 +30,7 @@ RETURNS text
 LANGUAGE plpgsql STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 AS $$
 #variable_conflict use_column

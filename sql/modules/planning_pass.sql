@@ -8,6 +8,7 @@ CREATE FUNCTION @extschema@.bs_lock_users(user_ids uuid[])
 RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET plan_cache_mode = force_generic_plan      -- to plan for each of thousands of ids takes as long as to lock them
 SET enable_seqscan = off
@@ -30,6 +31,7 @@ CREATE FUNCTION @extschema@.bs_behind(
 RETURNS uuid[]
 LANGUAGE plpgsql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET plan_cache_mode = force_custom_plan
 SET enable_seqscan = off
@@ -52,6 +54,7 @@ RETURNS jsonb
 LANGUAGE plpgsql VOLATILE STRICT
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET timezone = 'UTC'
 SET datestyle = 'ISO, YMD'
@@ -229,6 +232,7 @@ RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 AS $$
 DECLARE

@@ -6,6 +6,7 @@ CREATE FUNCTION @extschema@.bs_plan_near(user_ids uuid[])
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET enable_seqscan = off      -- the foreign key's check keeps its first plan
 AS $$
@@ -35,6 +36,7 @@ CREATE FUNCTION @extschema@.bs_replan_users(user_ids uuid[])
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET enable_seqscan = off
 SET plan_cache_mode = auto
@@ -101,6 +103,7 @@ RETURNS trigger
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 AS $$
 DECLARE
@@ -139,6 +142,7 @@ RETURNS trigger
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 AS $$
 DECLARE
@@ -174,6 +178,7 @@ RETURNS trigger
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 AS $$
 BEGIN
@@ -197,6 +202,7 @@ RETURNS trigger
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 AS $$
 DECLARE
@@ -268,6 +274,7 @@ RETURNS trigger
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 AS $$
 DECLARE

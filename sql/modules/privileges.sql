@@ -27,6 +27,7 @@ CREATE FUNCTION @extschema@.bs_grant(role name, access text)
 RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     functions text[];

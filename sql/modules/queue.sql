@@ -10,6 +10,7 @@ CREATE FUNCTION @extschema@.bs_months_with_messages(first_time timestamptz, last
 RETURNS SETOF date
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     RETURN QUERY
@@ -77,6 +78,7 @@ RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
@@ -128,6 +130,7 @@ RETURNS timestamptz
 LANGUAGE plpgsql STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
@@ -161,6 +164,7 @@ RETURNS SETOF varchar
 LANGUAGE sql STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 BEGIN ATOMIC
     SELECT DISTINCT m.claimed_by
       FROM @extschema@.message_logs m
@@ -180,6 +184,7 @@ RETURNS bigint
 LANGUAGE plpgsql VOLATILE STRICT
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 AS $$
 #variable_conflict use_variable
@@ -217,6 +222,7 @@ CREATE FUNCTION @extschema@.bs_recover(
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET intervalstyle = 'postgres'
 SET jit = off
 AS $$

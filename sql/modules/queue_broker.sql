@@ -11,6 +11,7 @@ CREATE FUNCTION @extschema@.bs_months_of(instants timestamptz[])
 RETURNS SETOF date
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     RETURN QUERY
@@ -40,6 +41,7 @@ RETURNS SETOF record
 LANGUAGE plpgsql STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
@@ -84,6 +86,7 @@ RETURNS SETOF uuid
 LANGUAGE plpgsql VOLATILE STRICT
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
@@ -140,6 +143,7 @@ RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET lock_timeout = '50ms'
 SET enable_seqscan = off
@@ -238,6 +242,7 @@ CREATE FUNCTION @extschema@.bs_take_back(
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET plan_cache_mode = force_custom_plan
 SET enable_seqscan = off

@@ -41,6 +41,7 @@ RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET lock_timeout = '100ms'
 SET enable_seqscan = off
@@ -115,6 +116,7 @@ CREATE FUNCTION @extschema@.bs_record_pending()
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 AS $$
 BEGIN

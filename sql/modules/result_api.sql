@@ -4,6 +4,7 @@ CREATE FUNCTION @extschema@.bs_move_by_hand(message_id uuid, wanted text[], new_
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     found_status text;
@@ -38,6 +39,7 @@ RETURNS void
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     PERFORM @extschema@.bs_move_by_hand(id, '{SCHEDULED,QUEUED,RETRYING}'::text[], 'CANCELLED', 'by_hand');
@@ -52,6 +54,7 @@ RETURNS void
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     PERFORM @extschema@.bs_move_by_hand(id, '{FAILED,QUEUED}'::text[], 'RETRYING', 'retried');
@@ -66,6 +69,7 @@ RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     moved bigint;

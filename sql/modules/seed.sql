@@ -5,6 +5,7 @@ RETURNS bigint
 LANGUAGE plpgsql VOLATILE STRICT
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     zones constant text[] := '{Pacific/Kiritimati,Asia/Tokyo,Asia/Kathmandu,Asia/Kolkata,Europe/Kyiv,Europe/London,America/Sao_Paulo,America/St_Johns,America/New_York,Pacific/Honolulu,Pacific/Pago_Pago}';

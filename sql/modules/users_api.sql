@@ -8,6 +8,7 @@ RETURNS uuid
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     user_id uuid;
@@ -39,6 +40,7 @@ RETURNS @extschema@.users
 LANGUAGE plpgsql STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     found_user @extschema@.users;
@@ -59,6 +61,7 @@ RETURNS @extschema@.users
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET datestyle = 'ISO, YMD'
 AS $$
 DECLARE
@@ -129,6 +132,7 @@ RETURNS void
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     -- Not the condition of partial indexes, which by statistics of when the table was
@@ -149,6 +153,7 @@ RETURNS void
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     UPDATE @extschema@.users u SET deleted_at = NULL
@@ -173,6 +178,7 @@ RETURNS void
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     DELETE FROM @extschema@.users u WHERE u.id = bs_purge_user.id;

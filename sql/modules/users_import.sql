@@ -18,6 +18,7 @@ RETURNS TABLE (line bigint, column_name text, code text, reason text, hint text)
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET datestyle = 'ISO, YMD'
 SET jit = off
 AS $$
@@ -69,6 +70,7 @@ CREATE FUNCTION @extschema@.bs_import_users(source regclass)
 RETURNS TABLE (line bigint, column_name text, code text, reason text, hint text)
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
 SET datestyle = 'ISO, YMD'
 AS $$
 DECLARE
