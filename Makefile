@@ -1,7 +1,7 @@
 # birthday_scheduler: build, test and try out.  "make help" lists the targets.
 
 EXTENSION = birthday_scheduler
-EXTVERSION = 1.1
+EXTVERSION = 1.0
 MODULE_big = $(EXTENSION)
 PGFILEDESC = "birthday_scheduler - one greeting at nine by the user's own clock"
 
@@ -15,7 +15,7 @@ INSTALL_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
 SQL_LIST = $(shell sed 's/\#.*//' sql/install.list)
 SQL_MODULES = $(SQL_LIST:%=sql/modules/%)
 DATA_built = $(INSTALL_SQL)
-DATA = $(wildcard sql/updates/*.sql sql/versions/*.sql)
+DATA = $(wildcard sql/updates/*.sql)
 
 REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
 REGRESS_OPTS = --inputdir=test --encoding=UTF8 --no-locale
@@ -62,8 +62,8 @@ WITH_SENDER ?= $(if $(and $(wildcard $(includedir)/libpq-fe.h), \
 	$(wildcard /usr/include/microhttpd.h)),yes,no)
 SENDER_OBJS = $(SENDER_SRCS:.c=.o)
 
-# Every object depends on every header: small tree, no stale builds.
-$(OBJS) $(SENDER_OBJS): $(wildcard src/*.h src/*/*.h)
+# Every object depends on every header, and on the version: small tree, no stale builds.
+$(OBJS) $(SENDER_OBJS): Makefile $(wildcard src/*.h src/*/*.h)
 
 $(SENDER): $(SENDER_OBJS) $(NET_SRCS:.c=.o)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -L$(libdir) -lpq -lcurl -lrabbitmq \

@@ -1,18 +1,15 @@
 #!/usr/bin/python3
 """gen_update.py: make the part of an update script about functions and views.
 
-    tools/gen_update.py sql/versions/birthday_scheduler--1.0.sql
+    tools/gen_update.py OLD_SCRIPT NEW_SCRIPT UPDATE_SCRIPT
 
-Run it after "make" whenever a function, a view or a comment has changed since the
-frozen version.  It compares that script with the install script and rewrites
-the end of sql/updates/birthday_scheduler--OLD--NEW.sql, below the line that says
-so; what stands above it is written by hand: tables, columns, data, functions that
-are gone or have other arguments, and DROP VIEW for each view that has changed
-(or CREATE OR REPLACE VIEW where its columns are the same: what was granted on it
-stays).  tools/compare_versions.sh says whether the two together lead to the same as
-a fresh installation.
+Compares the install scripts of two versions, made by tools/join_sql.sh, and rewrites
+the end of the update script, below the line that says so.  What stands above it is
+written by hand: tables, columns, data, functions that are gone or have other
+arguments, and DROP VIEW for each view that has changed (or CREATE OR REPLACE VIEW if
+its columns are the same: what was granted on it stays).  tools/compare_versions.sh
+says whether the two together lead to the same as a fresh installation.
 """
-import os
 import re
 import sys
 
@@ -43,20 +40,18 @@ def views(text):
 
 
 def main():
-    top = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..')
-    with open(sys.argv[1], encoding='utf-8') as script:
+    if len(sys.argv) != 4:
+        sys.exit(__doc__.split('\n\n')[1].strip())
+    old_script, new_script, target = sys.argv[1:]
+    with open(old_script, encoding='utf-8') as script:
         old_text = script.read()
     old, old_views = functions(old_text), views(old_text)
-    old_version = re.search(r'--([^-]+)\.sql$', sys.argv[1]).group(1)
-    with open(os.path.join(top, 'birthday_scheduler.control'), encoding='utf-8') as control:
-        version = re.search(r"default_version = '(.*)'", control.read()).group(1)
-    with open(os.path.join(top, f'sql/birthday_scheduler--{version}.sql'), encoding='utf-8') as script:
+    with open(new_script, encoding='utf-8') as script:
         new_text = script.read()
     new = functions(new_text)
     public = re.search(r'ALL \(ARRAY\[(.*?)\]\)', new_text, re.S).group(1)
     public = re.findall(r"'(\w+)'", public)
 
-    target = os.path.join(top, f'sql/updates/birthday_scheduler--{old_version}--{version}.sql')
     with open(target, encoding='utf-8') as script:
         by_hand = script.read().split(MARK)[0]
     parts = []

@@ -1,6 +1,9 @@
-# From version 1.0 to this one: with data in it, workers at work, and roles that were
+# From one version to the next: with data in it, workers at work, and roles that were
 # granted their rights by the old version; the result is what a fresh installation
-# has. And where library and script differ, the workers idle and say so.
+# has. If library and script differ, the workers idle and say so.
+#
+# The test makes the two versions: the script that is installed counts as the old one,
+# and the same with a change of each kind as the one that the library belongs to.
 
 use strict;
 use warnings;
@@ -8,24 +11,85 @@ use warnings;
 use BS::Test;
 use BS::Delivery;
 use Cwd qw(abs_path);
-use File::Basename qw(basename dirname);
+use File::Basename qw(dirname);
 use IPC::Run ();
-use PostgreSQL::Test::Utils ();
+use PostgreSQL::Test::Utils qw(append_to_file slurp_file);
 use Test::More;
 
 my $top = abs_path(dirname(__FILE__) . '/../..');
-my ($version) = PostgreSQL::Test::Utils::slurp_file("$top/birthday_scheduler.control") =~ /default_version = '(.*)'/;
-my @old = map { /--([^-]+)\.sql$/ } glob("$top/sql/versions/*.sql");
+my ($version) = slurp_file("$top/birthday_scheduler.control") =~ /default_version = '(.*)'/;
+my $old = '0.9';
+
+# ---- A server of the test's own, whose folder of extensions it may write to.
+
+my ($bindir) = grep { -x "$_/postgres" } split /:/, $ENV{PATH};
+my $tree = $bindir;
+$tree = dirname($tree) until $tree eq '/' || -e "$tree/stamp";
+my $own = scratch_dir() . '/pg';
+system('cp', '-a', '--', $tree, $own) == 0 or BAIL_OUT("cannot copy $tree");
+$ENV{PATH} = $own . substr($bindir, length $tree) . ":$ENV{PATH}";
+chomp(my ($control) = `find '$own' -name birthday_scheduler.control`);
+my $folder = dirname($control);
+
+my $script = slurp_file("$folder/birthday_scheduler--$version.sql");
+my $next = $script;
+
+# change($what, $pattern, $replacement)
+sub change
+{
+	my ($what, $pattern, $replacement) = @_;
+
+	is($next =~ s/$pattern/$replacement/, 1, "the next version has $what");
+	return;
+}
+change('a column more', qr/^    cron_at timestamptz,\n/m, "    cron_at timestamptz,\n    note text,\n");
+$next =~ s/(    note text,\n)(    CONSTRAINT (?:.*\n)*?\);\n)/$1$2COMMENT ON COLUMN \@extschema\@.bs_upkeep_log.note IS 'What was noted.';\n/;
+change('an index less', qr/^CREATE INDEX idx_users_birthday_timezone [^;]*;\n/m, '');
+change('another body', qr/\|\| 'h'\n/, "|| 'hours'\n");
+change('another view', qr/CREATE VIEW \@extschema\@\.bs_workers AS\nSELECT /, 'CREATE VIEW @extschema@.bs_workers AS' . "\nSELECT 1 AS mark, ");
+change('a function less', qr/^CREATE FUNCTION \@extschema\@\.bs_seed\(.*?^COMMENT ON FUNCTION \@extschema\@\.bs_seed\([^;]*? IS\n'(?:[^']|'')*';\n/ms, '');
+change('a function more', qr/^(-- privileges: )/m, <<'SQL' . '-- privileges: ');
+CREATE FUNCTION @extschema@.bs_brand_new(number integer)
+RETURNS integer
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN number + 1;
+COMMENT ON FUNCTION @extschema@.bs_brand_new(integer) IS
+'One more.';
+
+SQL
+unlink "$folder/birthday_scheduler--$version.sql";
+append_to_file("$folder/birthday_scheduler--$old.sql", $script);
+append_to_file("$folder/birthday_scheduler--$version.sql", $next);
+my $update = "$folder/birthday_scheduler--$old--$version.sql";
+my $by_hand = <<'SQL';
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+ALTER TABLE @extschema@.bs_upkeep_log ADD COLUMN note text;
+COMMENT ON COLUMN @extschema@.bs_upkeep_log.note IS 'What was noted.';
+DROP INDEX @extschema@.idx_users_birthday_timezone;
+DROP FUNCTION @extschema@.bs_seed(integer, boolean);
+SQL
+append_to_file($update, $by_hand);
+my @generate = ("$top/tools/gen_update.py", map { "$folder/birthday_scheduler--$_.sql" } $old, $version, "$old--$version");
+my $said;
+ok(!IPC::Run::run(\@generate, '<', \undef, '2>', \$said), 'a changed view must be dropped by hand');
+like($said, qr/the view bs_workers has changed/, 'and it is named') or diag $said;
+append_to_file($update, "DROP VIEW \@extschema\@.bs_workers;\n");
+ok(IPC::Run::run(\@generate), 'the rest of the update script is made');
+my $made = slurp_file($update);
+like($made, qr/CREATE OR REPLACE FUNCTION \@extschema\@\.bs_short\(/, 'it has the changed function');
+is(scalar(() = $made =~ /^CREATE /mg), 3, 'and nothing but the changes');
+
 my $catcher = start_catcher(scratch_dir() . '/mail');
 my $node = mail_node('main', extension => 0, mail_url => $catcher->url);
 
 sub create_version
 {
-	my ($dbname, $old) = @_;
+	my ($dbname, $which) = @_;
 
 	sql($node, <<"SQL", $dbname);
 		SET client_min_messages = warning;
-		CREATE EXTENSION birthday_scheduler VERSION '$old';
+		CREATE EXTENSION birthday_scheduler VERSION '$which';
 		SELECT bs_grant('bs_worker', 'worker');
 		UPDATE message_types SET send_time = '00:00', active_since = '2000-01-01';
 		SELECT bs_resume();
@@ -36,14 +100,13 @@ SQL
 # ---- The old script under this library: the workers wait and say why; its functions
 # work all the same. ALTER EXTENSION UPDATE while they look on, and they begin.
 
-cmp_ok(scalar(@old), '>=', 1, 'there is an older version');
-create_version('postgres', '1.0');
-$node->wait_for_log(qr/birthday_scheduler is idle: the extension has version 1\.0 and the library \Q$version\E; ALTER EXTENSION \.\.\. UPDATE/);
+create_version('postgres', $old);
+$node->wait_for_log(qr/birthday_scheduler is idle: the extension has version \Q$old\E and the library \Q$version\E; ALTER EXTENSION \.\.\. UPDATE/);
 sql($node, 'SELECT bs_seed(50)');
 add_due($node, 20, 'old');
 is(counts($node, 'old%'), 'SCHEDULED 20', 'the old script plans under the new library');
 is(sql($node, q{SELECT jsonb_typeof(bs_health())}), 'object', 'bs_health() answers');
-is(sql($node, 'SELECT bs_library_version(), extversion FROM pg_extension WHERE extname = \'birthday_scheduler\''), "$version|1.0", 'the two differ');
+is(sql($node, 'SELECT bs_library_version(), extversion FROM pg_extension WHERE extname = \'birthday_scheduler\''), "$version|$old", 'the two differ');
 is(scalar($catcher->mails), 0, 'nothing is sent');
 my $rows = 'SELECT count(*), md5(string_agg(m::text, \',\' ORDER BY m.id)) FROM message_logs m';
 set_conf($node, mail_url => '');
@@ -56,45 +119,45 @@ ok(wait_settled($node, 'old%', 30), 'updated: mail goes out');
 is(counts($node, 'old%'), 'SENT 20', 'updated: all of it');
 is(scalar($catcher->mails), 20, 'updated: once each');
 is_deeply([ worker_pids($node, '') ], \@pids, 'updated: by the same processes');
+sql($node, 'DELETE FROM bs_upkeep_log; SELECT bs_wake()');
 ok(wait_for(sub { sql($node, q{SELECT count(*) FROM bs_upkeep_log WHERE done_by = 'scheduler'}) eq '2' }, 'upkeep'),
-	'updated: the scheduler needs no new rights for its new work');
+	'updated: the scheduler looks after the partitions');
 is(log_lines($node, qr/permission denied/), 0, 'updated: nothing was denied');
 
-# ---- Every older version, updated with its partitions, is what a fresh one is. What
-# roles may do is what they were granted: functions that are new want bs_grant() again.
+# ---- Updated with its partitions, it is what a fresh one is. What roles may do is what
+# they were granted: functions that are new want bs_grant() again.
 
 sql($node, 'CREATE DATABASE fresh');
 create_version('fresh', $version);
-foreach my $old (@old)
+sql($node, 'CREATE DATABASE updated');
+create_version('updated', $old);
+sql($node, 'ALTER EXTENSION birthday_scheduler UPDATE', 'updated');
+sql($node, q{SELECT bs_grant('bs_worker', 'worker')}, 'updated');
+
+# The exit code and the lines that differ.
+sub compare
 {
-	(my $dbname = "from_$old") =~ tr/./_/;
-	sql($node, "CREATE DATABASE $dbname");
-	create_version($dbname, $old);
-	sql($node, 'ALTER EXTENSION birthday_scheduler UPDATE', $dbname);
-	sql($node, q{SELECT bs_grant('bs_worker', 'worker')}, $dbname);
 	local $ENV{PGHOST} = $node->host;
 	local $ENV{PGPORT} = $node->port;
 	my ($out, $err) = ('', '');
-	my $same = IPC::Run::run([ "$top/tools/compare_versions.sh", 'fresh', $dbname ], '<', \undef, '>', \$out, '2>', \$err);
-	ok($same, "$old updated is the same as $version made afresh") or diag substr($out . $err, 0, 4000);
+	my $same = IPC::Run::run([ "$top/tools/compare_versions.sh", 'fresh', 'updated' ], '<', \undef, '>', \$out, '2>', \$err);
+	return ($same, $out . $err);
 }
+my ($same, $differences) = compare();
+ok($same, 'updated, it is the same as made afresh') or diag substr $differences, 0, 4000;
 
 # The comparison is no formality.
 sql($node, $_, 'fresh') foreach q{COMMENT ON FUNCTION bs_plan(timestamptz, timestamptz) IS 'x'},
   'ALTER TABLE bs_upkeep_log ALTER COLUMN trouble SET STORAGE plain', 'DROP INDEX idx_users_birthday_date';
-{
-	local $ENV{PGHOST} = $node->host;
-	local $ENV{PGPORT} = $node->port;
-	my ($out, $err) = ('', '');
-	ok(!IPC::Run::run([ "$top/tools/compare_versions.sh", 'fresh', 'from_1_0' ], '<', \undef, '>', \$out, '2>', \$err), 'what differs is found');
-	is(scalar(() = $out =~ /^[-+][^-+]/mg), 5, 'all three') or diag $out;
-}
+($same, $differences) = compare();
+ok(!$same, 'what differs is found');
+is(scalar(() = $differences =~ /^[-+][^-+]/mg), 5, 'all three') or diag $differences;
 
 # An update runs whatever stands in the caller's path.
 sql($node, <<'SQL');
 	CREATE DATABASE hostile;
 SQL
-create_version('hostile', '1.0');
+create_version('hostile', $old);
 sql($node, <<'SQL', 'hostile');
 	CREATE SCHEMA evil;
 	CREATE FUNCTION evil.format(text, text) RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE 'hijacked'; END$$;
@@ -111,11 +174,11 @@ SQL
 is(sql($node, 'SELECT extversion FROM pg_extension WHERE extname = \'birthday_scheduler\'', 'hostile'), $version, 'objects of others do not come between');
 my $err;
 sql($node, 'CREATE DATABASE squatted');
-create_version('squatted', '1.0');
-sql($node, 'CREATE TABLE bs_upkeep_log (mine integer)', 'squatted');
+create_version('squatted', $old);
+sql($node, 'CREATE FUNCTION bs_brand_new(integer) RETURNS integer LANGUAGE sql RETURN 1', 'squatted');
 $node->psql('squatted', 'ALTER EXTENSION birthday_scheduler UPDATE', stderr => \$err);
-like($err, qr/relation "bs_upkeep_log" already exists/, 'and are not taken over');
-is(sql($node, 'SELECT extversion FROM pg_extension WHERE extname = \'birthday_scheduler\'', 'squatted'), '1.0', 'then nothing has changed');
+like($err, qr/function "bs_brand_new" already exists/, 'and are not taken over');
+is(sql($node, 'SELECT extversion FROM pg_extension WHERE extname = \'birthday_scheduler\'', 'squatted'), $old, 'then nothing has changed');
 
 # ---- The reverse, a script newer than the library: idle as well, until it fits.
 
