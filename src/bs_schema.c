@@ -11,6 +11,8 @@
  * An owner who is no superuser never passes, so renaming between the check and
  * the use gains nothing.
  *
+ * The same guard pins the settings that change what our SQL means.
+ *
  * src/bs_schema.c
  *
  *-------------------------------------------------------------------------
@@ -27,6 +29,9 @@
 #include "catalog/pg_namespace.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
+#include "parser/parse_expr.h"
+#include "parser/parser.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -42,11 +47,25 @@ static struct
 	bool		known;
 	bool		watched;		/* callbacks are registered */
 	bool		trusted;
-	char		name[NAMEDATALEN * 2 + 3];	/* quoted; "": no extension */
+	char		name[NAMEDATALEN];	/* "": there is no extension */
+	char		quoted[NAMEDATALEN * 2 + 3];
 	char		owner[NAMEDATALEN];
 }			schema;
 
 static char *guard_value = NULL;
+
+/*
+ * What changes the meaning of a statement or of a cast, and what our bodies are
+ * written for.
+ */
+static const char *const meaning[][2] = {
+	{"standard_conforming_strings", "on"},
+	{"transform_null_equals", "off"},
+	{"quote_all_identifiers", "off"},
+	{"array_nulls", "on"},
+	{"DateStyle", "ISO"},
+	{"IntervalStyle", "postgres"},
+};
 
 static void
 forget(Datum arg, int cache_id, uint32 hash_value)
@@ -120,8 +139,9 @@ look(void)
 		char	   *owner_name = GetUserNameFromId(owner, true);
 
 		schema.trusted = superuser_arg(owner);
-		strlcpy(schema.name, quote_identifier(NameStr(form->nspname)),
-				sizeof(schema.name));
+		strlcpy(schema.name, NameStr(form->nspname), sizeof(schema.name));
+		strlcpy(schema.quoted, quote_identifier(NameStr(form->nspname)),
+				sizeof(schema.quoted));
 		strlcpy(schema.owner, owner_name ? owner_name : "?",
 				sizeof(schema.owner));
 		ReleaseSysCache(tuple);
@@ -129,8 +149,27 @@ look(void)
 }
 
 /*
- * Why nothing may run; NULL: it may.  "expected" is the quoted name that a body
- * carries, NULL for a statement that is made from the present name.
+ * Is that the name that a body carries?  It is quoted there if it has to be, or
+ * if the session that made it had quote_all_identifiers on.
+ */
+static bool
+is_name(const char *carried)
+{
+	const char *name = schema.name;
+
+	if (*carried != '"')
+		return strcmp(carried, name) == 0;
+	for (carried++; *name != '\0'; name++)
+	{
+		if (*carried++ != *name || (*name == '"' && *carried++ != '"'))
+			return false;
+	}
+	return strcmp(carried, "\"") == 0;
+}
+
+/*
+ * Why nothing may run; NULL: it may.  "expected" is the name that a body carries,
+ * NULL for a statement that is made from the present name.
  */
 static const char *
 find_fault(const char *expected, const char **detail, const char **hint)
@@ -151,19 +190,38 @@ find_fault(const char *expected, const char **detail, const char **hint)
 			*hint = "Type CREATE SCHEMA birthday; CREATE EXTENSION birthday_scheduler SCHEMA birthday;";
 		else
 			*hint = psprintf("As a superuser, type ALTER SCHEMA %s OWNER TO CURRENT_USER;",
-							 schema.name);
+							 schema.quoted);
 		return psprintf("schema %s does not belong to a superuser",
-						schema.name);
+						schema.quoted);
 	}
-	if (expected != NULL && strcmp(expected, schema.name) != 0)
+	if (expected != NULL && !is_name(expected))
 	{
 		*detail = psprintf("The functions of birthday_scheduler were created in schema %s.",
 						   expected);
 		*hint = psprintf("As a superuser, type ALTER SCHEMA %s RENAME TO %s;",
-						 schema.name, expected);
+						 schema.quoted, expected);
 		return psprintf("schema %s was renamed", expected);
 	}
 	return NULL;
+}
+
+/*
+ * For the function that is being entered; its end gives the caller's settings
+ * back.  A session has them as a rule, and then nothing is set.
+ */
+static void
+pin_meaning(void)
+{
+	int			i;
+
+	if (standard_conforming_strings && !Transform_null_equals &&
+		!quote_all_identifiers && Array_nulls &&
+		DateStyle == USE_ISO_DATES && IntervalStyle == INTSTYLE_POSTGRES)
+		return;
+	for (i = 0; i < lengthof(meaning); i++)
+		(void) set_config_option(meaning[i][0], meaning[i][1], PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+								 false);
 }
 
 static bool
@@ -178,7 +236,10 @@ check_guard(char **newval, void **extra, GucSource source)
 		return true;
 	fault = find_fault(*newval, &detail, &hint);
 	if (fault == NULL)
+	{
+		pin_meaning();
 		return true;
+	}
 	GUC_check_errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE);
 	GUC_check_errmsg("%s", fault);
 	GUC_check_errdetail("%s", detail);
@@ -210,5 +271,5 @@ bs_schema_require(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("%s", fault), errdetail("%s", detail),
 				 errhint("%s", hint)));
-	return schema.name;
+	return schema.quoted;
 }

@@ -2,7 +2,7 @@
 
 DO $$
 BEGIN
-    IF pg_catalog.getdatabaseencoding() <> 'UTF8' THEN
+    IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
         RAISE EXCEPTION 'birthday_scheduler needs a database with encoding UTF8, this one has %',
             pg_catalog.getdatabaseencoding()
             USING ERRCODE = 'feature_not_supported',

@@ -37,7 +37,7 @@ CREATE TABLE @extschema@.message_types (
     CONSTRAINT check_send_time CHECK (send_time < '24:00'),
     CONSTRAINT check_subject_template
         CHECK (pg_catalog.btrim(subject_template) <> '' AND pg_catalog.length(subject_template) <= 255
-               AND subject_template !~ '[\x01-\x1f\x7f]'
+               AND subject_template !~ E'[\\x01-\\x1f\\x7f]'
                AND @extschema@.bs_check_template(subject_template)),
     CONSTRAINT check_text_template
         CHECK (pg_catalog.btrim(text_template) <> '' AND @extschema@.bs_check_template(text_template)),

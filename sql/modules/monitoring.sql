@@ -200,7 +200,7 @@ COMMENT ON FUNCTION @extschema@.bs_short(interval) IS
 CREATE FUNCTION @extschema@.bs_lines(words text, width integer)
 RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-RETURN pg_catalog.rtrim(pg_catalog.regexp_replace(words, '(.{1,' || width || '})(?:\s+|$)|(\S{' || width || '})', E'\\1\\2\n', 'g'), E'\n');
+RETURN pg_catalog.rtrim(pg_catalog.regexp_replace(words, '(.{1,' || width || E'})(?:\\s+|$)|(\\S{' || width || '})', E'\\1\\2\n', 'g'), E'\n');
 COMMENT ON FUNCTION @extschema@.bs_lines(text, integer) IS
 'Words in lines of that width, at most; longer words are cut.';
 

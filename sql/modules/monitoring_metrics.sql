@@ -63,7 +63,7 @@ BEGIN
           FROM jsonb_each(@extschema@.bs_health() -> 'parts') p;
     END IF;
 
-    IF coalesce(metric, 'worker_') LIKE 'worker\_%' THEN
+    IF coalesce(metric, 'worker_') LIKE E'worker\\_%' THEN
         RETURN QUERY
         SELECT m.metric, jsonb_build_object('worker', w.worker), m.reading::double precision, m.kind, m.description
           FROM @extschema@.bs_worker_stats() w
@@ -119,7 +119,7 @@ BEGIN
          WHERE m.reading IS NOT NULL;
     END IF;
 
-    IF coalesce(metric, 'relay_') LIKE 'relay\_%' THEN
+    IF coalesce(metric, 'relay_') LIKE E'relay\\_%' THEN
         SELECT r.* INTO relay FROM @extschema@.bs_relay_stats() r;
         RETURN QUERY
         SELECT 'relay_breaker_status', jsonb_build_object('state', s.state), (s.state = relay.breaker)::integer::double precision,

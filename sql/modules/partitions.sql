@@ -255,7 +255,7 @@ BEGIN ATOMIC
            JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
            CROSS JOIN LATERAL pg_catalog.regexp_match(
                pg_catalog.pg_get_expr(c.relpartbound, c.oid),
-               'FROM \(''([^'']+)''\) TO \(''([^'']+)''\)') AS b (bound)
+               E'FROM \\(''([^'']+)''\\) TO \\(''([^'']+)''\\)') AS b (bound)
      WHERE i.inhparent IN (pg_catalog.to_regclass('@extschema@.message_logs'),
                            pg_catalog.to_regclass('@extschema@.message_ledger'))
        AND b.bound IS NOT NULL;

@@ -17,7 +17,7 @@ AS $$
 DECLARE
     found text := current_setting('cron.database_name', true);
 BEGIN
-    IF found IS NULL OR current_setting('shared_preload_libraries') !~ '\mpg_cron\M'
+    IF found IS NULL OR current_setting('shared_preload_libraries') !~ E'\\mpg_cron\\M'
        OR NOT EXISTS (SELECT FROM pg_database d WHERE d.datname = found) THEN
         RETURN NULL;
     END IF;

@@ -17,8 +17,8 @@ CREATE FUNCTION @extschema@.bs_ical_text(value text)
 RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN pg_catalog.regexp_replace(
-    pg_catalog.regexp_replace(value, '[\u0001-\u001f\u007f-\u009f\u2028\u2029]+', ' ', 'g'),
-    '([\\;,])', '\\\1', 'g');
+    pg_catalog.regexp_replace(value, E'[\\u0001-\\u001f\\u007f-\\u009f\\u2028\\u2029]+', ' ', 'g'),
+    E'([\\\\;,])', E'\\\\\\1', 'g');
 COMMENT ON FUNCTION @extschema@.bs_ical_text(text) IS
 'A text value of iCalendar, escaped (RFC 5545, 3.3.11); control characters become a blank.';
 

@@ -92,7 +92,7 @@ BEGIN
     END IF;
     -- No "today" and no "02/03/04".
     SELECT k.key INTO bad FROM jsonb_each_text(changes) AS k
-     WHERE k.key IN ('birthday_date', 'anniversary_date') AND k.value !~ '^\d{4}-\d\d-\d\d$' ORDER BY k.key LIMIT 1;
+     WHERE k.key IN ('birthday_date', 'anniversary_date') AND k.value !~ E'^\\d{4}-\\d\\d-\\d\\d$' ORDER BY k.key LIMIT 1;
     IF bad IS NOT NULL THEN
         RAISE EXCEPTION '% must be a date such as "1990-02-28"', bad
             USING ERRCODE = 'invalid_parameter_value';
