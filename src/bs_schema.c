@@ -5,9 +5,9 @@
  *
  * Bodies in PL/pgSQL and statements of the workers name our objects as text,
  * "public.users", and run with the rights of a superuser or of the workers'
- * role.  Whoever owns the schema can rename it and put another one in its
- * place, with objects of the same names.  So nothing of ours runs unless the
- * schema's owner is a superuser, and its name is the one that the bodies carry.
+ * role.  The owner of the schema can rename it and put another one in its place,
+ * with objects of the same names.  So nothing of ours runs unless the schema's
+ * owner is a superuser, and its name is the one that the bodies carry.
  * An owner who is no superuser never passes, so renaming between the check and
  * the use gains nothing.
  *
@@ -94,7 +94,7 @@ find_extension_schema(void)
 }
 
 /*
- * "pg_database_owner" is whoever owns the database.
+ * "pg_database_owner" stands for the owner of the database.
  */
 static Oid
 resolve_owner(Oid owner)
@@ -122,7 +122,7 @@ look(void)
 		CacheRegisterSyscacheCallback(NAMESPACEOID, forget, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHOID, forget, (Datum) 0);
 		CacheRegisterSyscacheCallback(DATABASEOID, forget, (Datum) 0);
-		/* For pg_extension there is none; who makes one makes functions. */
+		/* There is none for pg_extension; CREATE EXTENSION makes functions. */
 		CacheRegisterSyscacheCallback(PROCOID, forget, (Datum) 0);
 		schema.watched = true;
 	}

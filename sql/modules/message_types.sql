@@ -112,7 +112,7 @@ VALUES
  NULL, true),
 ('ANNIVERSARY', 'anniversary_date',
  'Happy anniversary, {{first_name}}!',
- E'Hey, {{full_name}} it''s your anniversary{{#years}}: {{years}} with us{{/years}}',
+ 'Hey, {{full_name}} it''s your {{#ordinal}}{{ordinal}} {{/ordinal}}anniversary',
  NULL, true);
 
 CREATE TRIGGER bs_message_types_before_write

@@ -9,8 +9,8 @@ CREATE ROLE bs_test_application;
 CREATE ROLE bs_test_reader;
 SELECT current_database() AS db \gset
 
--- A schema whose owner is no superuser is refused, with the way out; pg_database_owner
--- is whoever owns the database.
+-- A schema whose owner is not a superuser is refused, with the way out;
+-- pg_database_owner stands for the owner of the database.
 CREATE SCHEMA app AUTHORIZATION bs_test_owner;
 \set ON_ERROR_STOP 0
 \set SHOW_CONTEXT never
