@@ -32,6 +32,7 @@ PG_FUNCTION_INFO_V1(bs_system_identifier);
 PG_FUNCTION_INFO_V1(bs_horizon);
 PG_FUNCTION_INFO_V1(bs_max_lateness);
 PG_FUNCTION_INFO_V1(bs_retention);
+PG_FUNCTION_INFO_V1(bs_capped);
 
 void
 _PG_init(void)
@@ -91,4 +92,22 @@ bs_retention(PG_FUNCTION_ARGS)
 	if (bs_retention_s == 0)
 		PG_RETURN_NULL();
 	return seconds_to_interval(bs_retention_s);
+}
+
+/*
+ * The session's user and not the current one, which is the owner of the function
+ * that asks.
+ */
+Datum
+bs_capped(PG_FUNCTION_ARGS)
+{
+	TimestampTz instant = PG_GETARG_TIMESTAMPTZ(0);
+	Interval   *back = PG_GETARG_INTERVAL_P(1);
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz first;
+
+	if (superuser_arg(GetSessionUserId()))
+		PG_RETURN_TIMESTAMPTZ(instant);
+	first = now - back->time - back->day * USECS_PER_DAY;
+	PG_RETURN_TIMESTAMPTZ(Max(first, Min(instant, now)));
 }

@@ -88,6 +88,13 @@ AS 'MODULE_PATHNAME', 'bs_max_lateness';
 COMMENT ON FUNCTION @extschema@.bs_max_lateness() IS
 'The setting birthday_scheduler.max_lateness: a message that is later than this is not sent any more.';
 
+CREATE FUNCTION @extschema@.bs_capped(instant timestamptz, back interval)
+RETURNS timestamptz
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'bs_capped';
+COMMENT ON FUNCTION @extschema@.bs_capped(timestamptz, interval) IS
+'An instant that a caller passed, as far as the session''s user may choose it: a superuser freely, everybody else from back before the clock''s time up to the clock.';
+
 CREATE FUNCTION @extschema@.bs_wake()
 RETURNS void
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED

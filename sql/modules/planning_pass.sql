@@ -66,7 +66,7 @@ AS $$
 DECLARE
     window_from timestamptz := state ->> 'from';
     window_until timestamptz := state ->> 'until';
-    as_of timestamptz := state ->> 'as_of';
+    as_of timestamptz := @extschema@.bs_capped((state ->> 'as_of')::timestamptz, interval '1 day');
     began timestamptz := state ->> 'began';
     slice jsonb := state -> 'slices' -> 0;
     -- In variables, because casts from text are not done before planning, and
@@ -91,6 +91,15 @@ DECLARE
     planned bigint := 0;
     skipped bigint := 0;
 BEGIN
+    -- Whatever a state says, a pass looks no further than it has to.
+    IF window_from IS NOT NULL THEN
+        window_from := greatest(window_from, as_of - interval '400 days');
+    END IF;
+    window_until := least(window_until, as_of + interval '400 days');
+    IF chunk NOT BETWEEN 1 AND 100000 THEN
+        RAISE EXCEPTION 'chunk must lie between 1 and 100000, not %', chunk
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     -- The pass is over; in transactions of their own the months are looked after.
     IF state ? 'upkeep_left' THEN
         PERFORM @extschema@.bs_upkeep(state -> 'upkeep_left' ->> 0, 'scheduler');

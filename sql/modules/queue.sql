@@ -68,6 +68,22 @@ RETURN '(m.status = ''RETRYING'' OR m.last_retry_at IS NOT NULL'
 COMMENT ON FUNCTION @extschema@.bs_stale_condition() IS
 'SQL: may the row m of message_logs be older than what users and types say, so that it is made afresh before it is sent?';
 
+CREATE FUNCTION @extschema@.bs_check_lease(lease interval)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+BEGIN
+    IF (lease > interval '0' AND lease <= interval '1 day') IS NOT TRUE THEN
+        RAISE EXCEPTION 'a lease must be longer than 0 and at most one day, not %', coalesce(lease::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_check_lease(interval) IS
+'Error 22023 if a sender must not ask for that lease.';
+
 CREATE FUNCTION @extschema@.bs_claim(
     claimed_by text, max_messages integer, lease interval,
     as_of timestamptz DEFAULT pg_catalog.clock_timestamp(),
@@ -85,14 +101,17 @@ SET enable_bitmapscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
-    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    oldest timestamptz;
     token uuid := gen_random_uuid();
-    left_to_claim integer := max_messages;
+    left_to_claim integer := least(max_messages, 10000);
     month date;
     part regclass;
     ids uuid[];
     stale uuid[];
 BEGIN
+    as_of := @extschema@.bs_capped(as_of, interval '1 minute');
+    oldest := as_of - @extschema@.bs_max_lateness();
+    PERFORM @extschema@.bs_check_lease(lease);
     IF @extschema@.bs_installation_state() <> 'adopted' THEN
         RETURN;
     END IF;
@@ -123,7 +142,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_claim(text, integer, interval, timestamptz) IS
-'Leases up to max_messages due messages to a sender and counts the attempt; commit before sending. Nothing where this database is not adopted or is paused.';
+'Leases up to max_messages (10,000 at most) due messages to a sender, for at most a day, and counts the attempt; commit before sending. as_of is capped by bs_capped(). Gives nothing if this database is not adopted or is paused. Error 22023 for a lease out of range.';
 
 CREATE FUNCTION @extschema@.bs_next_due(as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
 RETURNS timestamptz
@@ -136,11 +155,13 @@ SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
 DECLARE
-    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    oldest timestamptz;
     month date;
     due_here timestamptz;
     due timestamptz;
 BEGIN
+    as_of := @extschema@.bs_capped(as_of, interval '1 minute');
+    oldest := as_of - @extschema@.bs_max_lateness();
     FOR month IN SELECT @extschema@.bs_months_with_messages(oldest, as_of + @extschema@.bs_horizon()) LOOP
         EXECUTE format(
             'SELECT m.due_at FROM @extschema@.%I AS m'
@@ -191,6 +212,12 @@ AS $$
 DECLARE
     released bigint;
 BEGIN
+    -- The claims of the server's own senders are looked after by the scheduler.
+    IF claimed_by LIKE 'server/%' THEN
+        RAISE EXCEPTION '"%" is a sender of the server', claimed_by
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    as_of := @extschema@.bs_capped(as_of, interval '1 minute');
     UPDATE @extschema@.message_logs m
        SET status = 'RETRYING',
            status_reason = 'released',
@@ -213,7 +240,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_release_claims(text, uuid[], timestamptz) IS
-'Gives back, unharmed, what this sender has claimed under other tokens than those that it knows: claims whose answer never reached it. Gives their number.';
+'Gives back, unharmed, what this sender has claimed under other tokens than those that it knows: claims whose answer never reached it. Gives their number. Error 22023 for a sender of the server.';
 
 CREATE FUNCTION @extschema@.bs_recover(
     dead_senders text[], at_most_once boolean DEFAULT false,
@@ -227,13 +254,15 @@ SET intervalstyle = 'postgres'
 SET jit = off
 AS $$
 DECLARE
-    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    oldest timestamptz;
     last_attempt integer := CASE WHEN at_most_once THEN 1
                                  ELSE current_setting('birthday_scheduler.max_attempts')::integer END;
     at_a_time constant bigint := 2000;
     taken_back bigint := 0;
     pending bigint := 1;
 BEGIN
+    as_of := @extschema@.bs_capped(as_of, interval '400 days');
+    oldest := as_of - @extschema@.bs_max_lateness();
     -- What is wrong with one outcome must not keep all the others from being put back.
     BEGIN
         pending := @extschema@.bs_record_pending();

@@ -48,9 +48,12 @@ SET enable_bitmapscan = off
 SET enable_sort = off
 AS $$
 DECLARE
-    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    oldest timestamptz;
     arms text;
 BEGIN
+    as_of := @extschema@.bs_capped(as_of, interval '1 minute');
+    oldest := as_of - @extschema@.bs_max_lateness();
+    max_messages := least(max_messages, 100000);
     IF @extschema@.bs_installation_state() <> 'adopted' THEN
         RETURN;
     END IF;
@@ -97,6 +100,8 @@ DECLARE
     month date;
     part regclass;
 BEGIN
+    as_of := @extschema@.bs_capped(as_of, interval '1 minute');
+    PERFORM @extschema@.bs_check_lease(look_again);
     FOR month IN SELECT @extschema@.bs_months_of(send_times) LOOP
         part := '@extschema@.' || @extschema@.bs_partition_name('message_logs', month);
         EXECUTE format(
@@ -153,7 +158,7 @@ SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column
 DECLARE
-    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    oldest timestamptz;
     token uuid := gen_random_uuid();
     month date;
     part regclass;
@@ -164,6 +169,9 @@ DECLARE
     held_later uuid[];
     stale_later uuid[];
 BEGIN
+    as_of := @extschema@.bs_capped(as_of, interval '1 minute');
+    oldest := as_of - @extschema@.bs_max_lateness();
+    PERFORM @extschema@.bs_check_lease(lease);
     CASE @extschema@.bs_installation_state()
         WHEN 'adopted' THEN
             NULL;

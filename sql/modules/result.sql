@@ -74,6 +74,16 @@ DECLARE
     month date;
     part text;
 BEGIN
+    FOR i IN 1 .. coalesce(cardinality(states), 0) LOOP
+        IF states[i] = ANY ('{SENT,FAILED,EXPIRED}'::text[])
+           OR (states[i] = ANY ('{RETRYING,RELEASED}'::text[]) AND next_attempts[i] IS NOT NULL) THEN
+            CONTINUE;
+        END IF;
+        RAISE EXCEPTION 'outcome % of message % has the state "%"%', i, ids[i], states[i],
+            CASE WHEN states[i] = ANY ('{RETRYING,RELEASED}'::text[]) THEN ' and no next attempt' ELSE '' END
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'The states are SENT, FAILED, EXPIRED, and with a next attempt RETRYING and RELEASED.';
+    END LOOP;
     -- By partition, so that the others are not even opened; no table that merely
     -- has the name of one.
     FOR month IN SELECT @extschema@.bs_months_of(send_times) LOOP

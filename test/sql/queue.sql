@@ -67,7 +67,7 @@ DELETE FROM users;
 -- what is claimed is waited for.
 DO $$ BEGIN FOR n IN 1..3 LOOP PERFORM test.add('L' || n, 'UTC', '1990-06-05'); END LOOP; END $$;
 SELECT test.plan('2044-06-04 12:00+00');
-SELECT count(*) FROM bs_claim('s1', 1, '2 days', '2044-06-06 09:00+00');
+SELECT count(*) FROM bs_claim('s1', 1, '1 day', '2044-06-06 09:00+00');
 SELECT count(*) FROM bs_claim('s1', 10, '5 min', '2044-06-06 09:00:00.000001+00');
 SELECT bs_next_due('2044-06-06 09:00+00') IS NOT NULL AS due, bs_next_due('2044-06-06 09:00:00.000001+00') IS NULL AS over;
 SELECT recovered, expired FROM bs_recover('{}', false, '2044-06-06 09:00+00');

@@ -1,0 +1,77 @@
+-- privileges_reach: nothing that a granted role passes reaches beyond what it is for. In
+-- 2044 a message is pending; no role gets at it before its time, whatever it says.
+\getenv srcdir PG_ABS_SRCDIR
+\set setup :srcdir '/lib/regress.sql'
+\set ECHO none
+\i :setup
+\set ECHO all
+SELECT test.adopt();
+CREATE ROLE bs_test_worker;
+CREATE ROLE bs_test_sender;
+SELECT bs_grant('bs_test_worker', 'worker'), bs_grant('bs_test_sender', 'sender');
+GRANT USAGE ON SCHEMA test TO PUBLIC;
+SELECT test.add('Ann', 'UTC', '1990-05-05'), test.add('Bob', 'UTC', '1990-05-05');
+SELECT test.plan('2044-05-04 12:00+00');
+SELECT array_agg(id ORDER BY id) AS ids, array_agg(scheduled_send_time) AS times, array_agg(gen_random_uuid()) AS uuids FROM message_logs \gset
+
+-- An instant in the future: it is capped by the clock. A superuser, as this test, passes
+-- what it likes.
+SET SESSION AUTHORIZATION bs_test_sender;
+SELECT count(*) FROM bs_claim('far', 10, '1 min', '2044-05-05 09:00+00');
+SELECT count(*) FROM bs_claim('far', 10, '1 min', 'infinity');
+SELECT count(*) FROM bs_claim_copies('far', '1 min', :'ids', :'times', '2044-05-05 09:00+00');
+SELECT bs_next_due('2044-05-05 09:00+00') IS NULL AS nothing_is_due;
+SET SESSION AUTHORIZATION bs_test_worker;
+SELECT count(*) FROM bs_due_messages(10, '{}', true, '2044-05-05 09:00+00');
+SELECT recovered, expired FROM bs_recover('{}', false, '2050-01-01 00:00+00');
+SELECT count(*) FROM bs_mark_queued(:'ids', :'times', :'times', '1 min', '2044-05-05 09:00+00');
+SELECT state ->> 'planned' AS planned FROM bs_plan_step(jsonb_build_object('as_of', '2090-01-01 00:00+00', 'until', '2099-01-01 00:00+00')) AS p (state);
+RESET SESSION AUTHORIZATION;
+SELECT status, count(*) FROM message_logs GROUP BY status ORDER BY status;
+SELECT count(*) FROM message_logs WHERE scheduled_send_time > '2045-01-01';
+-- An instant long ago would let it claim what is too late for everybody.
+SELECT count(*) FROM bs_claim('before', 1, '1 min', '2044-05-05 09:00+00');
+SELECT bs_capped('2001-01-01 00:00+00', '1 minute') AS superuser;
+SET SESSION AUTHORIZATION bs_test_sender;
+SELECT test.error($$SELECT bs_capped('2001-01-01 00:00+00', '1 minute')$$) AS not_granted;
+RESET SESSION AUTHORIZATION;
+GRANT EXECUTE ON FUNCTION bs_capped(timestamptz, interval) TO bs_test_sender;
+SET SESSION AUTHORIZATION bs_test_sender;
+SELECT i, bs_capped(i, '1 minute') BETWEEN clock_timestamp() - interval '70 seconds' AND clock_timestamp() AS near
+  FROM unnest('{-infinity,2001-01-01 00:00+00,2044-01-01 00:00+00,infinity}'::timestamptz[]) AS i;
+-- The rights of the session's user count, not of the role that it has set.
+RESET SESSION AUTHORIZATION;
+SET ROLE bs_test_sender;
+SELECT bs_capped('2044-05-05 09:00+00', '1 minute');
+RESET ROLE;
+
+-- Leases are of a day at most, and have a length.
+SET SESSION AUTHORIZATION bs_test_sender;
+SELECT l, test.error(format('SELECT bs_claim(%L, 1, %L)', 'x', l)) AS claim, test.error(format('SELECT bs_claim_copies(%L, %L, %L, %L)', 'x', l, '{}', '{}')) AS copies
+  FROM unnest('{100 years,25 hours,1 day 00:00:01,1 day,1 second,0,-1 minute,NULL}'::interval[]) AS l;
+RESET SESSION AUTHORIZATION;
+SET SESSION AUTHORIZATION bs_test_worker;
+SELECT l, test.error(format('SELECT bs_mark_queued(%L, %L, %L, %L)', '{}', '{}', '{}', l)) AS mark
+  FROM unnest('{100 years,1 day,0}'::interval[]) AS l;
+
+-- Outcomes: only states that there are, and none that leaves a message without a next
+-- moment.
+RESET SESSION AUTHORIZATION;
+SELECT claim_token AS token, id, scheduled_send_time AS at FROM message_logs WHERE status = 'SENDING' \gset
+SET SESSION AUTHORIZATION bs_test_sender;
+SELECT s, test.error(format($$SELECT bs_record(ARRAY[%L]::uuid[], ARRAY[%L]::timestamptz[], ARRAY[%L]::uuid[], ARRAY[%L], '{x}', '{NULL}', '{250}', '{x}', '{x}', ARRAY[now()])$$,
+                            :'id', :'at', :'token', s)) AS error
+  FROM unnest('{DONE,sent,SENDING,SCHEDULED,CANCELLED,RETRYING,RELEASED,"",NULL}'::text[]) AS s;
+-- Without the token, nothing.
+SELECT bs_record(ARRAY[:'id']::uuid[], ARRAY[:'at']::timestamptz[], ARRAY[gen_random_uuid()], '{SENT}', '{x}', '{NULL}', '{250}', '{x}', '{x}', ARRAY[now()]);
+-- The server's own senders are not a remote sender's to release.
+SELECT test.error($$SELECT bs_release_claims('server/1/2', '{}')$$);
+RESET SESSION AUTHORIZATION;
+SELECT status, count(*) FROM message_logs GROUP BY status ORDER BY status;
+
+DROP OWNED BY bs_test_worker, bs_test_sender;
+DROP ROLE bs_test_worker, bs_test_sender;
+\set VERBOSITY terse
+SET client_min_messages = error;
+DROP SCHEMA test CASCADE;
+DROP EXTENSION birthday_scheduler CASCADE;
