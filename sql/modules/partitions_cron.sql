@@ -55,27 +55,63 @@ AS $$
 BEGIN
     RETURN @extschema@.bs_cron_database() IS NOT NULL
        AND (@extschema@.bs_cron_query($query$
-                SELECT to_jsonb(to_regprocedure('cron.schedule_in_database(text, text, text, text, text, boolean)') IS NOT NULL)
+                SELECT to_jsonb(count(*) = 5)
+                  FROM pg_depend d
+                       JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'pg_cron'
+                       JOIN (VALUES ('pg_proc'::regclass, to_regprocedure('cron.schedule_in_database(text, text, text, text, text, boolean)')::oid),
+                                    ('pg_proc', to_regprocedure('cron.alter_job(bigint, text, text, text, text, boolean)')),
+                                    ('pg_proc', to_regprocedure('cron.unschedule(bigint)')),
+                                    ('pg_class', to_regclass('cron.job')),
+                                    ('pg_class', to_regclass('cron.job_run_details'))) AS m (class, object)
+                         ON m.class = d.classid AND m.object = d.objid
+                 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
             $query$))::boolean;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_is_cron_there() IS
-'Is pg_cron, 1.4 or newer, loaded and created?';
+'Is pg_cron, 1.4 or newer, loaded and created, and do the functions and tables of the schema cron belong to it?';
 
--- A job whose extension is gone does nothing, and takes itself out where it can.
+-- pg_cron runs the text of a job as a superuser, also once the extension is gone. So it
+-- looks for the function among the members of the extension, wherever its schema is
+-- called now, and stops if that schema's owner is not a superuser; a job whose extension
+-- is gone takes itself out where it can. Names are resolved in pg_catalog from its first
+-- statement on.
+CREATE FUNCTION @extschema@.bs_cron_command(task text, jobname text)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN pg_catalog.translate(pg_catalog.format($command$DO $bs$
+DECLARE home name; trusted boolean; cron boolean;
+BEGIN
+PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+SELECT n.nspname, r.rolsuper INTO home, trusted
+  FROM pg_extension e JOIN pg_depend d ON d.refobjid = e.oid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+       JOIN pg_proc p ON p.oid = d.objid AND d.classid = 'pg_proc'::regclass AND p.proname = 'bs_upkeep'
+       JOIN pg_namespace n ON n.oid = p.pronamespace
+       JOIN pg_database b ON b.datname = current_database()
+       JOIN pg_roles r ON r.oid = CASE WHEN n.nspowner = 'pg_database_owner'::regrole THEN b.datdba ELSE n.nspowner END
+ WHERE e.extname = 'birthday_scheduler';
+SELECT count(*) = 2 INTO cron
+  FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'pg_cron'
+ WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+   AND d.objid IN (to_regclass('cron.job'), to_regprocedure('cron.unschedule(bigint)'));
+IF trusted THEN
+    EXECUTE format('SELECT %%I.bs_upkeep(%%L::text, ''pg_cron''::text)', home, %1$L);
+ELSIF home IS NOT NULL THEN
+    RAISE EXCEPTION 'schema "%%" does not belong to a superuser', home USING ERRCODE = 'object_not_in_prerequisite_state';
+ELSIF cron THEN
+    PERFORM cron.unschedule(j.jobid) FROM cron.job AS j WHERE j.jobname::text = %2$L;
+END IF;
+END $bs$$command$, task, jobname), E'\n', ' ');
+COMMENT ON FUNCTION @extschema@.bs_cron_command(text, text) IS
+'The text of the job with which pg_cron does a task of the upkeep.';
+
 CREATE FUNCTION @extschema@.bs_cron_jobs(
     OUT task text, OUT jobname text, OUT schedule text, OUT command text)
 RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT t.task, n.name, t.schedule,
-           pg_catalog.format('DO $bs$ BEGIN'
-                  ' IF to_regprocedure(%L) IS NOT NULL THEN PERFORM %s(%L, ''pg_cron'');'
-                  ' ELSIF to_regclass(''cron.job'') IS NOT NULL THEN'
-                  ' PERFORM cron.unschedule(j.jobid) FROM cron.job AS j WHERE j.jobname::text = %L;'
-                  ' END IF; END $bs$',
-                  '@extschema@.bs_upkeep(text, text)', '@extschema@.bs_upkeep', t.task, n.name)
+    SELECT t.task, n.name, t.schedule, @extschema@.bs_cron_command(t.task, n.name)
       FROM (VALUES ('partitions', '11 1 * * *'), ('retention', '41 1 * * *'), ('recovery', '*/10 * * * *'))
            AS t (task, schedule)
            CROSS JOIN LATERAL (SELECT pg_catalog.format('birthday_scheduler %s in %s', t.task, pg_catalog.current_database())) AS n (name);

@@ -73,6 +73,25 @@ like(error_of(q{ALTER SYSTEM SET birthday_scheduler.retention = '61d'}), qr/2202
 # database that is not its own, and repeating that changes nothing.
 
 like(error_of('SELECT bs_install_cron()'), qr/ERROR:  55000: pg_cron 1.4 or newer is not there.*HINT:.*CREATE EXTENSION pg_cron/s, 'no pg_cron: said so');
+# A schema of that name with functions of others in it is not pg_cron.
+my $planted = 'AS $$BEGIN RAISE LOG $q$hijacked as %$q$, current_user; RETURN NULL; END$$';
+sql($node, <<"SQL");
+	CREATE ROLE mallory;
+	CREATE SCHEMA cron AUTHORIZATION mallory;
+	SET ROLE mallory;
+	CREATE TABLE cron.job (jobid bigint, schedule text, command text, nodename text, nodeport integer, database text, username text, active boolean, jobname name);
+	CREATE TABLE cron.job_run_details (jobid bigint);
+	CREATE FUNCTION cron.schedule_in_database(text, text, text, text, text, boolean) RETURNS bigint LANGUAGE plpgsql $planted;
+	CREATE FUNCTION cron.alter_job(bigint, text, text, text, text, boolean) RETURNS bigint LANGUAGE plpgsql $planted;
+	CREATE FUNCTION cron.unschedule(bigint) RETURNS boolean LANGUAGE plpgsql $planted;
+	INSERT INTO cron.job (jobid, jobname) VALUES (1, 'birthday_scheduler partitions in app');
+SQL
+like(error_of('SELECT bs_install_cron()'), qr/ERROR:  55000: pg_cron 1.4 or newer is not there/, 'a schema "cron" of others: pg_cron is not there');
+is(app('SELECT count(*) FROM bs_uninstall_cron()'), 0, 'and has no jobs of ours');
+sql($node, $_) foreach split /\n/, app('SELECT command FROM bs_cron_jobs()');
+is(log_lines($node, qr/LOG:  hijacked/), 0, 'nothing in it was run');
+sql($node, 'DROP SCHEMA cron CASCADE');
+
 sql($node, 'CREATE EXTENSION pg_cron');
 like(error_of(q{SELECT bs_install_cron('every now and then')}), qr/invalid schedule/, 'a bad schedule is refused');
 is(sql($node, 'SELECT count(*) FROM cron.job'), 0, 'and nothing is registered');
@@ -129,8 +148,20 @@ is(sql($node, q{SELECT count(*) FROM bs_partition_list() WHERE past < '2021-01-0
 sql($node, 'SELECT count(*) FROM bs_install_cron()');
 sql($node, 'SET client_min_messages = error; DROP EXTENSION birthday_scheduler');
 is(sql($node, q{SELECT count(*) FROM cron.job WHERE database = 'postgres'}), 3, 'jobs of an extension that was dropped');
-sql($node, $_) foreach split /\n/, sql($node, q{SELECT command FROM cron.job WHERE database = 'postgres'});
+# What others put in the place of the function is not run.
+sql($node, "CREATE FUNCTION public.bs_upkeep(text, text) RETURNS text LANGUAGE plpgsql $planted; GRANT CREATE ON SCHEMA public TO mallory");
+my $offset = -s $node->logfile;
+sql($node, "SET search_path = public, pg_catalog; $_") foreach split /\n/, sql($node, q{SELECT command FROM cron.job WHERE database = 'postgres'});
+is(log_lines($node, qr/LOG:  hijacked/, $offset), 0, 'run nothing of the same name');
 is(sql($node, q{SELECT count(*) FROM cron.job WHERE database = 'postgres'}), 0, 'are gone when they have run');
+
+# A schema that does not belong to a superuser: the job fails and says why.
+sql($node, 'CREATE DATABASE other');
+sql($node, 'CREATE EXTENSION birthday_scheduler; SELECT bs_resume(); ALTER DATABASE other OWNER TO mallory', 'other');
+like(error_of(app(q{SELECT command FROM bs_cron_jobs() WHERE task = 'partitions'}), 'other'), qr/55000: schema "public" does not belong to a superuser/, 'a schema of an ordinary owner: the job says so');
+sql($node, 'ALTER DATABASE other OWNER TO CURRENT_USER', 'other');
+sql($node, app(q{SELECT command FROM bs_cron_jobs() WHERE task = 'partitions'}), 'other');
+is(sql($node, q{SELECT done_by FROM bs_upkeep_log WHERE task = 'partitions'}, 'other'), 'pg_cron', 'of a superuser: it works');
 
 # ---- The real pg_cron runs once a minute.
 
