@@ -126,7 +126,7 @@ check(const unsigned char *address, size_t len)
 	if (len == 0)
 		return "The address is empty.";
 	if (len > BS_ADDRESS_MAX)
-		return "The address is longer than 255 octets.";
+		return "The address is longer than 254 octets.";
 	for (i = 0; i < len; i++)
 	{
 		if (address[i] < 0x20 || address[i] == 0x7F)
