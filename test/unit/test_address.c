@@ -139,8 +139,9 @@ test_refused(void)
 	refuses("a@x.123", "digits alone", "I08 a last label of digits");
 	refuses("a@m\xC3\xBCnchen.example", "xn--", "I09 an umlaut domain");
 	refuses("jos\xC3\xA9@example.org", "ASCII", "I10 an accent in the name");
-	refuses("a\xE2\x80\xAE@x.org", "ASCII", "I11 an override of direction");
-	refuses("a\xE2\x80\x8B@x.org", "ASCII", "I11 a blank without width");
+	refuses("a\xE2\x80\xAE@x.org", "invisible", "I11 an override of direction");
+	refuses("a\xE2\x80\x8B@x.org", "invisible", "I11 a blank without width");
+	refuses("a@x\xE3\x80\x80.org", "invisible", "I11 an ideographic blank");
 	refuses("\xFF@x.org", "ASCII", "I13 what is not UTF-8");
 	refuses("a@x_y.org", "letters", "an underscore in the domain");
 	refuses("a@x/y.org", "letters", "a slash in the domain");
