@@ -322,7 +322,7 @@ define_planning(void)
 			   NULL, &bs_horizon_s, bs_horizon_s, 3600, 30 * 86400, GUC_UNIT_S);
 	define_int("birthday_scheduler.plan_interval",
 			   "Longest time between two planning passes.",
-			   "bs_wake() makes the scheduler look sooner.",
+			   "bs_wake() makes the scheduler look sooner; it waits half of horizon at most.",
 			   &bs_plan_interval_s, bs_plan_interval_s, 1, 86400, GUC_UNIT_S);
 	define_int("birthday_scheduler.max_lateness",
 			   "How late a message may still be sent.",
@@ -331,7 +331,7 @@ define_planning(void)
 			   GUC_UNIT_S);
 	define_int("birthday_scheduler.lease",
 			   "How long a sender may keep a message that it claimed.",
-			   "Should be several times mail_timeout.",
+			   "At least twice mail_timeout, or nothing is sent.",
 			   &bs_lease_s, bs_lease_s, 2, 86400, GUC_UNIT_S);
 }
 

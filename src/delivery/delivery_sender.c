@@ -81,7 +81,6 @@ bs_delivery_set_rules(BsSender *sender)
 		.list_unsubscribe = bs_mail_list_unsubscribe,
 		.connections = bs_mail_connections,
 		.timeout_ms = bs_mail_timeout_ms,
-		.lease_ms = (int64) bs_lease_s * 1000,
 		.max_lateness_ms = (int64) bs_max_lateness_s * 1000,
 		.max_attempts = bs_max_attempts,
 		.retry_initial_ms = (int64) bs_retry_initial_s * 1000,

@@ -410,16 +410,12 @@ admit(BsOutbox *outbox)
 }
 
 /*
- * Would the lease end before the transfer must?  Where the lease is shorter than
- * the time limit of a transfer, its first half has to do.
+ * Would the lease end before the transfer must?
  */
 static bool
 is_lease_too_short(const BsOutbox *outbox, const BsJob *job, int64_t now_ms)
 {
-	int64_t		left_ms = job->lease_until_ms - now_ms;
-
-	return left_ms < outbox->rules.timeout_ms &&
-		left_ms < outbox->rules.lease_ms / 2;
+	return job->lease_until_ms - now_ms < outbox->rules.timeout_ms;
 }
 
 /*
@@ -459,6 +455,12 @@ bs_outbox_submit(BsOutbox *outbox)
 	{
 		/* The clock was set back since it was claimed. */
 		end_unharmed(outbox, job, "released", job->claim.send_time_us);
+		return true;
+	}
+	if (wall_us > job->claim.send_time_us + rules->max_lateness_ms * 1000)
+	{
+		/* It waited here until it was too late; the scheduler ends it. */
+		end_unharmed(outbox, job, "released", wall_us);
 		return true;
 	}
 	memset(&mail, 0, sizeof(mail));

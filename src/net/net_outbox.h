@@ -30,7 +30,6 @@ typedef struct BsOutboxRules
 	const char *list_unsubscribe;	/* NULL or "": none */
 	int			connections;
 	int64_t		timeout_ms;		/* of a transfer */
-	int64_t		lease_ms;
 	int64_t		max_lateness_ms;
 	int			max_attempts;
 	int64_t		retry_initial_ms;
