@@ -22,6 +22,7 @@
 #include "net/net_amqp.h"
 #include "net/net_mail.h"
 #include "net/net_mime.h"
+#include "net/net_outbox.h"
 #include "net/net_relay.h"
 
 char	   *bs_database = NULL;
@@ -49,6 +50,7 @@ char	   *bs_mail_password_file = NULL;
 int			bs_mail_tls = BS_MAIL_TLS_REQUIRED;
 char	   *bs_mail_ca_file = NULL;
 int			bs_mail_connections = 8;
+int			bs_sender_memory_kb = 65536;
 int			bs_mail_timeout_ms = 60000;
 char	   *bs_mail_list_unsubscribe = NULL;
 char	   *bs_http_headers_file = NULL;
@@ -379,6 +381,11 @@ define_mail(void)
 	define_int("birthday_scheduler.mail_connections",
 			   "Connections to the relay that each sender keeps.",
 			   NULL, &bs_mail_connections, bs_mail_connections, 1, 64, 0);
+	define_int("birthday_scheduler.sender_memory",
+			   "Memory that letters may take in each sender.",
+			   "It bounds how many large letters are claimed and under way at a time.",
+			   &bs_sender_memory_kb, bs_sender_memory_kb,
+			   BS_SENDER_MEMORY_MIN_KB, MAX_KILOBYTES, GUC_UNIT_KB);
 	define_int("birthday_scheduler.mail_timeout",
 			   "Time limit of one transfer, connecting included.",
 			   NULL, &bs_mail_timeout_ms, bs_mail_timeout_ms, 100, 3600000,

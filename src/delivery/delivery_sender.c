@@ -80,6 +80,7 @@ bs_delivery_set_rules(BsSender *sender)
 		.reply_to = bs_mail_reply_to,
 		.list_unsubscribe = bs_mail_list_unsubscribe,
 		.connections = bs_mail_connections,
+		.memory = (int64) bs_sender_memory_kb * 1024,
 		.timeout_ms = bs_mail_timeout_ms,
 		.max_lateness_ms = (int64) bs_max_lateness_s * 1000,
 		.max_attempts = bs_max_attempts,

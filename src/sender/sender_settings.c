@@ -363,6 +363,7 @@ bs_settings_rules(BsOutboxRules *rules)
 	rules->reply_to = current.mail_reply_to;
 	rules->list_unsubscribe = current.mail_list_unsubscribe;
 	rules->connections = (int) current.mail_connections;
+	rules->memory = current.sender_memory;
 	rules->timeout_ms = current.mail_timeout_ms;
 	rules->max_lateness_ms = current.max_lateness_ms;
 	rules->max_attempts = (int) current.max_attempts;

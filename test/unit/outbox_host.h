@@ -194,6 +194,7 @@ reset_rules(void)
 	memset(&rules, 0, sizeof(rules));
 	rules.from = "Greetings <greetings@example.com>";
 	rules.connections = 1;
+	rules.memory = 64 << 20;
 	rules.timeout_ms = 60000;
 	rules.max_lateness_ms = 86400000;
 	rules.max_attempts = 5;

@@ -115,7 +115,18 @@ test_answers(void)
 	is_str(ending(1), "SENT accepted 250", "the claimed one is sent");
 	is_int(relay.mails, 1, "once");
 
+	/* While the letters take all room, nothing is waited for but room. */
 	ok(wait_for_copies(1), "the locked one again");
+	rules.memory = 0;
+	bs_outbox_set_rules(&outbox, &rules);
+	memset(&claims[0], 0, sizeof(BsClaim));
+	make_id(2, claims[0].id);
+	claims[0].is_locked = true;
+	bs_outbox_begin_copies(&outbox, keys, tags, 1, claims, 1,
+						   now_ms() + LEASE_MS);
+	ok(bs_consumer_next_claim_ms(consumer) <= now_ms(), "no room: it may be asked for at once");
+	rules.memory = 64 << 20;
+	bs_outbox_set_rules(&outbox, &rules);
 	claims[0] = make_claim(2);
 	bs_outbox_begin_copies(&outbox, keys, tags, 1, claims, 1,
 						   now_ms() + LEASE_MS);
