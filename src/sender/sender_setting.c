@@ -202,7 +202,6 @@ read_with_unit(const BsSetting *setting, const char *value, double *result)
 	return false;
 }
 
-/* What is said of the units of a type, and the unit of its limits. */
 static const char *
 name_units(BsSettingType type)
 {
@@ -210,10 +209,15 @@ name_units(BsSettingType type)
 		type == BS_TYPE_BYTES ? ", with one of the units kB, MB, GB" : "";
 }
 
-static const char *
-name_limit_unit(BsSettingType type)
+/* The unit in which the limits of a type are shown. */
+static const BsUnit *
+find_limit_unit(BsSettingType type)
 {
-	return type == BS_TYPE_MS ? " ms" : type == BS_TYPE_BYTES ? " bytes" : "";
+	static const BsUnit none = {BS_TYPE_COUNT, "", 1};
+	static const BsUnit ms = {BS_TYPE_MS, " ms", 1};
+	static const BsUnit mb = {BS_TYPE_BYTES, " MB", 1048576};
+
+	return type == BS_TYPE_MS ? &ms : type == BS_TYPE_BYTES ? &mb : &none;
 }
 
 /*
@@ -240,6 +244,7 @@ static bool
 read_number(const BsSetting *setting, const char *value, double *number,
 			char *reason, size_t size)
 {
+	const BsUnit *unit = find_limit_unit(setting->type);
 	char	   *end;
 	bool		good;
 
@@ -259,7 +264,7 @@ read_number(const BsSetting *setting, const char *value, double *number,
 	{
 		good = false;
 		snprintf(reason, size, "It must lie between %.10g and %.10g%s.",
-				 setting->min, setting->max, name_limit_unit(setting->type));
+				 setting->min / unit->factor, setting->max / unit->factor, unit->name);
 	}
 	return good;
 }
