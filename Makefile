@@ -57,7 +57,10 @@ $(INSTALL_SQL): $(SQL_MODULES) sql/install.list tools/join_sql.sh
 
 # A sender outside of the server: the same objects of src/net, and none of the
 # server's.  Built where the headers of libpq and libmicrohttpd are.
+# It belongs to no server version, and is installed where it is found by its name.
 SENDER = bs_sender
+SENDER_PREFIX ?= /usr/local
+SENDER_UNIT_DIR = $(SENDER_PREFIX)/lib/systemd/system
 WITH_SENDER ?= $(if $(and $(wildcard $(includedir)/libpq-fe.h), \
 	$(wildcard /usr/include/microhttpd.h)),yes,no)
 SENDER_OBJS = $(SENDER_SRCS:.c=.o)
@@ -80,9 +83,14 @@ endif
 
 .PHONY: install-sender uninstall-sender
 install-sender: $(SENDER)
-	$(MKDIR_P) '$(DESTDIR)$(bindir)' '$(DESTDIR)$(mandir)/man1'
-	$(INSTALL_PROGRAM) $(SENDER) '$(DESTDIR)$(bindir)/$(SENDER)'
-	$(INSTALL_DATA) src/sender/bs_sender.1 '$(DESTDIR)$(mandir)/man1/'
+	$(MKDIR_P) '$(DESTDIR)$(SENDER_PREFIX)/bin' \
+		'$(DESTDIR)$(SENDER_PREFIX)/share/man/man1' '$(DESTDIR)$(SENDER_UNIT_DIR)'
+	$(INSTALL_PROGRAM) $(SENDER) '$(DESTDIR)$(SENDER_PREFIX)/bin/$(SENDER)'
+	$(INSTALL_DATA) src/sender/bs_sender.1 '$(DESTDIR)$(SENDER_PREFIX)/share/man/man1/'
+	sed 's|^ExecStart=/usr/bin/|ExecStart=$(SENDER_PREFIX)/bin/|' src/sender/bs_sender.service \
+		>'$(DESTDIR)$(SENDER_UNIT_DIR)/bs_sender.service'
 
 uninstall-sender:
-	rm -f '$(DESTDIR)$(bindir)/$(SENDER)' '$(DESTDIR)$(mandir)/man1/bs_sender.1'
+	rm -f '$(DESTDIR)$(SENDER_PREFIX)/bin/$(SENDER)' \
+		'$(DESTDIR)$(SENDER_PREFIX)/share/man/man1/bs_sender.1' \
+		'$(DESTDIR)$(SENDER_UNIT_DIR)/bs_sender.service'

@@ -23,6 +23,7 @@
 #include "net/net_amqp.h"
 #include "net/net_mail.h"
 #include "net/net_mime.h"
+#include "net/net_outbox.h"
 #include "net/net_relay.h"
 
 char	   *bs_database = NULL;
@@ -50,6 +51,7 @@ char	   *bs_mail_password_file = NULL;
 int			bs_mail_tls = BS_MAIL_TLS_REQUIRED;
 char	   *bs_mail_ca_file = NULL;
 int			bs_mail_connections = 8;
+int			bs_sender_memory_kb = 65536;
 int			bs_mail_timeout_ms = 60000;
 char	   *bs_mail_list_unsubscribe = NULL;
 char	   *bs_http_headers_file = NULL;
@@ -323,7 +325,7 @@ define_planning(void)
 			   NULL, &bs_horizon_s, bs_horizon_s, 3600, 30 * 86400, GUC_UNIT_S);
 	define_int("birthday_scheduler.plan_interval",
 			   "Longest time between two planning passes.",
-			   "bs_wake() makes the scheduler look sooner.",
+			   "bs_wake() makes the scheduler look sooner; it waits half of horizon at most.",
 			   &bs_plan_interval_s, bs_plan_interval_s, 1, 86400, GUC_UNIT_S);
 	define_int("birthday_scheduler.max_lateness",
 			   "How late a message may still be sent.",
@@ -332,7 +334,7 @@ define_planning(void)
 			   GUC_UNIT_S);
 	define_int("birthday_scheduler.lease",
 			   "How long a sender may keep a message that it claimed.",
-			   "Should be several times mail_timeout.",
+			   "At least twice mail_timeout, or nothing is sent.",
 			   &bs_lease_s, bs_lease_s, 2, 86400, GUC_UNIT_S);
 }
 
@@ -380,6 +382,11 @@ define_mail(void)
 	define_int("birthday_scheduler.mail_connections",
 			   "Connections to the relay that each sender keeps.",
 			   NULL, &bs_mail_connections, bs_mail_connections, 1, 64, 0);
+	define_int("birthday_scheduler.sender_memory",
+			   "Memory that letters may take in each sender.",
+			   "It bounds how many large letters are claimed and under way at a time.",
+			   &bs_sender_memory_kb, bs_sender_memory_kb,
+			   BS_SENDER_MEMORY_MIN_KB, MAX_KILOBYTES, GUC_UNIT_KB);
 	define_int("birthday_scheduler.mail_timeout",
 			   "Time limit of one transfer, connecting included.",
 			   NULL, &bs_mail_timeout_ms, bs_mail_timeout_ms, 100, 3600000,

@@ -47,6 +47,7 @@ extern char *bs_mail_password_file;
 extern int	bs_mail_tls;		/* BsMailTls */
 extern char *bs_mail_ca_file;
 extern int	bs_mail_connections;
+extern int	bs_sender_memory_kb;
 extern int	bs_mail_timeout_ms;
 extern char *bs_mail_list_unsubscribe;
 extern char *bs_http_headers_file;

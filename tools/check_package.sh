@@ -43,6 +43,19 @@ while read -r library; do
         complain "debian/control does not ask for the headers of $library"
 done < <(sed -n 's/^SHLIB_LINK = //p' Makefile | tr ' ' '\n')
 
+# bs_sender, its page and its unit are installed together, and the unit names the
+# program, wherever they go.
+for prefix in /usr/local /usr; do
+    root=$(mktemp -d)
+    make -s --no-print-directory install-sender DESTDIR="$root" \
+        $([ "$prefix" = /usr/local ] || echo "SENDER_PREFIX=$prefix") >/dev/null
+    same "what the unit in $prefix starts" "$(sed -n 's/^ExecStart=//p' \
+        "$root$prefix/lib/systemd/system/bs_sender.service")" "$prefix/bin/bs_sender"
+    [ -x "$root$prefix/bin/bs_sender" ] || complain "bs_sender is not in $prefix/bin"
+    [ -f "$root$prefix/share/man/man1/bs_sender.1" ] || complain "its page is not in $prefix"
+    rm -r "$root"
+done
+
 # Server versions are told apart in one header only.
 others=$(grep -rlE 'PG_VERSION_NUM|PG_MAJORVERSION_NUM' src | grep -v '^src/bs_compat.h$' || true)
 [ -z "$others" ] || complain "server versions are told apart outside src/bs_compat.h: $others"

@@ -84,7 +84,7 @@ install_extension() {
 	local log marker=$dest/installed
 	touch "$marker"
 	if ! log=$(make -s --no-print-directory install DESTDIR="$dest" \
-		PG_CONFIG="$pg_config" 2>&1); then
+		PG_CONFIG="$pg_config" SENDER_PREFIX="${bindir%/*}" 2>&1); then
 		printf '%s\n' "$log" >&2
 		die "make install failed"
 	fi

@@ -72,7 +72,7 @@ RETURNS boolean
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'bs_is_email';
 COMMENT ON FUNCTION @extschema@.bs_is_email(text) IS
-'Is this an address that mail can be sent to: local part, @ and domain in ASCII (RFC 5321, 4.1.2), at most 255 octets?';
+'Is this an address that mail can be sent to: local part, @ and domain in ASCII (RFC 5321, 4.1.2), at most 254 octets?';
 
 CREATE FUNCTION @extschema@.bs_horizon()
 RETURNS interval

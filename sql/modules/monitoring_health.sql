@@ -103,6 +103,7 @@ BEGIN
                 WHEN w.last_error ~* 'login|auth|denied' THEN 'login'
                 WHEN w.last_error ~* 'connect' THEN 'connection'
                 ELSE 'other' END AS class,
+           w.last_error,
            w.last_error_at
       INTO trouble
       FROM @extschema@.bs_worker_stats() w
@@ -115,7 +116,9 @@ BEGIN
         NULL;                           -- nothing is sent
     ELSIF trouble.state = 'no relay' THEN
         status := 'error';
-        reason := 'the settings make no relay: bs_workers says why';
+        -- Two settings that do not go together are no address.
+        reason := CASE WHEN trouble.last_error LIKE '"birthday\_scheduler.lease" %' THEN trouble.last_error
+                       ELSE 'the settings make no relay: bs_workers says why' END;
     ELSIF relay.breaker = 'open' THEN
         status := 'error';
         reason := format('too many attempts failed: nothing is sent until %s', relay.open_until);

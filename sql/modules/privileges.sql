@@ -16,7 +16,7 @@ BEGIN
          WHERE e.extname OPERATOR(pg_catalog.=) 'birthday_scheduler'
            AND p.proname OPERATOR(pg_catalog.<>) ALL (ARRAY['bs_is_timezone', 'bs_is_email', 'bs_send_time', 'bs_send_time_or_null',
                'bs_occurrence', 'bs_month_day', 'bs_celebrated', 'bs_is_owed', 'bs_check_template', 'bs_render',
-               'bs_library_version', 'bs_month', 'bs_partition_name', 'bs_is_preloaded'])
+               'bs_library_version', 'bs_month', 'bs_partition_name', 'bs_is_preloaded', 'bs_trim'])
     LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', member);
     END LOOP;

@@ -84,9 +84,38 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_check_lease(interval) IS
 'Error 22023 if a sender must not ask for that lease.';
 
+CREATE FUNCTION @extschema@.bs_letter_octets()
+RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN 'octet_length(m.message_content) + coalesce(octet_length(m.html_content), 0) + octet_length(m.subject)';
+COMMENT ON FUNCTION @extschema@.bs_letter_octets() IS
+'SQL: the octets of the letter of the row m of message_logs; it is not read for that.';
+
+-- Called only if the letters may be too many: reading the rows once more is not free.
+CREATE FUNCTION @extschema@.bs_claim_fitting(
+    part regclass, max_bytes bigint, INOUT ids uuid[], OUT octets bigint)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+BEGIN
+    EXECUTE format(
+        'SELECT coalesce(array_agg(f.id ORDER BY f.n), ''{}''), coalesce(sum(f.octets), 0)'
+        '  FROM (SELECT i.id, i.n, %1$s AS octets, sum(%1$s) OVER (ORDER BY i.n) - (%1$s) AS octets_before'
+        '          FROM unnest($1) WITH ORDINALITY AS i (id, n)'
+        '               JOIN %2$s AS m ON m.id = i.id) f'
+        ' WHERE (f.octets_before < $2) IS NOT FALSE', @extschema@.bs_letter_octets(), part)
+       INTO ids, octets
+      USING ids, max_bytes;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_claim_fitting(regclass, bigint, uuid[]) IS
+'Of these messages of one partition, which the caller has locked, the first ones: those before which the letters have less than max_bytes octets together. One at least if max_bytes is above 0, all if it is NULL. And the octets of their letters.';
+
 CREATE FUNCTION @extschema@.bs_claim(
     claimed_by text, max_messages integer, lease interval,
     as_of timestamptz DEFAULT pg_catalog.clock_timestamp(),
+    max_bytes bigint DEFAULT NULL,
     OUT id uuid, OUT scheduled_send_time timestamptz, OUT claim_token uuid, OUT attempts integer,
     OUT recipient_email varchar, OUT recipient_name varchar, OUT subject text,
     OUT message_content text, OUT html_content text, OUT idempotency_key varchar)
@@ -106,8 +135,10 @@ DECLARE
     left_to_claim integer := least(max_messages, 10000);
     month date;
     part regclass;
+    left_of_bytes bigint := max_bytes;
     ids uuid[];
     stale uuid[];
+    octets bigint;
 BEGIN
     as_of := @extschema@.bs_capped(as_of, interval '1 minute');
     oldest := as_of - @extschema@.bs_max_lateness();
@@ -116,11 +147,11 @@ BEGIN
         RETURN;
     END IF;
     FOR month IN SELECT @extschema@.bs_months_with_messages(oldest, as_of) LOOP
-        EXIT WHEN left_to_claim = 0;
+        EXIT WHEN left_to_claim = 0 OR left_of_bytes <= 0;
         part := '@extschema@.' || @extschema@.bs_partition_name('message_logs', month);
         EXECUTE format(
-            'SELECT array_agg(c.id), array_agg(c.id) FILTER (WHERE c.stale)'
-            '  FROM (SELECT m.id, %s AS stale'
+            'SELECT array_agg(c.id), array_agg(c.id) FILTER (WHERE c.stale), sum(c.octets)'
+            '  FROM (SELECT m.id, %s AS stale, %s AS octets'
             '          FROM %s AS m'
             '         WHERE m.due_at <= $1'
             '           AND m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')'
@@ -128,21 +159,26 @@ BEGIN
             '         ORDER BY m.due_at'
             '         LIMIT $3'
             '           FOR NO KEY UPDATE OF m SKIP LOCKED) c',
-            @extschema@.bs_stale_condition(), part)
-           INTO ids, stale
+            @extschema@.bs_stale_condition(), @extschema@.bs_letter_octets(), part)
+           INTO ids, stale, octets
           USING as_of, oldest, left_to_claim;
         CONTINUE WHEN ids IS NULL;
         left_to_claim := left_to_claim - cardinality(ids);
         IF stale IS NOT NULL THEN
             PERFORM @extschema@.bs_refresh(stale, as_of);
         END IF;
+        IF octets > left_of_bytes OR stale IS NOT NULL THEN
+            SELECT f.ids, f.octets INTO ids, octets
+              FROM @extschema@.bs_claim_fitting(part, left_of_bytes, ids) AS f;
+        END IF;
+        left_of_bytes := left_of_bytes - octets;
         RETURN QUERY EXECUTE @extschema@.bs_claim_statement(part)
         USING ids, as_of, lease, claimed_by, token;
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.bs_claim(text, integer, interval, timestamptz) IS
-'Leases up to max_messages (10,000 at most) due messages to a sender, for at most a day, and counts the attempt; commit before sending. as_of is capped by bs_capped(). Gives nothing if this database is not adopted or is paused. Error 22023 for a lease out of range.';
+COMMENT ON FUNCTION @extschema@.bs_claim(text, integer, interval, timestamptz, bigint) IS
+'Leases up to max_messages (10,000 at most) due messages to a sender, for at most a day, and counts the attempt; commit before sending. as_of is capped by bs_capped(). It stops once the letters have max_bytes octets, so that at most one letter goes beyond; NULL: no limit. Gives nothing if this database is not adopted or is paused. Error 22023 for a lease out of range.';
 
 CREATE FUNCTION @extschema@.bs_next_due(as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
 RETURNS timestamptz

@@ -141,6 +141,7 @@ COMMENT ON FUNCTION @extschema@.bs_mark_queued(uuid[], timestamptz[], timestampt
 CREATE FUNCTION @extschema@.bs_claim_copies(
     claimed_by text, lease interval, ids uuid[], send_times timestamptz[],
     as_of timestamptz DEFAULT pg_catalog.clock_timestamp(),
+    max_bytes bigint DEFAULT NULL,
     OUT id uuid, OUT scheduled_send_time timestamptz, OUT claim_token uuid, OUT attempts integer,
     OUT recipient_email varchar, OUT recipient_name varchar, OUT subject text,
     OUT message_content text, OUT html_content text, OUT idempotency_key varchar)
@@ -166,8 +167,11 @@ DECLARE
     given bigint;
     held uuid[];
     stale uuid[];
+    octets bigint;
     held_later uuid[];
     stale_later uuid[];
+    octets_later bigint;
+    left_of_bytes bigint := max_bytes;
 BEGIN
     as_of := @extschema@.bs_capped(as_of, interval '1 minute');
     oldest := as_of - @extschema@.bs_max_lateness();
@@ -189,8 +193,8 @@ BEGIN
     FOR month IN SELECT @extschema@.bs_months_of(send_times) LOOP
         part := '@extschema@.' || @extschema@.bs_partition_name('message_logs', month);
         lock_rows := format(
-            'SELECT coalesce(array_agg(l.id), ''{}''), coalesce(array_agg(l.id) FILTER (WHERE l.stale), ''{}'')'
-            '  FROM (SELECT m.id, %s AS stale'
+            'SELECT coalesce(array_agg(l.id), ''{}''), coalesce(array_agg(l.id) FILTER (WHERE l.stale), ''{}''), coalesce(sum(l.octets), 0)'
+            '  FROM (SELECT m.id, %s AS stale, %s AS octets'
             '          FROM (SELECT DISTINCT c.id, c.send_time FROM unnest($1, $2) AS c (id, send_time)) c'
             '               JOIN %s AS m ON m.id = c.id'
             '         WHERE (m.scheduled_send_time = c.send_time'
@@ -198,17 +202,18 @@ BEGIN
             '                AND (m.status = ''QUEUED'''
             '                     OR (m.status IN (''SCHEDULED'', ''RETRYING'') AND m.due_at <= $4))) IS TRUE'
             '           AND m.id <> ALL ($5)'
-            '           FOR NO KEY UPDATE OF m ', @extschema@.bs_stale_condition(), part);
+            '           FOR NO KEY UPDATE OF m ', @extschema@.bs_stale_condition(), @extschema@.bs_letter_octets(), part);
         EXECUTE lock_rows || 'SKIP LOCKED) l'
-           INTO held, stale
+           INTO held, stale, octets
           USING ids, send_times, oldest, as_of, ARRAY[]::uuid[];
         IF cardinality(held) < given THEN
             BEGIN
                 EXECUTE lock_rows || ') l'
-                   INTO held_later, stale_later
+                   INTO held_later, stale_later, octets_later
                   USING ids, send_times, oldest, as_of, held;
                 held := held || held_later;
                 stale := stale || stale_later;
+                octets := octets + octets_later;
             EXCEPTION
                 WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
                     NULL;
@@ -217,6 +222,11 @@ BEGIN
         IF stale <> '{}' THEN
             PERFORM @extschema@.bs_refresh(stale, as_of);
         END IF;
+        IF octets > left_of_bytes OR stale <> '{}' THEN
+            SELECT f.ids, f.octets INTO held, octets
+              FROM @extschema@.bs_claim_fitting(part, left_of_bytes, held) AS f;
+        END IF;
+        left_of_bytes := left_of_bytes - octets;
         IF held <> '{}' THEN
             RETURN QUERY EXECUTE @extschema@.bs_claim_statement(part)
             USING held, as_of, lease, claimed_by, token;
@@ -239,8 +249,8 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.bs_claim_copies(text, interval, uuid[], timestamptz[], timestamptz) IS
-'Leases to a sender those of the messages whose copies it received that are due, as bs_claim(): what is finished, cancelled, claimed, moved to another time, not due yet or unknown is not among the answers. Messages that are FAILED are, with claim_token NULL and without the letter: their copies are dead letters. So are, with attempts NULL as well, those that somebody else has locked, and all while the database is paused: ask again. Commit before sending. Error 40001 where a row was just moved to another month: try again. Nothing where this database is not adopted.';
+COMMENT ON FUNCTION @extschema@.bs_claim_copies(text, interval, uuid[], timestamptz[], timestamptz, bigint) IS
+'Leases to a sender those of the messages whose copies it received that are due, as bs_claim(): what is finished, cancelled, claimed, moved to another time, not due yet or unknown is not among the answers. Messages that are FAILED are, with claim_token NULL and without the letter: their copies are dead letters. So are, with attempts NULL as well, those that somebody else has locked, those for which max_bytes leaves no room, and all while the database is paused: ask again. Commit before sending. Error 40001 where a row was just moved to another month: try again. Nothing where this database is not adopted.';
 
 -- The user first, as in bs_mark_queued(). The condition is on the status alone, so
 -- that its index answers it at once where nothing is QUEUED, however many messages

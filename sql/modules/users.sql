@@ -47,7 +47,7 @@ CREATE INDEX idx_users_anniversary_month_day ON @extschema@.users (@extschema@.b
 COMMENT ON TABLE @extschema@.users IS
 'The people who get mail. Rows may be written by any statement; triggers check them and plan what they are owed.';
 COMMENT ON COLUMN @extschema@.users.id IS 'Key.';
-COMMENT ON COLUMN @extschema@.users.first_name IS 'Given name, 1 to 100 characters; no control characters, outer blanks are trimmed, Unicode form NFC.';
+COMMENT ON COLUMN @extschema@.users.first_name IS 'Given name, 1 to 100 characters; no control characters, not only invisible ones, outer white space is trimmed, Unicode form NFC.';
 COMMENT ON COLUMN @extschema@.users.last_name IS 'Family name, as first_name.';
 COMMENT ON COLUMN @extschema@.users.email IS 'Address; unique without case among users that are not deleted.';
 COMMENT ON COLUMN @extschema@.users.timezone IS 'Name of the user''s zone in the IANA time zone database, e.g. Europe/Kyiv.';

@@ -1,5 +1,12 @@
 -- users: many at once, from a table of text; bad rows are reported, not fatal.
 
+CREATE FUNCTION @extschema@.bs_trim(value text)
+RETURNS text
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'bs_trim';
+COMMENT ON FUNCTION @extschema@.bs_trim(text) IS
+'The text without white space and invisible characters (U+FEFF, U+00A0, U+200B, ...) at both ends; control characters stay.';
+
 CREATE FUNCTION @extschema@.bs_user_fault(
     first_name text, last_name text, email text, timezone text,
     birthday_date text, anniversary_date text, location_city text, location_country text,
@@ -29,7 +36,7 @@ BEGIN
     WITH checked AS MATERIALIZED (
         SELECT r.*, gen_random_uuid() AS id,
                @extschema@.bs_user_fault(r.first_name, r.last_name, r.email, r.timezone,
-                   nullif(btrim(r.birthday_date), ''), nullif(btrim(r.anniversary_date), ''),
+                   nullif(@extschema@.bs_trim(r.birthday_date), ''), nullif(@extschema@.bs_trim(r.anniversary_date), ''),
                    r.location_city, r.location_country) AS fault
           FROM unnest(lines, first_names, last_names, emails, timezones,
                       birthday_dates, anniversary_dates, location_cities, location_countries)
@@ -40,7 +47,7 @@ BEGIN
                (id, first_name, last_name, email, timezone, birthday_date, anniversary_date,
                 location_city, location_country)
         SELECT c.id, c.first_name, c.last_name, c.email, c.timezone,
-               nullif(btrim(c.birthday_date), '')::date, nullif(btrim(c.anniversary_date), '')::date,
+               nullif(@extschema@.bs_trim(c.birthday_date), '')::date, nullif(@extschema@.bs_trim(c.anniversary_date), '')::date,
                c.location_city, c.location_country
           FROM checked c
          WHERE (c.fault).code IS NULL
@@ -53,7 +60,7 @@ BEGIN
            CASE WHEN (c.fault).code IS NOT NULL THEN (c.fault).hint
                 ELSE coalesce((SELECT format('It is user %s.', u.id)
                                  FROM @extschema@.users u
-                                WHERE lower(u.email COLLATE "C") = lower(btrim(c.email) COLLATE "C")
+                                WHERE lower(u.email COLLATE "C") = lower(@extschema@.bs_trim(c.email) COLLATE "C")
                                   AND u.deleted_at IS NULL),
                               'It came with an earlier row.')
            END
@@ -76,14 +83,16 @@ AS $$
 DECLARE
     chunk constant integer := 10000;
     known constant text[] := '{first_name,last_name,email,timezone,birthday_date,anniversary_date,location_city,location_country}';
-    there text[];
+    actual text[];              -- the names of the columns, and
+    there text[];               -- the same without the mark that some programs begin a file with
     bad text;
     part record;
     refused bigint;
     total bigint := 0;
     total_refused bigint := 0;
 BEGIN
-    SELECT coalesce(array_agg(a.attname::text), '{}') INTO there
+    SELECT coalesce(array_agg(a.attname::text), '{}'), coalesce(array_agg(@extschema@.bs_trim(a.attname::text)), '{}')
+      INTO actual, there
       FROM pg_attribute a
      WHERE a.attrelid = source AND a.attnum > 0 AND NOT a.attisdropped;
     SELECT format('has no column "%s"', k) INTO bad
@@ -91,6 +100,10 @@ BEGIN
     IF bad IS NULL THEN
         SELECT format('has a column "%s", which is not taken', k) INTO bad
           FROM unnest(there) AS k WHERE k <> ALL (known || text 'line') LIMIT 1;
+    END IF;
+    IF bad IS NULL THEN
+        SELECT format('has the column "%s" twice', k) INTO bad
+          FROM unnest(there) AS k GROUP BY k HAVING count(*) > 1 LIMIT 1;
     END IF;
     IF bad IS NOT NULL THEN
         RAISE EXCEPTION 'relation % %', source, bad
@@ -102,12 +115,13 @@ BEGIN
     FOR part IN EXECUTE format(
         'SELECT array_agg(r.line) AS lines, %s
            FROM (SELECT s.*, row_number() OVER () AS n
-                   FROM (SELECT %s AS line, %s FROM %s) s) r
+                   FROM (SELECT %s AS line, %s FROM %s AS s) s) r
           GROUP BY (r.n - 1) / %s
           ORDER BY (r.n - 1) / %5$s',
         (SELECT string_agg(format('array_agg(r.%I) AS %1$I', k), ', ') FROM unnest(known) AS k),
-        CASE WHEN 'line' = ANY (there) THEN 'line::bigint' ELSE 'row_number() OVER ()' END,
-        (SELECT string_agg(CASE WHEN k = ANY (there) THEN format('%I::text', k)
+        coalesce((SELECT format('@extschema@.bs_trim(s.%I::text)::bigint', actual[array_position(there, 'line')])
+                   WHERE 'line' = ANY (there)), 'row_number() OVER ()'),
+        (SELECT string_agg(CASE WHEN k = ANY (there) THEN format('s.%I::text AS %I', actual[array_position(there, k)], k)
                                 ELSE format('NULL::text AS %I', k) END, ', ') FROM unnest(known) AS k),
         source, chunk)
     LOOP

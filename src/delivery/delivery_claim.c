@@ -24,6 +24,7 @@ typedef struct BsClaimWork
 {
 	BsClaim    *claims;
 	int			limit;
+	int64		max_bytes;
 	int			count;
 	TimestampTz next_due;		/* of bs_queue_claim() */
 	BsPayload  *keys;			/* for bs_queue_claim_copies() */
@@ -36,7 +37,8 @@ claim_due_work(void *arg)
 
 	BS_FAILPOINT("claim-begin");
 	work->count = bs_queue_claim(bs_worker_slot()->identity, work->limit,
-								 work->claims, &work->next_due);
+								 work->max_bytes, work->claims,
+								 &work->next_due);
 	if (work->count > 0)
 		BS_FAILPOINT("claim-before-commit");
 }
@@ -49,7 +51,7 @@ claim_copies_work(void *arg)
 	BS_FAILPOINT("copies-begin");
 	work->count = bs_queue_claim_copies(bs_worker_slot()->identity,
 										work->keys, work->limit,
-										work->claims);
+										work->max_bytes, work->claims);
 	BS_FAILPOINT("copies-before-commit");
 }
 
@@ -90,7 +92,10 @@ lease_until_ms(void)
 void
 bs_delivery_claim_due(BsSender *sender)
 {
-	BsClaimWork work = {.limit = bs_outbox_claim_limit(&sender->outbox)};
+	BsClaimWork work = {
+		.limit = bs_outbox_claim_limit(&sender->outbox),
+		.max_bytes = bs_outbox_claim_bytes(&sender->outbox)
+	};
 	TimestampTz start = GetCurrentTimestamp();
 	int64		until_ms = lease_until_ms();
 	BsCopyTag	no_copy = {0};
@@ -124,6 +129,7 @@ bs_delivery_claim_copies(BsSender *sender)
 		return;
 	tags = palloc(sizeof(BsCopyTag) * limit);
 	work.keys = palloc(sizeof(BsPayload) * limit);
+	work.max_bytes = bs_outbox_claim_bytes(outbox);
 	work.limit = bs_consumer_peek(outbox->consumer, limit, work.keys, tags);
 	if (work.limit == 0 ||
 		!claim_in_transaction(sender, claim_copies_work, &work))

@@ -26,6 +26,7 @@ bs_delivery_make_mailer(char *error, size_t error_size)
 		.mail_ca_file = bs_mail_ca_file,
 		.mail_connections = bs_mail_connections,
 		.mail_timeout_ms = bs_mail_timeout_ms,
+		.lease_ms = (int64) bs_lease_s * 1000,
 		.http_headers_file = bs_http_headers_file
 	};
 

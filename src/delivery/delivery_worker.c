@@ -174,7 +174,7 @@ may_claim(const BsSender *sender)
 
 	return outbox->mailer != NULL && !mailer_wanted && !outbox->stopping &&
 		outbox->record_failures == 0 &&
-		outbox->free_count >= outbox->job_count / 2;
+		bs_outbox_has_room(outbox);
 }
 
 static void

@@ -13,6 +13,8 @@
 
 #include <string.h>
 
+#include "net/net_utf8.h"
+
 #define LOCAL_MAX	64
 #define LABEL_MAX	63
 
@@ -31,6 +33,17 @@ static const unsigned char classes[256] = {
 	['^'] = IN_ATOM,['_'] = IN_ATOM,['`'] = IN_ATOM,['{'] = IN_ATOM,
 	['|'] = IN_ATOM,['}'] = IN_ATOM,['~'] = IN_ATOM,
 };
+
+static const char *
+explain_foreign(const unsigned char *bytes, size_t len)
+{
+	uint32_t	code;
+
+	if (bs_utf8_decode((const char *) bytes, len, &code) > 0 &&
+		bs_utf8_is_invisible(code))
+		return "The address contains an invisible character.";
+	return "The address must consist of ASCII characters; write an international domain in its \"xn--\" form.";
+}
 
 /* The rule that the local part breaks, or NULL. */
 static const char *
@@ -126,7 +139,7 @@ check(const unsigned char *address, size_t len)
 	if (len == 0)
 		return "The address is empty.";
 	if (len > BS_ADDRESS_MAX)
-		return "The address is longer than 255 octets.";
+		return "The address is longer than 254 octets.";
 	for (i = 0; i < len; i++)
 	{
 		if (address[i] < 0x20 || address[i] == 0x7F)
@@ -134,7 +147,7 @@ check(const unsigned char *address, size_t len)
 		if (address[i] == ' ')
 			return "The address must not contain blanks.";
 		if (address[i] >= 0x80)
-			return "The address must consist of ASCII characters; write an international domain in its \"xn--\" form.";
+			return explain_foreign(address + i, len - i);
 	}
 	at = memchr(address, '@', len);
 	if (at == NULL)

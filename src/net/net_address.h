@@ -16,7 +16,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define BS_ADDRESS_MAX	255		/* octets, local part and domain together */
+/*
+ * Octets, local part and domain together: a path has 256 with its angle brackets
+ * (RFC 5321, section 4.5.3.1.3).
+ */
+#define BS_ADDRESS_MAX	254
 
 /*
  * Is this an addr-spec (RFC 5321, section 4.1.2, without quoted local parts,

@@ -27,6 +27,7 @@ bs_claim_set_strings(BsClaim *claim,
 	for (i = 0; i < BS_CLAIM_STRINGS; i++)
 		total += strings[i].data != NULL ? strings[i].len + 1 : 0;
 	next = claim->strings = malloc(total);
+	claim->size = next != NULL ? total : 0;
 	for (i = 0; i < BS_CLAIM_STRINGS; i++)
 	{
 		*targets[i] = NULL;

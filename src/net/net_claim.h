@@ -29,6 +29,7 @@ typedef struct BsClaim
 	int64_t		send_time_us;	/* scheduled_send_time, us since 1970 */
 	int			attempts;		/* this one included */
 	bool		is_locked;		/* nothing is claimed: ask again */
+	size_t		size;			/* of "strings" */
 	char	   *strings;		/* what the pointers below point into; to be
 								 * freed with free() */
 	const char *recipient_email;

@@ -192,6 +192,18 @@ bs_mailer_busy(const BsMailer *mailer)
 	return mailer->slot_count - bs_mailer_room(mailer);
 }
 
+size_t
+bs_mailer_bytes(const BsMailer *mailer)
+{
+	size_t		bytes = 0;
+	int			i;
+
+	for (i = 0; i < mailer->slot_count; i++)
+		if (mailer->slots[i].body != NULL)
+			bytes += mailer->slots[i].body_len;
+	return bytes;
+}
+
 int
 bs_mailer_fd(const BsMailer *mailer)
 {

@@ -94,6 +94,9 @@ extern int	bs_mailer_busy(const BsMailer *mailer);
 extern bool bs_mailer_submit(BsMailer *mailer, const BsMail *mail,
 							 uint64_t tag);
 
+/* What the mails under way take, in bytes. */
+extern size_t bs_mailer_bytes(const BsMailer *mailer);
+
 /* Readable when there is something to do; the same for the mailer's life. */
 extern int	bs_mailer_fd(const BsMailer *mailer);
 

@@ -120,6 +120,7 @@ set_free(BsOutbox *outbox, BsJob *job)
 {
 	free(job->claim.strings);
 	job->claim.strings = NULL;
+	outbox->claim_bytes -= job->claim.size;
 	TAILQ_INSERT_HEAD(&outbox->free, job, node);
 	outbox->free_count++;
 }
@@ -130,98 +131,6 @@ set_ended(BsOutbox *outbox, BsJob *job)
 	job->ended_ms = bs_net_clock_ms();
 	TAILQ_INSERT_TAIL(&outbox->ended, job, node);
 	outbox->ended_count++;
-}
-
-int
-bs_outbox_claim_limit(BsOutbox *outbox)
-{
-	int64_t		now_ms = bs_net_clock_ms();
-	int64_t		wait_ms;
-	BsBreaker	breaker;
-
-	if (outbox->rules.breaker <= 0)
-		return outbox->free_count;
-	lock_limits(outbox);
-	breaker = *outbox->host->breaker;
-	unlock_limits(outbox);
-	if (breaker.state == BS_BREAKER_CLOSED)
-		return outbox->free_count;
-	wait_ms = breaker.open_until_ms - now_ms;
-	if (wait_ms <= 0)
-		return outbox->free_count > 0 ? 1 : 0;
-	outbox->claim_after_ms = now_ms + (wait_ms < 1000 ? wait_ms : 1000);
-	return 0;
-}
-
-void
-bs_outbox_begin(BsOutbox *outbox, const BsClaim *claim,
-				int64_t lease_until_ms, BsCopyTag copy)
-{
-	BsJob	   *job = TAILQ_FIRST(&outbox->free);
-
-	TAILQ_REMOVE(&outbox->free, job, node);
-	outbox->free_count--;
-	job->claim = *claim;
-	job->lease_until_ms = lease_until_ms;
-	job->again = 0;
-	job->copy = copy;
-	TAILQ_INSERT_TAIL(&outbox->waiting, job, node);
-	outbox->waiting_count++;
-}
-
-/*
- * The claim of this message; NULL: there is none, or another copy of the message
- * has it.
- */
-static BsClaim *
-find_claim(BsClaim *claims, int count, const BsPayload *key)
-{
-	int			i;
-
-	for (i = 0; i < count; i++)
-	{
-		if (claims[i].attempts >= 0 &&
-			memcmp(claims[i].id, key->id, BS_UUID_SIZE) == 0)
-			return &claims[i];
-	}
-	return NULL;
-}
-
-void
-bs_outbox_begin_copies(BsOutbox *outbox, const BsPayload *keys,
-					   const BsCopyTag *copies, int count,
-					   BsClaim *claims, int claim_count,
-					   int64_t lease_until_ms)
-{
-	BsConsumer *consumer = outbox->consumer;
-	int			locked = 0;
-	int			i;
-
-	for (i = 0; i < count; i++)
-	{
-		BsClaim    *claim = find_claim(claims, claim_count, &keys[i]);
-
-		if (claim == NULL)
-		{
-			/* Stale, early, finished, or another sender's. */
-			bs_consumer_drop(consumer, copies[i], BS_COPY_DONE);
-		}
-		else if (claim->is_locked)
-		{
-			bs_consumer_settle(consumer, copies[i], BS_COPY_LOCKED);
-			locked++;
-		}
-		else if (claim->strings == NULL)
-			bs_consumer_drop(consumer, copies[i], BS_COPY_DEAD);
-		else
-		{
-			bs_consumer_settle(consumer, copies[i], BS_COPY_HELD);
-			bs_outbox_begin(outbox, claim, lease_until_ms, copies[i]);
-			claim->attempts = -1;	/* taken */
-		}
-	}
-	if (locked > 0 && consumer != NULL)
-		bs_consumer_wait_for_locks(consumer);
 }
 
 static BsJob *
@@ -410,16 +319,26 @@ admit(BsOutbox *outbox)
 }
 
 /*
- * Would the lease end before the transfer must?  Where the lease is shorter than
- * the time limit of a transfer, its first half has to do.
+ * Would the lease end before the transfer must?
  */
 static bool
 is_lease_too_short(const BsOutbox *outbox, const BsJob *job, int64_t now_ms)
 {
-	int64_t		left_ms = job->lease_until_ms - now_ms;
+	return job->lease_until_ms - now_ms < outbox->rules.timeout_ms;
+}
 
-	return left_ms < outbox->rules.timeout_ms &&
-		left_ms < outbox->rules.lease_ms / 2;
+/*
+ * Is there memory for what goes over the wire?  Encoded, a letter may take three
+ * times as much.  One is always let through.
+ */
+static bool
+has_memory(const BsOutbox *outbox)
+{
+	const BsJob *job = TAILQ_FIRST(&outbox->waiting);
+
+	return bs_mailer_busy(outbox->mailer) == 0 ||
+		outbox->claim_bytes + (int64_t) bs_mailer_bytes(outbox->mailer) +
+		3 * (int64_t) job->claim.size <= outbox->rules.memory;
 }
 
 /*
@@ -433,7 +352,8 @@ may_submit(const BsOutbox *outbox, int64_t now_ms)
 		outbox->record_failures == 0 &&
 		(outbox->recording_count == 0 ||
 		 now_ms < outbox->recording_since_ms + RECORD_SLOW_MS) &&
-		outbox->waiting_count > 0 && bs_mailer_room(outbox->mailer) > 0;
+		outbox->waiting_count > 0 && bs_mailer_room(outbox->mailer) > 0 &&
+		has_memory(outbox);
 }
 
 bool
@@ -459,6 +379,12 @@ bs_outbox_submit(BsOutbox *outbox)
 	{
 		/* The clock was set back since it was claimed. */
 		end_unharmed(outbox, job, "released", job->claim.send_time_us);
+		return true;
+	}
+	if (wall_us > job->claim.send_time_us + rules->max_lateness_ms * 1000)
+	{
+		/* It waited here until it was too late; the scheduler ends it. */
+		end_unharmed(outbox, job, "released", wall_us);
 		return true;
 	}
 	memset(&mail, 0, sizeof(mail));

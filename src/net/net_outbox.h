@@ -22,6 +22,8 @@
 #include "net/net_consumer.h"
 #include "net/net_limit.h"
 
+#define BS_SENDER_MEMORY_MIN_KB 4096
+
 /* Settings; the strings are the host's, and stay until it sets others. */
 typedef struct BsOutboxRules
 {
@@ -29,8 +31,8 @@ typedef struct BsOutboxRules
 	const char *reply_to;		/* NULL or "": none */
 	const char *list_unsubscribe;	/* NULL or "": none */
 	int			connections;
+	int64_t		memory;			/* bytes that letters may take */
 	int64_t		timeout_ms;		/* of a transfer */
-	int64_t		lease_ms;
 	int64_t		max_lateness_ms;
 	int			max_attempts;
 	int64_t		retry_initial_ms;
@@ -87,6 +89,7 @@ typedef struct BsOutbox
 	int			waiting_count;
 	int			ended_count;
 	int			recording_count;
+	int64_t		claim_bytes;	/* of the strings of all claims */
 	int64_t		claim_after_ms; /* not before: the breaker */
 	int64_t		submit_after_ms;	/* not before: rate limit, or the breaker */
 	int64_t		record_after_ms;	/* not before: the last one failed */
@@ -125,6 +128,16 @@ extern bool bs_outbox_is_empty(const BsOutbox *outbox);
  * none, while the breaker is not closed.
  */
 extern int	bs_outbox_claim_limit(BsOutbox *outbox);
+
+/*
+ * How many octets their letters may have: a quarter of the memory, less what is
+ * held.  A quarter, because while they are claimed the letters are in memory twice
+ * more, and what goes over the wire is larger than the letter.
+ */
+extern int64_t bs_outbox_claim_bytes(const BsOutbox *outbox);
+
+/* Is it worth a claim?  Half of the jobs are free, and half of the octets. */
+extern bool bs_outbox_has_room(const BsOutbox *outbox);
 
 /* Free --> waiting, with a claim whose strings are handed over. */
 extern void bs_outbox_begin(BsOutbox *outbox, const BsClaim *claim,

@@ -117,6 +117,18 @@ split_lines(char *text, const char **lines, int max)
 	return count;
 }
 
+bool
+bs_relay_check_lease(const char *prefix, int64_t lease_ms, int64_t timeout_ms,
+					 char *error, size_t error_size)
+{
+	if (lease_ms >= 2 * timeout_ms)
+		return true;
+	snprintf(error, error_size,
+			 "\"%slease\" (%lld ms) must be at least twice \"%smail_timeout\" (%lld ms): what is handed over when the lease has ended may be sent twice",
+			 prefix, (long long) lease_ms, prefix, (long long) timeout_ms);
+	return false;
+}
+
 BsMailer *
 bs_relay_make_mailer(const BsRelaySettings *settings,
 					 char *error, size_t error_size)
@@ -133,6 +145,9 @@ bs_relay_make_mailer(const BsRelaySettings *settings,
 				 is_set(settings->mail_url) ? "mail_from" : "mail_url");
 		return NULL;
 	}
+	if (!bs_relay_check_lease(settings->prefix, settings->lease_ms,
+							  settings->mail_timeout_ms, error, error_size))
+		return NULL;
 	if (!read_password(settings->prefix, "mail_password_file",
 					   settings->mail_password_file,
 					   password, sizeof(password), error, error_size))

@@ -31,6 +31,7 @@ typedef struct BsRelaySettings
 	const char *mail_ca_file;
 	int			mail_connections;
 	int64_t		mail_timeout_ms;
+	int64_t		lease_ms;
 	const char *http_headers_file;
 } BsRelaySettings;
 
@@ -50,6 +51,16 @@ typedef struct BsBrokerSettings
 	int			window;			/* as in BsAmqpConfig */
 	int			prefetch;
 } BsBrokerSettings;
+
+/*
+ * Is the lease long enough for the time limit of a transfer?  A transfer is begun
+ * only if the lease outlasts it, and a claimed message may wait half a lease for a
+ * connection.  With a shorter lease the message would be sent by two senders.  If it
+ * is not, the reason is in error.
+ */
+extern bool bs_relay_check_lease(const char *prefix, int64_t lease_ms,
+								 int64_t timeout_ms,
+								 char *error, size_t error_size);
 
 /*
  * Reads the file that <prefix><setting> names; it must be closed to all but this

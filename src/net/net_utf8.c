@@ -106,6 +106,41 @@ bs_utf8_is_bidi(uint32_t code)
 		(code >= 0x2066 && code <= 0x2069);
 }
 
+bool
+bs_utf8_is_space(uint32_t code)
+{
+	return code == ' ' || code == 0xA0 || code == 0x1680 ||
+		(code >= 0x2000 && code <= 0x200A) || code == 0x202F ||
+		code == 0x205F || code == 0x3000;
+}
+
+bool
+bs_utf8_is_invisible(uint32_t code)
+{
+	static const struct
+	{
+		uint32_t	first;
+		uint32_t	last;
+	}			ranges[] =
+
+	{
+		{0xAD, 0xAD}, {0x34F, 0x34F}, {0x61C, 0x61C}, {0x115F, 0x1160},
+		{0x17B4, 0x17B5}, {0x180B, 0x180F}, {0x200B, 0x200F},
+		{0x202A, 0x202E}, {0x2060, 0x206F}, {0x2800, 0x2800},
+		{0x3164, 0x3164}, {0xFE00, 0xFE0F}, {0xFEFF, 0xFEFF},
+		{0xFFA0, 0xFFA0}, {0xFFF0, 0xFFFB}, {0x1BCA0, 0x1BCA3},
+		{0x1D173, 0x1D17A}, {0xE0000, 0xE0FFF}
+	};
+	size_t		i;
+
+	for (i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
+	{
+		if (code >= ranges[i].first && code <= ranges[i].last)
+			return true;
+	}
+	return bs_utf8_is_space(code);
+}
+
 /* ---- what others said ---- */
 
 void

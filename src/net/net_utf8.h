@@ -38,6 +38,17 @@ extern bool bs_utf8_is_control(uint32_t code);
  */
 extern bool bs_utf8_is_bidi(uint32_t code);
 
+/* White space that is not a control: the property White_Space without C0 and C1. */
+extern bool bs_utf8_is_space(uint32_t code);
+
+/*
+ * Leaves no mark on its own: white space, what the property
+ * Default_Ignorable_Code_Point covers (blanks without width, joiners, directions,
+ * Hangul fillers, variation selectors, tags), annotation anchors, and the empty
+ * braille pattern.  Controls are not among them.
+ */
+extern bool bs_utf8_is_invisible(uint32_t code);
+
 /*
  * What others said, made fit for a row and a log: well-formed, without controls
  * and outer blanks, a blank for each run of them.  Whoever puts terminates.

@@ -95,7 +95,9 @@ plan(int64 *retry_ms)
 	BsPlanned	result = {0};
 	TimestampTz started_at = GetCurrentTimestamp();
 	bool		complete = bs_planning_pass(&result);
-	int64		wait_ms = (int64) bs_plan_interval_s * 1000;
+
+	/* Beyond the horizon, messages would come due before they are planned. */
+	int64		wait_ms = (int64) Min(bs_plan_interval_s, bs_horizon_s / 2) * 1000;
 
 	if (complete || !ShutdownRequestPending)
 		bs_stats_pass(complete, started_at);

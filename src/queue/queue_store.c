@@ -37,9 +37,9 @@ static BsStatement claim = {
 	.sql = "SELECT id, scheduled_send_time, claim_token, attempts,"
 	"       recipient_email, recipient_name, subject, message_content,"
 	"       html_content, idempotency_key"
-	"  FROM %s.bs_claim($1, $2, $3, pg_catalog.clock_timestamp())",
-	.nargs = 3,
-	.argtypes = {TEXTOID, INT4OID, INTERVALOID}
+	"  FROM %s.bs_claim($1, $2, $3, pg_catalog.clock_timestamp(), $4)",
+	.nargs = 4,
+	.argtypes = {TEXTOID, INT4OID, INTERVALOID, INT8OID}
 };
 
 static BsStatement claim_copies = {
@@ -47,9 +47,9 @@ static BsStatement claim_copies = {
 	"       recipient_email, recipient_name, subject, message_content,"
 	"       html_content, idempotency_key"
 	"  FROM %s.bs_claim_copies($1, $2, $3, $4,"
-	"       pg_catalog.clock_timestamp())",
-	.nargs = 4,
-	.argtypes = {TEXTOID, INTERVALOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID}
+	"       pg_catalog.clock_timestamp(), $5)",
+	.nargs = 5,
+	.argtypes = {TEXTOID, INTERVALOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID, INT8OID}
 };
 
 static BsStatement due_messages = {
@@ -147,17 +147,18 @@ timestamptz_array(Datum *values, int count)
 }
 
 int
-bs_queue_claim(const char *claimed_by, int limit, BsClaim *claims,
-			   TimestampTz *next_due)
+bs_queue_claim(const char *claimed_by, int limit, int64 max_bytes,
+			   BsClaim *claims, TimestampTz *next_due)
 {
 	Interval	lease = {.time = (TimeOffset) bs_lease_s * USECS_PER_SEC};
-	Datum		args[3];
+	Datum		args[4];
 	int			count;
 	int			i;
 
 	args[0] = CStringGetTextDatum(claimed_by);
 	args[1] = Int32GetDatum(limit);
 	args[2] = IntervalPGetDatum(&lease);
+	args[3] = Int64GetDatum(max_bytes);
 	bs_txn_execute(&claim, args, NULL);
 	count = (int) SPI_processed;
 	for (i = 0; i < count; i++)
@@ -168,12 +169,12 @@ bs_queue_claim(const char *claimed_by, int limit, BsClaim *claims,
 
 int
 bs_queue_claim_copies(const char *claimed_by, const BsPayload *keys, int count,
-					  BsClaim *claims)
+					  int64 max_bytes, BsClaim *claims)
 {
 	Interval	lease = {.time = (TimeOffset) bs_lease_s * USECS_PER_SEC};
 	Datum	   *ids = palloc(sizeof(Datum) * count);
 	Datum	   *times = palloc(sizeof(Datum) * count);
-	Datum		args[4];
+	Datum		args[5];
 	int			i;
 
 	for (i = 0; i < count; i++)
@@ -186,6 +187,7 @@ bs_queue_claim_copies(const char *claimed_by, const BsPayload *keys, int count,
 	args[1] = IntervalPGetDatum(&lease);
 	args[2] = uuid_array(ids, count);
 	args[3] = timestamptz_array(times, count);
+	args[4] = Int64GetDatum(max_bytes);
 	bs_txn_execute(&claim_copies, args, NULL);
 	for (i = 0; i < (int) SPI_processed && i < count; i++)
 		copy_claim(SPI_tuptable->vals[i], &claims[i]);

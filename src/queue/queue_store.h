@@ -27,26 +27,28 @@ typedef struct BsDue
 
 /*
  * bs_queue_claim
- *		Lease up to "limit" due messages to this sender.
+ *		Lease up to "limit" due messages to this sender, with letters of about
+ *		max_bytes octets.
  *
  * Gives their number.  *next_due is when to ask again: now where there may be
  * more, DT_NOEND where nothing is planned.  Inside a transaction of the caller's;
  * where that fails, the strings are the caller's to free.
  */
 extern int	bs_queue_claim(const char *claimed_by, int limit,
-						   BsClaim *claims, TimestampTz *next_due);
+						   int64 max_bytes, BsClaim *claims,
+						   TimestampTz *next_due);
 
 /*
  * bs_queue_claim_copies
  *		Lease those of these messages that are due to this sender.
  *
  * Gives the number of claims, at most one a key.  Those without strings are not
- * claimed but FAILED, or locked by somebody else.  Otherwise as
+ * claimed but FAILED, or locked by somebody else, or beyond max_bytes.  Otherwise as
  * bs_queue_claim().
  */
 extern int	bs_queue_claim_copies(const char *claimed_by,
 								  const BsPayload *keys, int count,
-								  BsClaim *claims);
+								  int64 max_bytes, BsClaim *claims);
 
 /*
  * bs_queue_read_due

@@ -271,7 +271,7 @@ may_claim(void)
 	return bs_sender.is_ready && bs_sender.outbox.mailer != NULL && !bs_sender.renew_wanted &&
 		!bs_sender.reconnect_wanted && !bs_sender.outbox.stopping &&
 		bs_sender.outbox.record_failures == 0 &&
-		bs_sender.outbox.free_count >= bs_sender.outbox.job_count / 2;
+		bs_outbox_has_room(&bs_sender.outbox);
 }
 
 /*
@@ -300,6 +300,7 @@ static bool
 ask_claim(void)
 {
 	int			limit = bs_outbox_claim_limit(&bs_sender.outbox);
+	int64_t		bytes = bs_outbox_claim_bytes(&bs_sender.outbox);
 
 	if (limit == 0)
 		return false;
@@ -307,13 +308,14 @@ ask_claim(void)
 	{
 		key_count = bs_consumer_peek(bs_sender.outbox.consumer, limit, keys, copies);
 		if (key_count == 0 ||
-			!bs_work_ask_copies(&bs_sender.database, bs_sender.identity, keys, key_count))
+			!bs_work_ask_copies(&bs_sender.database, bs_sender.identity, keys, key_count,
+								bytes))
 			return false;
 		bs_sender.question = BS_QUESTION_COPIES;
 	}
 	else if (bs_sender.due_known)
 	{
-		if (!bs_work_ask_claim(&bs_sender.database, bs_sender.identity, limit))
+		if (!bs_work_ask_claim(&bs_sender.database, bs_sender.identity, limit, bytes))
 			return false;
 		bs_sender.question = BS_QUESTION_CLAIM;
 	}

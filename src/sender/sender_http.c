@@ -20,15 +20,35 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 
 #include "net/net_buffer.h"
 #include "sender/sender_file.h"
 
+/* Connections that are kept; one more, and the oldest of them is closed. */
+#define CLIENTS_MAX		48
+
+/* libmicrohttpd accepts nothing beyond; closed ones count until it looks at them. */
+#define CONNECTIONS_MAX 128u
+
+#define SILENCE_S		5u		/* a connection that says nothing is closed */
+
+typedef struct BsClient
+{
+	TAILQ_ENTRY(BsClient) node; /* in "clients", while it is kept */
+	int			fd;
+	bool		kept;
+} BsClient;
+
+TAILQ_HEAD(BsClientList, BsClient);
+
 struct BsPages
 {
 	struct MHD_Daemon *daemon;
 	BsStatsSource source;
+	struct BsClientList clients;	/* the oldest first */
+	int			client_count;
 };
 
 static const char *
@@ -189,6 +209,50 @@ take_request(void *arg, struct MHD_Connection *connection, const char *url,
 				  "application/json", body);
 }
 
+static void
+let_go(BsPages *pages, BsClient *client)
+{
+	TAILQ_REMOVE(&pages->clients, client, node);
+	pages->client_count--;
+	client->kept = false;
+}
+
+/*
+ * A connection begins or ends.  Slow clients must not keep others away: a request
+ * is answered as soon as it is there, so the oldest connection is one that idles or
+ * dawdles, and it makes room.
+ */
+static void
+note_connection(void *arg, struct MHD_Connection *connection, void **context,
+				enum MHD_ConnectionNotificationCode code)
+{
+	BsPages    *pages = arg;
+	BsClient   *client = *context;
+
+	if (code == MHD_CONNECTION_NOTIFY_CLOSED)
+	{
+		if (client != NULL && client->kept)
+			let_go(pages, client);
+		free(client);
+		*context = NULL;
+		return;
+	}
+	*context = client = calloc(1, sizeof(*client));
+	if (client == NULL)
+		return;					/* SILENCE_S ends it */
+	client->fd = MHD_get_connection_info(connection,
+										 MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+	client->kept = true;
+	TAILQ_INSERT_TAIL(&pages->clients, client, node);
+	if (++pages->client_count > CLIENTS_MAX)
+	{
+		client = TAILQ_FIRST(&pages->clients);
+		/* libmicrohttpd sees the end and closes it. */
+		(void) shutdown(client->fd, SHUT_RDWR);
+		let_go(pages, client);
+	}
+}
+
 BsPages *
 bs_pages_open(const char *listen, BsStatsSource source,
 			  char *error, size_t error_size)
@@ -217,12 +281,15 @@ bs_pages_open(const char *listen, BsStatsSource source,
 		flags |= MHD_USE_IPv6;
 	}
 	pages->source = source;
+	TAILQ_INIT(&pages->clients);
 	errno = 0;
 	if (address != NULL)
 		pages->daemon = MHD_start_daemon(flags, 0, NULL, NULL, take_request,
 										 pages, MHD_OPTION_SOCK_ADDR, address,
-										 MHD_OPTION_CONNECTION_LIMIT, 16u,
-										 MHD_OPTION_CONNECTION_TIMEOUT, 5u,
+										 MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
+										 MHD_OPTION_CONNECTION_TIMEOUT, SILENCE_S,
+										 MHD_OPTION_NOTIFY_CONNECTION,
+										 note_connection, pages,
 										 MHD_OPTION_END);
 	if (pages->daemon == NULL)
 	{

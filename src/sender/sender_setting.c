@@ -18,6 +18,7 @@
 #include "sender/sender_file.h"
 
 #define DAY_MS			INT64_C(86400000)
+#define GIB				1073741824.0
 
 #define AT(field) offsetof(BsSettings, field)
 
@@ -119,6 +120,8 @@ const BsSetting bs_setting_table[] = {
 	.help = "Connections to the relay."},
 	{"mail_timeout", BS_TYPE_MS, BS_VOICE_HERE, AT(mail_timeout_ms), "60s", "ms", 100, 3600000,
 	.help = "Time limit of one transfer."},
+	{"sender_memory", BS_TYPE_BYTES, BS_VOICE_HERE, AT(sender_memory), "64MB", "kB", BS_SENDER_MEMORY_MIN_KB * 1024.0, 1024.0 * GIB,
+	.help = "Memory that letters may take."},
 	{"http_headers_file", BS_TYPE_TEXT, BS_VOICE_HERE, AT(http_headers_file), "",
 	.help = "File of further header lines for the HTTP mail API."},
 	{"rate_limit", BS_TYPE_REAL, BS_VOICE_HERE, AT(rate_limit), "0",.max = 1000000,
@@ -156,22 +159,28 @@ const BsSetting bs_setting_table[] = {
 _Static_assert(sizeof(bs_setting_table) == BS_SETTINGS * sizeof(BsSetting),
 			   "BS_SETTINGS is the number of settings");
 
+typedef struct BsUnit
+{
+	BsSettingType type;
+	const char *name;
+	double		factor;
+} BsUnit;
+
+static const BsUnit units[] = {
+	{BS_TYPE_MS, "us", 0.001}, {BS_TYPE_MS, "ms", 1}, {BS_TYPE_MS, "s", 1000},
+	{BS_TYPE_MS, "min", 60000}, {BS_TYPE_MS, "h", 3600000},
+	{BS_TYPE_MS, "d", 86400000},
+	{BS_TYPE_BYTES, "kB", 1024}, {BS_TYPE_BYTES, "MB", 1048576},
+	{BS_TYPE_BYTES, "GB", GIB}
+};
+
 /*
- * A number and its unit, in ms.
+ * A number and its unit, in ms or bytes.
  */
 static bool
-read_ms(const char *value, const char *unit, double *ms)
+read_with_unit(const BsSetting *setting, const char *value, double *result)
 {
-	static const struct
-	{
-		const char *name;
-		double		ms;
-	}			units[] =
-
-	{
-		{"us", 0.001}, {"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", 3600000},
-		{"d", 86400000}
-	};
+	const char *unit = setting->unit;
 	char	   *end;
 	double		number = strtod(value, &end);
 	size_t		i;
@@ -184,13 +193,31 @@ read_ms(const char *value, const char *unit, double *ms)
 		unit = end;
 	for (i = 0; i < sizeof(units) / sizeof(units[0]); i++)
 	{
-		if (strcmp(unit, units[i].name) == 0)
+		if (units[i].type == setting->type && strcmp(unit, units[i].name) == 0)
 		{
-			*ms = number * units[i].ms;
+			*result = number * units[i].factor;
 			return true;
 		}
 	}
 	return false;
+}
+
+static const char *
+name_units(BsSettingType type)
+{
+	return type == BS_TYPE_MS ? ", with one of the units ms, s, min, h, d" :
+		type == BS_TYPE_BYTES ? ", with one of the units kB, MB, GB" : "";
+}
+
+/* The unit in which the limits of a type are shown. */
+static const BsUnit *
+find_limit_unit(BsSettingType type)
+{
+	static const BsUnit none = {BS_TYPE_COUNT, "", 1};
+	static const BsUnit ms = {BS_TYPE_MS, " ms", 1};
+	static const BsUnit mb = {BS_TYPE_BYTES, " MB", 1048576};
+
+	return type == BS_TYPE_MS ? &ms : type == BS_TYPE_BYTES ? &mb : &none;
 }
 
 /*
@@ -217,11 +244,12 @@ static bool
 read_number(const BsSetting *setting, const char *value, double *number,
 			char *reason, size_t size)
 {
+	const BsUnit *unit = find_limit_unit(setting->type);
 	char	   *end;
 	bool		good;
 
-	if (setting->type == BS_TYPE_MS)
-		good = read_ms(value, setting->unit, number);
+	if (setting->unit != NULL)
+		good = read_with_unit(setting, value, number);
 	else
 	{
 		*number = strtod(value, &end);
@@ -230,15 +258,13 @@ read_number(const BsSetting *setting, const char *value, double *number,
 	}
 	if (!good)
 		snprintf(reason, size, "It must be a number%s.",
-				 setting->type == BS_TYPE_MS ?
-				 ", with one of the units ms, s, min, h, d" : "");
+				 name_units(setting->type));
 	/* Written so that what is no number fails as well. */
 	else if (!(*number >= setting->min && *number <= setting->max))
 	{
 		good = false;
 		snprintf(reason, size, "It must lie between %.10g and %.10g%s.",
-				 setting->min, setting->max,
-				 setting->type == BS_TYPE_MS ? " ms" : "");
+				 setting->min / unit->factor, setting->max / unit->factor, unit->name);
 	}
 	return good;
 }

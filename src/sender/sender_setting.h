@@ -17,6 +17,7 @@ typedef enum BsSettingType
 	BS_TYPE_TEXT,
 	BS_TYPE_COUNT,
 	BS_TYPE_MS,
+	BS_TYPE_BYTES,
 	BS_TYPE_REAL,
 	BS_TYPE_WORD				/* of a list, its place in it is stored */
 } BsSettingType;
@@ -38,7 +39,7 @@ typedef struct BsSetting
 	BsVoice		voice;
 	size_t		offset;
 	const char *usual;
-	const char *unit;			/* of a bare number of BS_TYPE_MS */
+	const char *unit;			/* of a bare number of BS_TYPE_MS or _BYTES */
 	double		min;
 	double		max;
 	const char *words;			/* of BS_TYPE_WORD, each ended by a blank */
@@ -47,7 +48,7 @@ typedef struct BsSetting
 	const char *help;
 } BsSetting;
 
-#define BS_SETTINGS 32			/* in the table */
+#define BS_SETTINGS 33			/* in the table */
 
 /* In the order of --help. */
 extern const BsSetting bs_setting_table[BS_SETTINGS];

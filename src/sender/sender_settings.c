@@ -135,11 +135,9 @@ bs_settings_finish(bool *changed, BsSettingsError *error)
 			return false;
 		}
 	}
-	if (next.lease_ms < 2 * next.mail_timeout_ms)
+	if (!bs_relay_check_lease("", next.lease_ms, next.mail_timeout_ms,
+							  error->text, sizeof(error->text)))
 	{
-		snprintf(error->text, sizeof(error->text),
-				 "\"lease\" (%lld ms) must be at least twice \"mail_timeout\" (%lld ms): what is handed over when the lease has ended may be sent twice",
-				 (long long) next.lease_ms, (long long) next.mail_timeout_ms);
 		release(&next);
 		return false;
 	}
@@ -335,6 +333,7 @@ bs_settings_relay(BsRelaySettings *relay)
 	relay->mail_ca_file = current.mail_ca_file;
 	relay->mail_connections = (int) current.mail_connections;
 	relay->mail_timeout_ms = current.mail_timeout_ms;
+	relay->lease_ms = current.lease_ms;
 	relay->http_headers_file = current.http_headers_file;
 }
 
@@ -364,8 +363,8 @@ bs_settings_rules(BsOutboxRules *rules)
 	rules->reply_to = current.mail_reply_to;
 	rules->list_unsubscribe = current.mail_list_unsubscribe;
 	rules->connections = (int) current.mail_connections;
+	rules->memory = current.sender_memory;
 	rules->timeout_ms = current.mail_timeout_ms;
-	rules->lease_ms = current.lease_ms;
 	rules->max_lateness_ms = current.max_lateness_ms;
 	rules->max_attempts = (int) current.max_attempts;
 	rules->retry_initial_ms = current.retry_initial_ms;

@@ -53,6 +53,7 @@ typedef struct BsSettings
 	char	   *mail_ca_file;
 	int64_t		mail_connections;
 	int64_t		mail_timeout_ms;
+	int64_t		sender_memory;	/* bytes */
 	char	   *mail_list_unsubscribe;
 	char	   *http_headers_file;
 	double		rate_limit;

@@ -46,6 +46,7 @@ extern void bs_instant_write(int64_t unix_us, char *buf);
 extern int64_t bs_instant_read(const char *bytes);
 extern int32_t bs_int4_read(const char *bytes);
 
+#define BS_TYPE_INT8			20
 #define BS_TYPE_INT4			23
 #define BS_TYPE_TEXT			25
 #define BS_TYPE_INT4_ARRAY		1007

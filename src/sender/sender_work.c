@@ -60,8 +60,18 @@ add_lease(BsArguments *arguments)
 	bs_arguments_add_text(arguments, BS_TYPE_INTERVAL, lease);
 }
 
+static void
+add_bytes(BsArguments *arguments, int64_t bytes)
+{
+	char		number[24];
+
+	snprintf(number, sizeof(number), "%lld", (long long) bytes);
+	bs_arguments_add_text(arguments, BS_TYPE_INT8, number);
+}
+
 bool
-bs_work_ask_claim(BsDatabase *database, const char *identity, int limit)
+bs_work_ask_claim(BsDatabase *database, const char *identity, int limit,
+				  int64_t max_bytes)
 {
 	BsArguments arguments = {0};
 	char		number[16];
@@ -70,9 +80,10 @@ bs_work_ask_claim(BsDatabase *database, const char *identity, int limit)
 	bs_arguments_add_text(&arguments, BS_TYPE_TEXT, identity);
 	bs_arguments_add_text(&arguments, BS_TYPE_INT4, number);
 	add_lease(&arguments);
+	add_bytes(&arguments, max_bytes);
 	return ask(database,
 			   CLAIM_COLUMNS
-			   "  FROM %s.bs_claim($1, $2, $3, clock_timestamp())",
+			   "  FROM %s.bs_claim($1, $2, $3, clock_timestamp(), $4)",
 			   &arguments);
 }
 
@@ -98,7 +109,7 @@ next_key_time(void *arg, int i, int *len)
 
 bool
 bs_work_ask_copies(BsDatabase *database, const char *identity,
-				   const BsPayload *keys, int count)
+				   const BsPayload *keys, int count, int64_t max_bytes)
 {
 	BsArguments arguments = {0};
 	void	   *arg = (void *) keys;
@@ -109,9 +120,10 @@ bs_work_ask_copies(BsDatabase *database, const char *identity,
 						   count, next_key_id, arg);
 	bs_arguments_add_array(&arguments, BS_TYPE_TIMESTAMPTZ_ARRAY,
 						   BS_TYPE_TIMESTAMPTZ, count, next_key_time, arg);
+	add_bytes(&arguments, max_bytes);
 	return ask(database,
 			   CLAIM_COLUMNS
-			   "  FROM %s.bs_claim_copies($1, $2, $3, $4, clock_timestamp())",
+			   "  FROM %s.bs_claim_copies($1, $2, $3, $4, clock_timestamp(), $5)",
 			   &arguments);
 }
 

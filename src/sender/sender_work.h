@@ -17,13 +17,14 @@
 
 #define BS_IDENTITY_SIZE 100	/* of message_logs.claimed_by */
 
-/* Up to "limit" due messages. */
+/* Up to "limit" due messages, with letters of about max_bytes octets. */
 extern bool bs_work_ask_claim(BsDatabase *database, const char *identity,
-							  int limit);
+							  int limit, int64_t max_bytes);
 
 /* Those of these messages that are due. */
 extern bool bs_work_ask_copies(BsDatabase *database, const char *identity,
-							   const BsPayload *keys, int count);
+							   const BsPayload *keys, int count,
+							   int64_t max_bytes);
 
 /*
  * The answer to both: at most "max" claims, as bs_claim() and bs_claim_copies()

@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "net/net_address.h"
+#include "net/net_utf8.h"
 #include "users/users_check.h"
 #include "bs_zone.h"
 
@@ -57,44 +58,102 @@ replace(BsUserValues *user, BsUserColumn column, Datum value, bool isnull)
 }
 
 /*
- * Length in bytes of a blank or control character at "s", or 0: ASCII space and
- * controls, U+0080 to U+00A0, U+1680, U+2000 to U+200A, U+2028, U+2029, U+202F,
- * U+205F and U+3000.
+ * The code point at "s" and its width; the server has checked the encoding.
  */
 static int
-blank_length(const char *s, int left)
+decode(const char *s, int left, uint32_t *code)
 {
-	unsigned char c = (unsigned char) s[0];
-	int			len;
-	pg_wchar	point;
+	int			width = (int) bs_utf8_decode(s, left, code);
 
-	if (c <= ' ' || c == 0x7f)
-		return 1;
-	if (c < 0x80)
-		return 0;
-	len = pg_utf_mblen((const unsigned char *) s);
-	if (len > left)
-		return 0;
-	point = utf8_to_unicode((const unsigned char *) s);
-	if ((point >= 0x80 && point <= 0xa0) || point == 0x1680 ||
-		(point >= 0x2000 && point <= 0x200a) || point == 0x2028 ||
-		point == 0x2029 || point == 0x202f || point == 0x205f ||
-		point == 0x3000)
-		return len;
+	if (width == 0)
+		elog(ERROR, "text is not UTF-8");
+	return width;
+}
+
+/*
+ * Does it go from both ends of a name?  Joiners and fillers may belong to a word's
+ * spelling, and stay.
+ */
+static bool
+is_outer(uint32_t code)
+{
+	return bs_utf8_is_control(code) || bs_utf8_is_space(code) ||
+		code == 0xAD || code == 0x200B || code == 0x2060 || code == 0xFEFF;
+}
+
+text *
+bs_user_trim(text *value)
+{
+	const char *data = VARDATA_ANY(value);
+	int			len = VARSIZE_ANY_EXHDR(value);
+	int			start = 0;
+	int			end = 0;		/* past the last character that is seen */
+	int			i;
+
+	for (i = 0; i < len;)
+	{
+		uint32_t	code;
+		int			width = decode(data + i, len - i, &code);
+
+		if (!bs_utf8_is_invisible(code))
+			end = i + width;
+		else if (i == start)
+			start += width;
+		i += width;
+	}
+	if (start == 0 && end == len)
+		return value;
+	return cstring_to_text_with_len(data + start, Max(end - start, 0));
+}
+
+/*
+ * The first invisible character that is no ASCII blank, and its position, which
+ * begins with 1; 0: there is none.
+ */
+static uint32_t
+find_invisible(text *value, int *position)
+{
+	const char *data = VARDATA_ANY(value);
+	int			len = VARSIZE_ANY_EXHDR(value);
+	int			i;
+
+	*position = 1;
+	for (i = 0; i < len; (*position)++)
+	{
+		uint32_t	code;
+
+		i += decode(data + i, len - i, &code);
+		if (code != ' ' && bs_utf8_is_invisible(code))
+			return code;
+	}
 	return 0;
 }
 
-static bool
-is_control(const char *s)
+/*
+ * The hint for a value with an invisible character within; otherwise "hint".
+ */
+static const char *
+explain_value(text *value, const char *hint)
 {
-	unsigned char c = (unsigned char) s[0];
+	int			position;
+	uint32_t	code = find_invisible(value, &position);
 
-	if (c < 0x80)
-		return c < ' ' || c == 0x7f;
-	if (c == 0xc2)
-		return (unsigned char) s[1] < 0xa0;
-	return c == 0xe2 && (unsigned char) s[1] == 0x80 &&
-		((unsigned char) s[2] == 0xa8 || (unsigned char) s[2] == 0xa9);
+	return code == 0 ? hint :
+		psprintf("It contains an invisible character, U+%04X, at position %d.",
+				 code, position);
+}
+
+/*
+ * The hint for a name of which nothing is seen; NULL for blanks.
+ */
+static const char *
+explain_empty(text *value)
+{
+	int			position;
+	uint32_t	code = find_invisible(value, &position);
+
+	return code == 0 ? NULL :
+		psprintf("It consists of invisible characters, such as U+%04X.", code);
 }
 
 /*
@@ -105,7 +164,8 @@ is_control(const char *s)
  * check_function_bodies off.
  */
 static bool
-takes_control(BsUserValues *user, BsUserColumn column, const char *data, int at)
+takes_control(BsUserValues *user, BsUserColumn column, const char *data, int at,
+			  uint32_t code)
 {
 	if (!check_function_bodies)
 		return true;
@@ -113,16 +173,90 @@ takes_control(BsUserValues *user, BsUserColumn column, const char *data, int at)
 							 psprintf("%s must not contain control characters",
 									  bs_user_columns[column].name),
 							 psprintf("Character %d is U+%04X. U+0001 to U+001F, U+007F to U+009F, U+2028 and U+2029 are not taken.",
-									  pg_mbstrlen_with_len(data, at) + 1,
-									  utf8_to_unicode((const unsigned char *) data + at)));
+									  pg_mbstrlen_with_len(data, at) + 1, code));
+}
+
+/*
+ * Where the text of a name begins and ends without what goes from its ends.
+ */
+typedef struct BsTextSpan
+{
+	int			start;
+	int			end;
+	bool		plain;			/* ASCII */
+	bool		controls;		/* some were let pass */
+	bool		visible;		/* something is seen of it */
+} BsTextSpan;
+
+/*
+ * False with a fault.
+ */
+static bool
+measure_text(BsUserValues *user, BsUserColumn column, const char *data, int len,
+			 BsTextSpan *span)
+{
+	int			i;
+
+	*span = (BsTextSpan)
+	{
+		.plain = true
+	};
+	for (i = 0; i < len;)
+	{
+		uint32_t	code;
+		int			width = decode(data + i, len - i, &code);
+		bool		control = bs_utf8_is_control(code);
+
+		if (code >= 0x80)
+			span->plain = false;
+		if (control)
+		{
+			if (!takes_control(user, column, data, i, code))
+				return false;
+			span->controls = true;
+		}
+		else if (!bs_utf8_is_invisible(code))
+			span->visible = true;
+		if (!is_outer(code))
+			span->end = i + width;
+		else if (i == span->start)
+			span->start += width;
+		i += width;
+	}
+	if (span->end < span->start)
+		span->end = span->start;
+	return true;
+}
+
+static text *
+blank_controls(const char *data, int len)
+{
+	StringInfoData buf;
+	int			i;
+
+	initStringInfo(&buf);
+	for (i = 0; i < len;)
+	{
+		uint32_t	code;
+		int			width = decode(data + i, len - i, &code);
+
+		if (bs_utf8_is_control(code))
+			appendStringInfoChar(&buf, ' ');
+		else
+			appendBinaryStringInfo(&buf, data + i, width);
+		i += width;
+	}
+	return cstring_to_text_with_len(buf.data, buf.len);
 }
 
 /*
  * clean_text
- *		No control characters, outer blanks off, Unicode form NFC.
+ *		No control characters, outer blanks off, Unicode form NFC; empty where
+ *		nothing of it is seen.
  *
  * Returns the text as it came where nothing is to be done, which is the rule, and
- * NULL with a fault.  In a restore control characters become blanks.
+ * NULL with a fault.  In a restore control characters become blanks, and what
+ * cannot be seen stays.
  * A text that was within its column's limit stays so: no step makes it longer,
  * but for the few characters whose NFC is longer, and those are checked.
  */
@@ -133,59 +267,21 @@ clean_text(BsUserValues *user, BsUserColumn column)
 	int			max_chars = bs_user_columns[column].max_chars;
 	const char *data = VARDATA_ANY(value);
 	int			len = VARSIZE_ANY_EXHDR(value);
-	int			start = 0;
-	int			end = 0;		/* past the last character that is no blank */
-	bool		plain = true;
-	bool		controls = false;
-	int			i;
+	BsTextSpan	span;
 	text	   *result;
 
-	for (i = 0; i < len;)
-	{
-		int			blank = blank_length(data + i, len - i);
-		int			step = blank ? blank :
-		pg_utf_mblen((const unsigned char *) data + i);
-
-		if ((unsigned char) data[i] >= 0x80)
-			plain = false;
-		if (blank && is_control(data + i))
-		{
-			if (!takes_control(user, column, data, i))
-				return NULL;
-			controls = true;
-		}
-		if (blank && i == start)
-			start += blank;
-		else if (!blank)
-			end = i + step;
-		i += step;
-	}
-	if (end < start)
-		end = start;
-	if (start == 0 && end == len && !controls && plain)
+	if (!measure_text(user, column, data, len, &span))
+		return NULL;
+	if (!span.visible)
+		return check_function_bodies ? cstring_to_text_with_len("", 0) : value;
+	if (span.start == 0 && span.end == len && !span.controls && span.plain)
 		return value;
 
-	if (controls)
-	{
-		StringInfoData buf;
-
-		initStringInfo(&buf);
-		for (i = start; i < end;)
-		{
-			int			step = pg_utf_mblen((const unsigned char *) data + i);
-
-			if (is_control(data + i))
-				appendStringInfoChar(&buf, ' ');
-			else
-				appendBinaryStringInfo(&buf, data + i, step);
-			i += step;
-		}
-		result = cstring_to_text_with_len(buf.data, buf.len);
-	}
-	else
-		result = cstring_to_text_with_len(data + start, end - start);
-
-	if (!plain)
+	data += span.start;
+	len = span.end - span.start;
+	result = span.controls ? blank_controls(data, len) :
+		cstring_to_text_with_len(data, len);
+	if (!span.plain)
 	{
 		result = DatumGetTextPP(DirectFunctionCall2(unicode_normalize_func,
 													PointerGetDatum(result),
@@ -210,9 +306,11 @@ static bool
 check_text(BsUserValues *user, BsUserColumn column)
 {
 	text	   *cleaned;
+	text	   *given;
 
 	if (user->isnull[column])
 		return true;
+	given = DatumGetTextPP(user->value[column]);
 	if (user->changed[column])
 	{
 		cleaned = clean_text(user, column);
@@ -226,9 +324,24 @@ check_text(BsUserValues *user, BsUserColumn column)
 	if (bs_user_columns[column].required)
 		return bs_user_set_fault(user, column, ERRCODE_INVALID_PARAMETER_VALUE,
 								 psprintf("%s must not be empty",
-										  bs_user_columns[column].name), NULL);
+										  bs_user_columns[column].name),
+								 explain_empty(given));
 	replace(user, column, (Datum) 0, true);
 	return true;
+}
+
+/*
+ * Takes off what is around a value that has no room for it.
+ */
+static text *
+trim_column(BsUserValues *user, BsUserColumn column)
+{
+	text	   *value = DatumGetTextPP(user->value[column]);
+	text	   *trimmed = bs_user_trim(value);
+
+	if (trimmed != value)
+		replace(user, column, PointerGetDatum(trimmed), false);
+	return trimmed;
 }
 
 static bool
@@ -239,18 +352,13 @@ check_email(BsUserValues *user)
 
 	if (user->isnull[BS_USER_EMAIL])
 		return true;
-	/* Blanks around it are trimmed; a control inside must not become one. */
-	value = DatumGetTextPP(DirectFunctionCall1(btrim1,
-											   user->value[BS_USER_EMAIL]));
-	if (VARSIZE_ANY_EXHDR(value) !=
-		VARSIZE_ANY_EXHDR(DatumGetTextPP(user->value[BS_USER_EMAIL])))
-		replace(user, BS_USER_EMAIL, PointerGetDatum(value), false);
+	value = trim_column(user, BS_USER_EMAIL);
 	if (bs_address_check(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value),
 						 &reason))
 		return true;
 	return bs_user_set_fault(user, BS_USER_EMAIL, ERRCODE_INVALID_PARAMETER_VALUE,
 							 "email is not an address that mail can be sent to",
-							 reason);
+							 explain_value(value, reason));
 }
 
 /*
@@ -265,7 +373,7 @@ check_timezone(BsUserValues *user, pg_tz **zone)
 	*zone = NULL;
 	if (user->isnull[BS_USER_TIMEZONE])
 		return true;
-	value = DatumGetTextPP(user->value[BS_USER_TIMEZONE]);
+	value = trim_column(user, BS_USER_TIMEZONE);
 	*zone = bs_zone_find(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 	if (*zone != NULL || !user->changed[BS_USER_TIMEZONE])
 		return true;
@@ -274,7 +382,7 @@ check_timezone(BsUserValues *user, pg_tz **zone)
 									  pnstrdup(VARDATA_ANY(value),
 											   pg_mbcliplen(VARDATA_ANY(value),
 															VARSIZE_ANY_EXHDR(value), 100))),
-							 "Use a name such as Area/City, in the exact spelling of the view pg_timezone_names; abbreviations and POSIX strings are not taken.");
+							 explain_value(value, "Use a name such as Area/City, in the exact spelling of the view pg_timezone_names; abbreviations and POSIX strings are not taken."));
 }
 
 /*

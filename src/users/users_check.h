@@ -63,6 +63,12 @@ typedef struct BsUserValues
  */
 extern bool bs_user_check(BsUserValues *user);
 
+/*
+ * The text without white space and invisible characters at both ends; the same
+ * pointer if there are none.  Controls stay, for the check to refuse them.
+ */
+extern text *bs_user_trim(text *value);
+
 /* Notes a fault; false, so that a check can end with it. */
 extern bool bs_user_set_fault(BsUserValues *user, BsUserColumn column, int code,
 							  const char *message, const char *hint);

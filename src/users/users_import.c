@@ -24,6 +24,7 @@
 #include "users/users_check.h"
 
 PG_FUNCTION_INFO_V1(bs_user_fault);
+PG_FUNCTION_INFO_V1(bs_trim);
 
 /*
  * Does the text fit its column?  As varchar() has it, by which blanks at the end
@@ -133,4 +134,10 @@ bs_user_fault(PG_FUNCTION_ARGS)
 	if (good && bs_user_check(&user))
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(fault_to_row(fcinfo, &user.fault));
+}
+
+Datum
+bs_trim(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(bs_user_trim(PG_GETARG_TEXT_PP(0)));
 }

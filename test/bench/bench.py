@@ -20,7 +20,7 @@ import sys
 import time
 
 from broker import http_through_broker, publish, through_broker
-from burst import burst, burst_http
+from burst import burst, burst_http, burst_large
 from cases import lateness, lone, planning, steady
 from crud import copy, crud
 from far import delay
@@ -39,6 +39,7 @@ SIZES = {           # full, quick; of several, separated by commas, each is take
     "steady_rates": ((12, 120), (12, 120)),
     "steady_seconds": (600, 2),
     "burst_mails": (100000, 3000),
+    "large_mails": (2000, 200),
     "planning_people": (20000, 4000),
     "day_users": ((1000000, 10000000), (20000, 100000)),
     "crud_people": (100000, 10000),
@@ -64,6 +65,7 @@ CASES = {
     "steady": steady,
     "burst": burst,
     "burst-http": burst_http,
+    "burst-large": burst_large,
     "planning": planning,
     "day": day,
     "crud": crud,

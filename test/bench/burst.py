@@ -162,5 +162,43 @@ def burst(options, folder):
     return into(options, folder, Sink(), (">", 7000), (">", 0.85))
 
 
+LARGE_SQL = """
+UPDATE message_types SET text_template = repeat('0123456789abcde ', 15000),
+       html_template = repeat('<p>0123456789</p>', 14100) WHERE name = 'BIRTHDAY'
+"""
+
+
+def burst_large(options, folder):
+    """Letters of 480 kB over 64 connections: what a sender holds."""
+    sink = Sink()
+    settings = {"birthday_scheduler.mail_connections": "64",
+                "birthday_scheduler.senders": "1"}
+    server = Server(folder, sink.url, settings)
+    mails = options.large_mails
+    runs = collections.defaultdict(list)
+    try:
+        server.start()
+        server.session().ask("SELECT bs_resume() \\g /dev/null")
+        server.session().ask(LARGE_SQL)
+        limit = int(server.session().value(
+            "SELECT setting::integer / 1024 FROM pg_settings"
+            " WHERE name = 'birthday_scheduler.sender_memory'"))
+        for _ in range(options.runs):
+            for name, value in one_burst(server, mails,
+                                         {"sink": sink.process.pid}).items():
+                runs[name].append(value)
+    finally:
+        server.stop()
+        sink.stop()
+    return (BURST_NOTE % (mails, sink.name)
+            + ";\nletters of 480 kB, one sender with 64 connections"), [
+        Figure("large letters a second, end to end", "1/s", runs["rate"], "",
+               None),
+        Figure("peak memory of the sender", "MB", runs["peak"],
+               "resident beyond shared memory; sender_memory is %d MB" % limit,
+               ("<", 1.5 * limit)),
+        Figure("of it its own", "MB", runs["own"], "RssAnon", None)], server
+
+
 def burst_http(options, folder):
     return into(options, folder, HttpSink(folder), None, (">", 0.85))

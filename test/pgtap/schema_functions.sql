@@ -54,14 +54,14 @@ SELECT set_eq('SELECT name FROM member WHERE prosecdef', ARRAY[
 SELECT set_eq($$SELECT m.name FROM member m JOIN pg_proc p ON p.oid = m.oid,
                        LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a WHERE a.grantee = 0$$, ARRAY[
     'bs_is_timezone', 'bs_is_email', 'bs_send_time', 'bs_send_time_or_null', 'bs_occurrence', 'bs_month_day', 'bs_celebrated', 'bs_is_owed',
-    'bs_check_template', 'bs_render', 'bs_library_version', 'bs_month', 'bs_partition_name', 'bs_is_preloaded'], 'PUBLIC can execute these, and no others');
+    'bs_check_template', 'bs_render', 'bs_library_version', 'bs_month', 'bs_partition_name', 'bs_is_preloaded', 'bs_trim'], 'PUBLIC can execute these, and no others');
 SELECT is_empty($$SELECT name FROM member m WHERE prosecdef AND name IN ('bs_is_timezone', 'bs_render')$$, 'none of which runs with the owner''s rights');
 SELECT is_empty($$SELECT c.oid::regclass, a.privilege_type FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, LATERAL aclexplode(c.relacl) AS a
                    WHERE n.nspname = 'public' AND a.grantee = 0$$, 'PUBLIC can touch no table');
 
 -- ---- labels
 SELECT set_eq('SELECT name FROM member WHERE provolatile = ''i''', ARRAY['bs_occurrence', 'bs_month_day', 'bs_celebrated', 'bs_is_owed', 'bs_is_email',
-    'bs_check_template', 'bs_render', 'bs_ical_line', 'bs_ical_text', 'bs_partition_name', 'bs_partition_options', 'bs_stale_condition', 'bs_short', 'bs_lines'], 'pure arithmetic is immutable; what reads zone files, tables or the clock is not');
+    'bs_check_template', 'bs_render', 'bs_ical_line', 'bs_ical_text', 'bs_partition_name', 'bs_partition_options', 'bs_stale_condition', 'bs_short', 'bs_lines', 'bs_trim', 'bs_letter_octets'], 'pure arithmetic is immutable; what reads zone files, tables or the clock is not');
 SELECT is_empty('SELECT signature FROM member WHERE provolatile = ''v'' AND proparallel = ''s''', 'what writes is not parallel safe');
 SELECT is_empty('SELECT signature FROM member WHERE provolatile = ''i'' AND proparallel <> ''s''', 'what is arithmetic is');
 SELECT is_empty($$SELECT signature FROM member WHERE prorettype = 'trigger'::regtype AND provolatile <> 'v'$$, 'triggers are volatile');

@@ -11,9 +11,9 @@ CREATE TEMP TABLE people (line bigint GENERATED ALWAYS AS IDENTITY, first_name t
     timezone text, birthday_date text, anniversary_date text, location_city text, location_country text);
 CREATE TEMP TABLE pool AS
 SELECT ARRAY['Ann', 'Ann', 'Ann', 'Łukasz', ' x ', repeat('名', 100), repeat('a', 101), ' ' || repeat('a', 100), repeat('a', 100) || '    ', '', '  ', NULL,
-             E'a\tb', E'\n', U&'e\0301', repeat(U&'\0958', 100), repeat(U&'e\0301', 60), U&'\00A0', U&'\3000x\3000', U&'a\200Bb', '";,\', 'O''Neil'] AS names,
-       ARRAY['%s@example.com', '%s@example.com', '%s@example.com', '%s@Example.COM', ' %s@example.com ', '%s', '%s@', '@%s', '%s@x', '%s@example.com,', NULL, '', E'%s@example.com\n', 'é%s@example.com'] AS addresses,
-       ARRAY['UTC', 'UTC', 'Europe/Kyiv', 'Pacific/Kiritimati', 'EST', 'europe/kyiv', 'Europe/Kyiv ', '', NULL, repeat('x', 101)] AS zones,
+             E'a\tb', E'\n', U&'e\0301', repeat(U&'\0958', 100), repeat(U&'e\0301', 60), U&'\00A0', U&'\3000x\3000', U&'a\200Bb', U&'\3164', U&'\FEFFx\200B', '";,\', 'O''Neil'] AS names,
+       ARRAY['%s@example.com', '%s@example.com', '%s@example.com', '%s@Example.COM', ' %s@example.com ', U&'\FEFF%s@example.com\00A0', U&'%s\200B@example.com', '%s', '%s@', '@%s', '%s@x', '%s@example.com,', NULL, '', E'%s@example.com\n', 'é%s@example.com'] AS addresses,
+       ARRAY['UTC', 'UTC', 'Europe/Kyiv', 'Pacific/Kiritimati', 'EST', 'europe/kyiv', 'Europe/Kyiv ', U&'\FEFFUTC', '', NULL, repeat('x', 101)] AS zones,
        ARRAY[NULL, NULL, '1990-05-05', '1992-02-29', '1990-02-29', '1800-01-01', '1799-12-31', '9999-12-31', '10000-01-01', '0000-01-01', '5.5.1990', 'infinity', '', ' ', ' 1990-05-05 ', '1990-05-05 BC', '1990-5-5', '1990-05-05T00:00', '2001-09-09'] AS dates;
 CREATE FUNCTION pg_temp.pick(pool text[]) RETURNS text LANGUAGE sql VOLATILE
 RETURN pool[1 + floor(random() * cardinality(pool))::integer];
@@ -37,7 +37,7 @@ SELECT is((SELECT count(DISTINCT column_name || code) FROM refused WHERE column_
 CREATE FUNCTION pg_temp.inserts(p people) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO users (first_name, last_name, email, timezone, birthday_date, anniversary_date, location_city, location_country)
-    VALUES (p.first_name, p.last_name, p.email, p.timezone, nullif(btrim(p.birthday_date), '')::date, nullif(btrim(p.anniversary_date), '')::date,
+    VALUES (p.first_name, p.last_name, p.email, p.timezone, nullif(bs_trim(p.birthday_date), '')::date, nullif(bs_trim(p.anniversary_date), '')::date,
             p.location_city, p.location_country);
     RETURN 'taken';
 EXCEPTION WHEN OTHERS THEN

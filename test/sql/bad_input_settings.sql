@@ -6,7 +6,7 @@ CREATE EXTENSION birthday_scheduler;
 SELECT format('ALTER SYSTEM SET birthday_scheduler.%I = %L', k, v) FROM (VALUES
     ('horizon', '0'), ('horizon', '31d'), ('horizon', '-1'), ('horizon', 'soon'), ('horizon', '2 parsecs'),
     ('plan_interval', '0'), ('max_lateness', '59s'), ('max_lateness', '15d'), ('lease', '1s'), ('lease', '99999999999999999999'),
-    ('mail_timeout', '0'), ('mail_connections', '0'), ('mail_connections', '65'), ('max_attempts', '0'), ('max_attempts', '1001'),
+    ('mail_timeout', '0'), ('mail_connections', '0'), ('mail_connections', '65'), ('sender_memory', '4095'), ('max_attempts', '0'), ('max_attempts', '1001'),
     ('retry_initial', '0'), ('retry_max', '0'), ('rate_limit', '-1'), ('rate_limit', 'NaN'), ('rate_limit', 'Infinity'), ('breaker', '1.1'), ('breaker', '-0.1'), ('breaker', 'nan'),
     ('amqp_prefetch', '0'), ('amqp_prefetch', '8193'), ('retention', '1d'), ('retention', '61d'), ('retention', '-1'), ('senders', '0'), ('senders', '65'),
     ('queue', 'kafka'), ('queue', ''), ('mail_tls', 'sometimes'), ('delivery_guarantee', 'exactly_once'), ('nothing', 'x')) AS s (k, v)

@@ -96,6 +96,29 @@ SELECT test.plan('2044-08-04 12:00+00');
 SELECT recipient_name FROM bs_claim('s1', 1, '5 min', '2044-08-05 12:00+00');
 SELECT recipient_name FROM bs_claim('s1', 1, '5 min', '2044-08-05 12:00+00');
 SELECT recipient_name FROM bs_claim('s1', 1, '5 min', '2044-08-05 12:00+00');
+DELETE FROM users;
+
+-- Letters have a limit in octets together: at most one goes beyond, and what is left stays due.
+DO $$ BEGIN FOR n IN 1..6 LOOP PERFORM test.add('L' || n, 'UTC', '1990-09-05'); END LOOP; END $$;
+SELECT test.plan('2044-09-04 12:00+00');
+UPDATE message_logs SET subject = '', message_content = repeat('ü', 500), html_content = repeat('x', 1000) WHERE status = 'SCHEDULED';
+SELECT most, (SELECT count(*) FROM bs_claim('s1', 10, '5 min', '2044-09-05 09:00+00', most)) AS claimed,
+       (SELECT recovered FROM bs_recover('{s1}', false, '2044-09-05 09:00+00')) AS back
+  FROM unnest('{-1,0,1}'::bigint[]) AS most;
+UPDATE message_logs SET status = 'SCHEDULED', attempts = 0, last_retry_at = NULL, due_at = scheduled_send_time, claim_token = NULL, claimed_by = NULL WHERE due_at IS NOT NULL;
+SELECT count(*) FROM bs_claim('s2', 10, '5 min', '2044-09-05 09:00+00', 2000);
+SELECT count(*) FROM bs_claim('s3', 10, '5 min', '2044-09-05 09:00+00', 2001);
+SELECT count(*) FROM bs_claim('s4', 1, '5 min', '2044-09-05 09:00+00', 1000000);
+SELECT by, attempts, count(*) FROM test.rows WHERE status <> 'SENT' GROUP BY 1, 2 ORDER BY 1;
+SELECT count(*) FROM bs_claim('s5', 10, '5 min', '2044-09-05 09:00+00', NULL);
+-- After a retry letters are made afresh, and count as they are then.
+SELECT recovered FROM bs_recover('{s2,s3,s4,s5}', false, '2044-09-05 09:00+00');
+SELECT count(*) FROM bs_claim('s6', 10, '5 min', '2044-09-05 09:01+00', 4001);
+SELECT count(*) FROM bs_claim('s7', 10, '5 min', '2044-09-05 09:01+00');
+-- Also if they are larger then.
+UPDATE message_logs SET status = 'SCHEDULED', attempts = 0, last_retry_at = NULL, due_at = scheduled_send_time, claim_token = NULL, claimed_by = NULL WHERE due_at IS NOT NULL;
+UPDATE message_types SET text_template = repeat('y', 3000) WHERE name = 'BIRTHDAY';
+SELECT length(message_content), count(*) FROM bs_claim('s8', 10, '5 min', '2044-09-05 09:00+00', 7000) GROUP BY 1;
 
 \set VERBOSITY terse
 SET client_min_messages = error;

@@ -183,6 +183,24 @@ SELECT * FROM test.receive('s1', '2044-10-05 10:00+00', 'P', 'Q');
 SELECT bs_resume();
 SELECT status, due, count(*) FROM test.rows GROUP BY 1, 2 ORDER BY 1;
 SELECT count(*) FROM bs_due_messages(100, '{}', true, '2044-10-05 10:00+00');
+DELETE FROM users;
+
+-- Copies whose letters find no room under the limit are those to ask again for, like locked ones.
+DO $$ BEGIN FOR n IN 1..5 LOOP PERFORM test.add('B' || n, 'UTC', '1990-11-05'); END LOOP; END $$;
+SELECT test.plan('2044-11-04 12:00+00');
+UPDATE message_logs SET message_content = repeat('x', 1000), html_content = NULL, subject = '' WHERE status = 'SCHEDULED';
+SELECT test.publish('2044-11-05 09:00+00');
+CREATE FUNCTION test.receive_some(by text, most bigint) RETURNS TABLE (claimed bigint, again bigint, letters bigint) LANGUAGE sql
+BEGIN ATOMIC
+    SELECT count(c.claim_token), count(*) FILTER (WHERE c.attempts IS NULL), sum(octet_length(c.message_content))
+      FROM (SELECT array_agg(id) AS ids, array_agg(scheduled_send_time) AS times FROM message_logs WHERE status = 'QUEUED') m,
+           bs_claim_copies(by, '5 min', m.ids, m.times, '2044-11-05 09:01+00', most) c;
+END;
+SELECT * FROM test.receive_some('s1', 0);
+SELECT * FROM test.receive_some('s1', 1001);
+SELECT status, by, count(*) FROM test.rows GROUP BY 1, 2 ORDER BY 1;
+SELECT * FROM test.receive_some('s2', 1);
+SELECT * FROM test.receive_some('s3', 3000);
 
 \set VERBOSITY terse
 SET client_min_messages = error;

@@ -90,6 +90,22 @@ SELECT * FROM bs_import_users('test.soon');
 SELECT status, count(*) FROM message_logs GROUP BY 1;
 SELECT * FROM test.disagreements;
 
+-- What spreadsheets leave around values and before the first column's name goes; what
+-- is wrong within an address is named.
+CREATE TABLE test.spreadsheet (U&"\FEFFfirst_name" text, last_name text, email text, timezone text, birthday_date text, U&"line\FEFF" text);
+INSERT INTO test.spreadsheet VALUES
+    (U&'\FEFFWrapped', U&'One\200B', U&'\2007wrapped1@example.com\2060', U&'UTC\00A0', U&'\202F1990-02-28\2009', U&'\FEFF11'),
+    ('a', 'b', U&'in\00ADside@example.com', 'UTC', NULL, '12'), ('a', 'b', U&'in@ex\2009ample.com', 'UTC', NULL, '13'),
+    ('a', 'b', U&'\200BWRAPPED1@example.com', 'UTC', NULL, '14'), ('a', 'b', 'in@bücher.example', 'UTC', NULL, '15'),
+    (U&'\FFA0', 'b', 'l16@example.com', 'UTC', NULL, '16'), ('a', 'b', 'l17@example.com', 'UTC', U&'1990-02\200B-28', '17');
+SELECT line, column_name, code, CASE WHEN code = '23505' THEN hint LIKE 'It is user %' OR hint = 'It came with an earlier row.' END AS known,
+       reason || CASE WHEN code <> '23505' THEN coalesce(' (' || hint || ')', '') ELSE '' END AS reason
+  FROM bs_import_users('test.spreadsheet');
+SELECT first_name, last_name, email, timezone, birthday_date FROM test.people WHERE email LIKE 'wrapped%';
+SELECT line, code, hint LIKE 'It is user %' AS known FROM bs_import_users('test.spreadsheet') WHERE code = '23505';
+CREATE TABLE test.twice (first_name text, last_name text, email text, timezone text, U&"\FEFFemail" text);
+SELECT test.error($$SELECT bs_import_users('test.twice')$$);
+
 -- Columns that do not fit: nothing is guessed.
 CREATE TABLE test.misspelt (first_name text, last_name text, email text, timezone text, birthday date);
 CREATE TABLE test.short (first_name text, last_name text, email text);

@@ -41,6 +41,16 @@ SELECT first_name, email, timezone, birthday_date, anniversary_date FROM users;
 UPDATE users SET first_name = '  Anna  ', created_at = NULL, updated_at = '2001-01-01';
 SELECT first_name, created_at IS NOT NULL AS created, updated_at > '2020-01-01' AS updated FROM users;
 
+-- A restore takes a name that cannot be seen: it was in the table before.
+BEGIN;
+SET LOCAL check_function_bodies = off;
+INSERT INTO users (first_name, last_name, email, timezone) VALUES (U&'\2065', U&'\00A0', 'unseen@example.com', 'UTC');
+SET LOCAL check_function_bodies = on;
+UPDATE users SET location_city = 'x' WHERE email = 'unseen@example.com';
+SELECT first_name = U&'\2065' AS kept, last_name = U&'\00A0' AS kept, location_city FROM users WHERE email = 'unseen@example.com';
+SELECT test.error($$UPDATE users SET first_name = first_name || U&'\3000' WHERE email = 'unseen@example.com'$$);
+ROLLBACK;
+
 -- COPY: one bad row refuses all (I52).
 COPY users (first_name, last_name, email, timezone, birthday_date) FROM stdin;
 Bob	Good	bob@example.com	UTC	1990-01-01

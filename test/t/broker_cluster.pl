@@ -22,7 +22,7 @@ my $catcher = start_catcher(scratch_dir() . '/mail', '--brief');
 is($nodes[0]->evaluate('length(rabbit_nodes:all_running())'), 3, 'three nodes run');
 my $urls = join(', ', map { $_->url } @nodes);
 my $node = mail_node('main', queue => 'rabbitmq', amqp_url => $urls, mail_url => $catcher->url,
-	mail_connections => 2, senders => 2, lease => '60s');
+	mail_connections => 2, senders => 2, lease => '60s', mail_timeout => '15s');
 grant_sender($node);
 (my $plain = $urls) =~ s/:guest\@/\@/g;
 my $sender = BS::Sender->new($node, 'one', mail_url => $catcher->url, mail_connections => 2, mail_timeout => '15s',

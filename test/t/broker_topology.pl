@@ -15,7 +15,7 @@ use Time::HiRes qw(time);
 
 my $broker = BS::Broker->new('main');
 my $catcher = start_catcher(scratch_dir() . '/mail', '--brief');
-my $node = queue_node('main', $broker, mail_url => '', lease => '3s');
+my $node = queue_node('main', $broker, mail_url => '', lease => '3s', mail_timeout => '1500ms');
 my $amqp = BS::Amqp->new($broker->url);
 
 # Copies that no sender takes: there is no relay.
@@ -149,7 +149,7 @@ go();
 each_once($node, $catcher, 'all', 20, 'all deleted');
 well($node, 'all deleted');
 wait_empty($broker, 'all deleted');
-set_conf($node, lease => undef);
+set_conf($node, lease => undef, mail_timeout => undef);
 
 # ---- Somebody has made the queue otherwise: one clear message, and no loop.
 

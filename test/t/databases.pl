@@ -258,10 +258,33 @@ $took = timed(sub { sql($node, 'DROP DATABASE other') });
 cmp_ok($took, '<', slow(2), 'dropped: one that nobody serves');
 my ($code, $out, $err) = $node->psql('postgres', 'ALTER DATABASE delta RENAME TO delta2');
 like($err, qr/is being accessed by other users/, 'served: it keeps its name');
+
+# It is copied as docs/operations.md says: taken out meanwhile.
+add_due($node, 3, 'copied-', dbname => 'delta');
+each_once('delta', 'copied-', 3, 'copied: before');
+set_conf($node, database => quoted($alpha, $gamma));
+ok(wait_for(sub { !%{ workers_of('delta') } }, 'the workers to leave'), 'copied: taken out, its workers leave');
+add_due($node, 2, 'meanwhile-', dbname => 'delta');
+$took = timed(sub { sql($node, 'CREATE DATABASE twin TEMPLATE delta') });
+diag sprintf('copied: CREATE DATABASE TEMPLATE took %.1f s', $took);
+set_conf($node, database => quoted($alpha, $gamma, 'delta', 'twin'));
+each_once('delta', 'meanwhile-', 2, 'copied: what waited meanwhile');
+is(sql($node, 'SELECT bs_installation_state()', 'twin'), 'copy', 'copied: the copy is one');
+is(sql($node, q{SELECT count(*) FROM message_logs WHERE recipient_email LIKE 'meanwhile-%' AND status = 'SCHEDULED'}, 'twin'), 2,
+	'copied: and sends nothing');
+sql($node, 'DROP DATABASE twin WITH (FORCE)');
+set_conf($node, database => quoted($alpha, $gamma, 'delta'));
+at_work('delta');
+
+# By FORCE in spite of a relay that is silent; a sender gives it half a second.
+rules({ phase => 'body', rcpt => 'silent*', hang => 1 });
+add_due($node, 20, 'silent-', dbname => 'delta');
+ok(wait_for(sub { scalar grep { ($_->{verdict} // '') eq 'hung' } $catcher->attempts }, 'a transfer that hangs'), 'served: a relay is silent');
 $offset = -s $node->logfile;
 $took = timed(sub { sql($node, 'DROP DATABASE delta WITH (FORCE)') });
 diag sprintf('served: DROP DATABASE WITH (FORCE) took %.1f s', $took);
-cmp_ok($took, '<', slow(3), 'served: FORCE drops it');
+cmp_ok($took, '<', slow(2), 'served: FORCE drops it');
+rules();
 $node->wait_for_log(qr/FATAL:  database "delta" does not exist/, $offset);
 add_due($node, 5, "force$_-", dbname => $_) foreach $alpha, $gamma;
 each_once($_, "force$_-", 5, "FORCE: $_") foreach $alpha, $gamma;

@@ -24,6 +24,7 @@ my $node = mail_node('main',
 	senders => 1,
 	extension => 0,
 	lease => '10s',
+	mail_timeout => '5s',
 	mail_url => $catcher->url);
 
 sub health

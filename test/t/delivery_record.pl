@@ -53,7 +53,7 @@ is(value(q{SELECT max(attempts) FROM message_logs WHERE recipient_email LIKE 'lo
 # ---- A row that somebody keeps locked, for longer than the lease, holds up its own
 # outcome: the others are recorded, more is sent, and nothing twice.
 
-set_conf($node, lease => '3s');
+set_conf($node, lease => '3s', mail_timeout => '1500ms');
 rules({ phase => 'body', rcpt => 'one*', delay_ms => 500 });
 add_due($node, 2, 'one');
 ok(wait_for(sub { counts($node, 'one%') eq 'SENDING 2' }, 'the claims'), 'one row locked: both are claimed');
@@ -73,12 +73,12 @@ is(counts($node, 'one%'), 'SENT 2', 'one row locked: both are sent');
 is(scalar(mails_to('beside')), 100, 'one row locked: the others once');
 is(scalar(mails_to('one')), 2, 'one row locked: and so is it');
 is(value(q{SELECT count(*) FROM bs_pending_outcomes}), 0, 'one row locked: nothing is left to be recorded');
-set_conf($node, lease => undef);
+set_conf($node, lease => undef, mail_timeout => undef);
 
 # ---- A sender that stands still longer than its lease has lost its messages; what
 # it says when it comes back is not heard.
 
-set_conf($node, lease => '2s');
+set_conf($node, lease => '2s', mail_timeout => '1s');
 rules({ phase => 'body', rcpt => 'still*', delay_ms => 400 });
 add_due($node, 4, 'still');
 ok(wait_for(sub { mails_to('still') >= 1 }, 'a mail'), 'standing still: a mail is on its way');
@@ -99,7 +99,7 @@ my @mails = values %{ by_recipient(mails_to('still')) };
 is(scalar(grep { @$_ > 2 } @mails), 0, 'standing still: nobody got three');
 is(scalar(grep { @$_ == 2 && $_->[0]{message_id} ne $_->[1]{message_id} } @mails),
 	0, 'standing still: what came twice has one Message-ID');
-set_conf($node, lease => undef);
+set_conf($node, lease => undef, mail_timeout => undef);
 
 # ---- A sender elsewhere that is never heard of again: its lease ends.
 

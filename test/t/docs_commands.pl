@@ -40,6 +40,7 @@ my @elsewhere = (
 	[ 'docs/sender.md', 'hostssl', 'test/t/sender_settings.pl', 'connects by TLS' ],
 	[ 'docs/sender.md', '# /etc/birthday_scheduler/bs_sender.conf', 'test/t/sender_settings.pl', 'reads such a file' ],
 	[ 'docs/sender.md', 'bs_sender --check', 'test/t/sender_settings.pl', 'and there is no systemd' ],
+	[ 'docs/sender.md', 'adduser --system', 'debian/birthday-scheduler-sender.postinst', 'the package makes the same user' ],
 	[ '.*', '(?s).*──', 'docs/architecture.md', 'a drawing' ]);
 
 # ---- what a page needs before it is run, and which ids it means, in their order

@@ -71,6 +71,8 @@ refused('the server\'s setting', 2, qr/unknown argument "--max-attempts=3"/, '--
 
 refused('bad flag', 78, qr/"mail_connections" in the command line: "0"\. It must lie between 1 and 64/, '--mail-connections=0');
 refused('no number', 78, qr/It must be a number, with one of the units/, '--lease', 'long');
+refused('memory', 78, qr/"sender_memory" in the command line: "1MB"\. It must lie between 4 and 1048576 MB/, '--sender-memory', '1MB');
+refused('memory without its unit', 78, qr/It must be a number, with one of the units kB, MB, GB/, '--sender-memory', '64min');
 refused('NaN', 78, qr/It must lie between/, '--breaker', 'nan');
 refused('unknown word', 78, qr/It must be one of: required offered off/, '--mail-tls=maybe');
 refused('URL with a password', 78, qr/"mail_url" in the command line: /, '--mail-url', 'smtp://me:geheim@relay.example.com');

@@ -1,5 +1,5 @@
 # With a relay that accepts and then says nothing, nobody has to wait for it: not
-# a shutdown, not DROP DATABASE, not DROP EXTENSION, not vacuum.
+# a shutdown, not DROP DATABASE, not DROP EXTENSION, not vacuum.  FORCE: databases.pl.
 
 use strict;
 use warnings;

@@ -25,6 +25,7 @@
 #define INSTALLATION	"7393018472650183942/16384"
 #define ROWS			256		/* messages, numbered from 1 */
 #define SECOND_US		INT64_C(1000000)
+#define LEASE_MS		300000
 
 static BsRelay relay;
 static BsBroker broker;
@@ -193,8 +194,8 @@ reset_rules(void)
 	memset(&rules, 0, sizeof(rules));
 	rules.from = "Greetings <greetings@example.com>";
 	rules.connections = 1;
+	rules.memory = 64 << 20;
 	rules.timeout_ms = 60000;
-	rules.lease_ms = 300000;
 	rules.max_lateness_ms = 86400000;
 	rules.max_attempts = 5;
 	rules.retry_initial_ms = 60000;
@@ -304,7 +305,7 @@ begin_claim(const BsClaim *claim)
 {
 	static const BsCopyTag no_copy = {0};
 
-	bs_outbox_begin(&outbox, claim, now_ms() + rules.lease_ms, no_copy);
+	bs_outbox_begin(&outbox, claim, now_ms() + LEASE_MS, no_copy);
 }
 
 static inline void

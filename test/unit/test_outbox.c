@@ -228,7 +228,6 @@ test_lease(void)
 
 	reset_rules();
 	rules.timeout_ms = 100000;
-	rules.lease_ms = 300000;
 	open_outbox(&usual);
 	claim = make_claim(1);
 	bs_outbox_begin(&outbox, &claim, now_ms() + 99000, no_copy);
@@ -241,16 +240,16 @@ test_lease(void)
 	is_int(attempts[BS_OUTCOME_ACCEPTED], 1, "one attempt");
 	is_int(relay.mails, 1, "one mail");
 
-	/* A lease shorter than the transfer may be is not given back for ever. */
-	rules.lease_ms = 90000;
+	/* After a reload with a longer time limit. */
+	rules.timeout_ms = 150000;
 	bs_outbox_set_rules(&outbox, &rules);
 	claim = make_claim(3);
-	bs_outbox_begin(&outbox, &claim, now_ms() + 44000, no_copy);
+	bs_outbox_begin(&outbox, &claim, now_ms() + 140000, no_copy);
 	claim = make_claim(4);
-	bs_outbox_begin(&outbox, &claim, now_ms() + 80000, no_copy);
+	bs_outbox_begin(&outbox, &claim, now_ms() + 160000, no_copy);
 	finish_messages(2);
-	is_str(ending(3), "RELEASED released 0", "short leases: in the second half");
-	is_str(ending(4), "SENT accepted 250", "short leases: in the first half");
+	is_str(ending(3), "RELEASED released 0", "the lease ends before the new limit: given back");
+	is_str(ending(4), "SENT accepted 250", "the lease outlasts it: sent");
 	close_outbox();
 }
 
@@ -287,6 +286,27 @@ test_early(void)
 	outbox.clock_ahead_us = -2 * hour_us;
 	finish_messages(1);
 	is_str(ending(3), "RELEASED released 0", "a clock that was set back");
+	close_outbox();
+}
+
+static void
+test_late(void)
+{
+	BsClaim		claim;
+
+	reset_rules();
+	rules.max_lateness_ms = 7200000;
+	open_outbox(&usual);
+	claim = make_claim(1);
+	claim.send_time_us = bs_net_wall_us() - 7201 * SECOND_US;
+	begin_claim(&claim);
+	claim = make_claim(2);
+	claim.send_time_us = bs_net_wall_us() - 7100 * SECOND_US;
+	begin_claim(&claim);
+	finish_messages(2);
+	is_str(ending(1), "RELEASED released 0", "too late when its turn comes: given back");
+	is_str(ending(2), "SENT accepted 250", "late, but not too late: sent");
+	is_int(relay.mails, 1, "one mail");
 	close_outbox();
 }
 
@@ -386,6 +406,7 @@ main(void)
 	test_record_fails();
 	test_lease();
 	test_early();
+	test_late();
 	test_rate();
 	test_stop();
 	test_forget();

@@ -60,7 +60,7 @@ begin_copies(const int *numbers, int count)
 	for (i = 0; i < count; i++)
 		claims[i] = make_claim(numbers[i]);
 	bs_outbox_begin_copies(&outbox, keys, tags, waiting, claims, count,
-						   now_ms() + rules.lease_ms);
+						   now_ms() + LEASE_MS);
 }
 
 static void
@@ -102,7 +102,7 @@ test_answers(void)
 	memset(&claims[2], 0, sizeof(BsClaim));
 	make_id(3, claims[2].id);
 	bs_outbox_begin_copies(&outbox, keys, tags, 5, claims, 3,
-						   now_ms() + rules.lease_ms);
+						   now_ms() + LEASE_MS);
 	is_int(outbox.waiting_count, 1, "one is claimed");
 	bs_consumer_take_counts(consumer, &counts);
 	is_int(counts.dropped, 2, "one the database does not give, one is the second of its message");
@@ -115,10 +115,21 @@ test_answers(void)
 	is_str(ending(1), "SENT accepted 250", "the claimed one is sent");
 	is_int(relay.mails, 1, "once");
 
+	/* While the letters take all room, nothing is waited for but room. */
 	ok(wait_for_copies(1), "the locked one again");
+	rules.memory = 0;
+	bs_outbox_set_rules(&outbox, &rules);
+	memset(&claims[0], 0, sizeof(BsClaim));
+	make_id(2, claims[0].id);
+	claims[0].is_locked = true;
+	bs_outbox_begin_copies(&outbox, keys, tags, 1, claims, 1,
+						   now_ms() + LEASE_MS);
+	ok(bs_consumer_next_claim_ms(consumer) <= now_ms(), "no room: it may be asked for at once");
+	rules.memory = 64 << 20;
+	bs_outbox_set_rules(&outbox, &rules);
 	claims[0] = make_claim(2);
 	bs_outbox_begin_copies(&outbox, keys, tags, 1, claims, 1,
-						   now_ms() + rules.lease_ms);
+						   now_ms() + LEASE_MS);
 	finish_messages(1);
 	is_str(ending(2), "SENT accepted 250", "now it is sent");
 	ok(flush_copies(1, 1), "all is told");

@@ -288,6 +288,74 @@ test_alone(void)
 	close_outbox();
 }
 
+/* ---- memory ---- */
+
+/* Begins messages whose texts have that many octets. */
+static void
+begin_large(int first, int count, size_t octets)
+{
+	int			i;
+
+	for (i = first; i < first + count; i++)
+	{
+		BsClaim		claim = make_claim(i);
+		char	   *text = malloc(octets + 1);
+		BsClaimString strings[BS_CLAIM_STRINGS] = {
+			{claim.recipient_email, strlen(claim.recipient_email)}, {"Zo", 2},
+			{"Hey", 3}, {text, octets}, {NULL, 0},
+			{claim.idempotency_key, strlen(claim.idempotency_key)}
+		};
+		char	   *old = claim.strings;
+
+		memset(text, 'x', octets);
+		ok(bs_claim_set_strings(&claim, strings), "a large letter");
+		free(old);
+		free(text);
+		begin_claim(&claim);
+	}
+}
+
+static void
+test_memory(void)
+{
+	reset_rules();
+	rules.connections = 8;
+	rules.memory = 4 << 20;
+	open_outbox(&usual);
+	is_int((int) bs_outbox_claim_bytes(&outbox), 1 << 20, "a quarter of the memory is for claims");
+	ok(bs_outbox_has_room(&outbox), "nothing is held: there is room");
+	begin_large(1, 1, 500000);
+	ok(bs_outbox_claim_bytes(&outbox) < (1 << 20) - 500000, "a letter takes what it has");
+	ok(bs_outbox_has_room(&outbox), "less than half: there is room");
+	begin_large(2, 1, 500000);
+	ok(!bs_outbox_has_room(&outbox), "more than half: there is none, though jobs are free");
+	ok(outbox.free_count > outbox.job_count / 2, "and they are");
+	begin_large(3, 2, 500000);
+	is_int((int) (bs_outbox_claim_bytes(&outbox) < 0), 1, "beyond what was asked for");
+
+	/*
+	 * Four letters of half a megabyte, under way at once, would take more
+	 * than 4 MB.
+	 */
+	while (bs_outbox_submit(&outbox))
+		;
+	ok(bs_mailer_busy(outbox.mailer) >= 1, "one is under way at least");
+	ok(outbox.waiting_count >= 1, "one waits for memory");
+	ok(bs_mailer_bytes(outbox.mailer) >= 500000, "what is under way is counted");
+	ok(outbox.claim_bytes + (int64_t) bs_mailer_bytes(outbox.mailer) <= rules.memory, "and is within the limit");
+	finish_messages(4);
+	is_int(relay.mails, 4, "all are sent");
+	is_int((int) outbox.claim_bytes, 0, "nothing is counted any more");
+	is_int((int) bs_mailer_bytes(outbox.mailer), 0, "nor under way");
+	ok(bs_outbox_has_room(&outbox), "there is room again");
+
+	/* One that is larger than all is let through alone. */
+	begin_large(5, 1, 3 << 20);
+	finish_messages(1);
+	is_str(ending(5), "SENT accepted 250", "a letter beyond the limit is sent");
+	close_outbox();
+}
+
 int
 main(void)
 {
@@ -298,5 +366,6 @@ main(void)
 	test_again();
 	test_breaker();
 	test_alone();
+	test_memory();
 	return host_end();
 }

@@ -127,7 +127,8 @@ usual_settings(void)
 		.mail_from = "a@b.example",
 		.mail_tls = BS_MAIL_TLS_OFF,
 		.mail_connections = 2,
-		.mail_timeout_ms = 60000
+		.mail_timeout_ms = 60000,
+		.lease_ms = 300000
 	};
 
 	return settings;
@@ -163,6 +164,12 @@ test_settings(void)
 	settings = usual_settings();
 	settings.mail_url = "ftp://127.0.0.1";
 	ok(strncmp(refusal(&settings), "a mailer", 8) != 0, "a URL that is none of ours");
+
+	settings = usual_settings();
+	settings.lease_ms = 2 * settings.mail_timeout_ms;
+	is_str(refusal(&settings), "a mailer with room for 2", "a lease of twice the time limit");
+	settings.lease_ms--;
+	is_str(refusal(&settings), "\"birthday.lease\" (119999 ms) must be at least twice \"birthday.mail_timeout\" (60000 ms): what is handed over when the lease has ended may be sent twice", "a lease that is a moment shorter");
 
 	settings = usual_settings();
 	settings.mail_user = "us";
