@@ -46,6 +46,7 @@ int			bs_lease_s = 300;
 char	   *bs_mail_url = NULL;
 char	   *bs_mail_from = NULL;
 char	   *bs_mail_reply_to = NULL;
+char	   *bs_mail_helo = NULL;
 char	   *bs_mail_user = NULL;
 char	   *bs_mail_password_file = NULL;
 int			bs_mail_tls = BS_MAIL_TLS_REQUIRED;
@@ -196,6 +197,19 @@ check_mailbox(char **newval, void **extra, GucSource source)
 	if (**newval != '\0' &&
 		!bs_mime_split_mailbox(*newval, name, sizeof(name),
 							   address, sizeof(address), &reason))
+	{
+		GUC_check_errdetail("%s", reason);
+		return false;
+	}
+	return true;
+}
+
+static bool
+check_helo(char **newval, void **extra, GucSource source)
+{
+	const char *reason;
+
+	if (**newval != '\0' && !bs_mailer_check_helo(*newval, &reason))
 	{
 		GUC_check_errdetail("%s", reason);
 		return false;
@@ -363,6 +377,10 @@ define_mail(void)
 	define_string("birthday_scheduler.mail_reply_to",
 				  "Where answers go, \"Name <address>\" or an address.",
 				  NULL, &bs_mail_reply_to, "", 0, check_mailbox);
+	define_string("birthday_scheduler.mail_helo",
+				  "Name by which senders introduce themselves to an SMTP relay.",
+				  "A full host name, or an address in brackets. Empty: the domain of mail_from.",
+				  &bs_mail_helo, "", 0, check_helo);
 	define_string("birthday_scheduler.mail_user",
 				  "User name at the relay.",
 				  NULL, &bs_mail_user, "", GUC_SUPERUSER_ONLY, NULL);

@@ -46,6 +46,7 @@ extern char *bs_mail_user;
 extern char *bs_mail_password_file;
 extern int	bs_mail_tls;		/* BsMailTls */
 extern char *bs_mail_ca_file;
+extern char *bs_mail_helo;
 extern int	bs_mail_connections;
 extern int	bs_sender_memory_kb;
 extern int	bs_mail_timeout_ms;

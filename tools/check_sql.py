@@ -33,10 +33,10 @@ UNQUOTED = re.compile(r"""(?x)
     .*::reg(class|procedure)            # prints itself quoted
   | part | member | source             # declared as regclass or regprocedure, see below
   | chunk                              # an integer constant
-  | @extschema@\.bs_(stale_condition|partition_options)\(.*\)   # text of ours
+  | @extschema@\.bs_(stale_condition|partition_options|letter_octets)\(.*\)   # text of ours
   | first | past                       # by quote_literal()
   | names | jobs                       # by quote_literal() and %L
-  | \(SELECT\ string_agg\(.*%1?\$?I.*  # each by %I
+  | (coalesce\()?\(SELECT\ (string_agg|format)\(.*%1?\$?I.*  # each by %I
   | CASE\ WHEN\ 'line'\ =.*            # two literals
   | '' | format\(.*%I.*                # text of ours
   | '@extschema@\.'\ \|\|\ @extschema@\.bs_partition_name\(.*\)  # digits and our own prefix

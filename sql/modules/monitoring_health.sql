@@ -117,7 +117,7 @@ BEGIN
     ELSIF trouble.state = 'no relay' THEN
         status := 'error';
         -- Two settings that do not go together are no address.
-        reason := CASE WHEN trouble.last_error LIKE '"birthday\_scheduler.lease" %' THEN trouble.last_error
+        reason := CASE WHEN trouble.last_error LIKE E'"birthday\\_scheduler.lease" %' THEN trouble.last_error
                        ELSE 'the settings make no relay: bs_workers says why' END;
     ELSIF relay.breaker = 'open' THEN
         status := 'error';

@@ -20,6 +20,7 @@ bs_delivery_make_mailer(char *error, size_t error_size)
 		.prefix = BS_SETTING_PREFIX,
 		.mail_url = bs_mail_url,
 		.mail_from = bs_mail_from,
+		.mail_helo = bs_mail_helo,
 		.mail_user = bs_mail_user,
 		.mail_password_file = bs_mail_password_file,
 		.mail_tls = (BsMailTls) bs_mail_tls,

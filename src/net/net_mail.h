@@ -32,8 +32,9 @@ typedef enum BsMailTls
 typedef struct BsMailerConfig
 {
 	const char *url;			/* smtp://, smtps://, http:// or https://; a
-								 * path of the first two is the name for EHLO,
-								 * otherwise that is the machine's */
+								 * path of the first two is the name for EHLO */
+	const char *helo;			/* name for EHLO (RFC 5321, 4.1.1.1) if the
+								 * URL has none; "": the domain of "from" */
 	const char *user;
 	const char *password;
 	const char *ca_file;		/* NULL: the system's store */
@@ -71,6 +72,7 @@ extern bool bs_mailer_global_init(void);
  * Is this a URL that a mailer takes?  Only the four schemes, a host, no user
  * information; *reason is a static full sentence.
  */
+extern bool bs_mailer_check_helo(const char *name, const char **reason);
 extern bool bs_mailer_check_url(const char *url, const char **reason);
 
 /* NULL and the reason in error where it cannot be made. */

@@ -15,6 +15,7 @@
 #include <strings.h>
 
 #define URL_MAX	2048
+#define HELO_MAX	255			/* octets (RFC 5321, 4.5.3.1.2) */
 
 bool
 bs_mailer_global_init(void)
@@ -110,11 +111,55 @@ bs_mailer_check_url(const char *url, const char **reason)
 	return *reason == NULL;
 }
 
+/* ---- the name for EHLO ---- */
+
+bool
+bs_mailer_check_helo(const char *name, const char **reason)
+{
+	size_t		len = strlen(name);
+	const char *letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-";
+
+	*reason = "It must be a full host name such as mail.example.com, or an address in brackets.";
+	if (len == 0 || len > HELO_MAX)
+		return len == 0;
+	if (name[0] == '[')
+		return name[len - 1] == ']' &&
+			strspn(name + 1, "0123456789abcdefABCDEFIPv:.") == len - 2;
+	return strspn(name, letters) == len && strchr(name, '.') != NULL &&
+		name[0] != '.' && name[0] != '-' &&
+		name[len - 1] != '.' && name[len - 1] != '-';
+}
+
+/*
+ * The URL with our name as its path, where libcurl looks for it; for curl_free().
+ * NULL: memory is short.
+ */
+static char *
+make_smtp_url(const BsMailer *mailer, const BsMailerConfig *config)
+{
+	char		path[HELO_MAX + 2];
+	char	   *made = NULL;
+	const char *name = config->helo;
+	CURLU	   *url = curl_url();
+
+	if (name == NULL || name[0] == '\0')
+		name = strchr(mailer->sender, '@') + 1;
+	snprintf(path, sizeof(path), "/%s", name);
+	if (url != NULL &&
+		curl_url_set(url, CURLUPART_URL, config->url, 0) == CURLUE_OK &&
+		(!url_is(url, CURLUPART_PATH, "/") ||
+		 curl_url_set(url, CURLUPART_PATH, path, CURLU_URLENCODE) == CURLUE_OK))
+		(void) curl_url_get(url, CURLUPART_URL, &made, 0);
+	curl_url_cleanup(url);
+	return made;
+}
+
 /* ---- making and unmaking ---- */
 
 /* The options that stay the same for the handle's life. */
 static CURLcode
-setup_easy(BsMailSlot *slot, const BsMailerConfig *config, const char *scheme)
+setup_easy(BsMailSlot *slot, const BsMailerConfig *config, const char *url,
+		   const char *scheme)
 {
 	BsMailer   *mailer = slot->mailer;
 	CURL	   *easy = slot->easy;
@@ -124,7 +169,7 @@ setup_easy(BsMailSlot *slot, const BsMailerConfig *config, const char *scheme)
 #define SET(option, value) \
 	(code = code != CURLE_OK ? code : curl_easy_setopt(easy, option, value))
 
-	SET(CURLOPT_URL, config->url);
+	SET(CURLOPT_URL, url);
 	SET(CURLOPT_PRIVATE, slot);
 	SET(CURLOPT_ERRORBUFFER, slot->curl_error);
 	SET(CURLOPT_SERVER_RESPONSE_TIMEOUT,
@@ -158,6 +203,8 @@ find_config_fault(BsMailer *mailer, const BsMailerConfig *config)
 							   mailer->sender, sizeof(mailer->sender),
 							   &reason))
 		return reason != NULL ? reason : "The sender is missing.";
+	if (config->helo != NULL && !bs_mailer_check_helo(config->helo, &reason))
+		return reason;
 	if (config->connections < 1 || config->connections > BS_MAIL_SLOTS_MAX)
 		return "The number of connections must be between 1 and 64.";
 	if (config->timeout_ms < 1 || config->timeout_ms > INT32_MAX ||
@@ -185,6 +232,8 @@ build(BsMailer *mailer, const BsMailerConfig *config)
 	static const char *const no_memory = "There is not enough memory.";
 	const char *fault = find_config_fault(mailer, config);
 	char		scheme[8];
+	CURLcode	code = CURLE_OK;
+	char	   *url = NULL;
 	int			i;
 
 	if (fault != NULL)
@@ -214,23 +263,23 @@ build(BsMailer *mailer, const BsMailerConfig *config)
 		if (mailer->http_headers == NULL)
 			return no_memory;
 	}
+	else if ((url = make_smtp_url(mailer, config)) == NULL)
+		return no_memory;
 
-	for (i = 0; i < mailer->slot_count; i++)
+	for (i = 0; i < mailer->slot_count && code == CURLE_OK; i++)
 	{
 		BsMailSlot *slot = &mailer->slots[i];
-		CURLcode	code;
 
 		slot->mailer = mailer;
 		slot->index = i;
 		slot->easy = curl_easy_init();
-		if (slot->easy == NULL)
-			return no_memory;
-		code = setup_easy(slot, config, scheme);
-		if (code != CURLE_OK)
-			return code == CURLE_OUT_OF_MEMORY ? no_memory :
-				curl_easy_strerror(code);
+		code = slot->easy == NULL ? CURLE_OUT_OF_MEMORY :
+			setup_easy(slot, config, url ? url : config->url, scheme);
 	}
-	return NULL;
+	curl_free(url);
+	if (code == CURLE_OK)
+		return NULL;
+	return code == CURLE_OUT_OF_MEMORY ? no_memory : curl_easy_strerror(code);
 }
 
 BsMailer *

@@ -15,11 +15,16 @@
  *	body handed over, no definite answer	IN_DOUBT (also 1xx and 3xx)
  *	421 on a connection used before			AGAIN: the relay ends sessions that
  *											have lasted, the next one is welcome
+ *	4xx to MAIL and DATA and 452 to RCPT,
+ *	on a connection used before				AGAIN: the relay takes a limited number
+ *											of mails a session
  *	421 on a fresh connection				TROUBLE: the relay is closing down
  *	greeting, EHLO, STARTTLS, AUTH, TLS,
  *	name, connect: anything					TROUBLE: no message was named yet
  *	530, 534, 535, 538, 503 anywhere		TROUBLE: it wants a login, or lost its
  *											place (RFC 4954, section 6)
+ *	504 anywhere							TROUBLE: it does not like our name for
+ *											EHLO, and says so at RCPT as a rule
  *	432, 454 before the body				TROUBLE: the same, for now; after the
  *											body 454 throttles and is LATER
  *	552 to MAIL								REFUSED: SIZE= is too large (RFC 1870)
@@ -38,8 +43,12 @@
  *											over; a server that answers before is
  *											TROUBLE
  *	401, 402, 403, 407						TROUBLE: key, account or settings
+ *	3xx, 404, 405, 415						TROUBLE: mail_url leads elsewhere;
+ *											redirects are not followed
  *	408, 409, 425, 429						LATER (409: the same key is in hand)
- *	3xx, other 4xx							REFUSED; redirects are not followed
+ *	other 4xx								REFUSED: 413, too large (RFC 9110,
+ *											15.5.14); 451, not for legal reasons
+ *											(RFC 7725), which in SMTP is LATER
  *	5xx and above							TROUBLE.  502 and 504 leave open what
  *											happened behind the gateway: that is
  *											what the Idempotency-Key is for
@@ -56,6 +65,9 @@
 
 #define CLASS_OF(code) ((code) / 100)
 
+/* How long before its deadline a message that has to wait longer is tried. */
+#define LAST_CHANCE_MS 60000
+
 static bool
 is_refusal(long code)
 {
@@ -69,6 +81,7 @@ is_session_fault(long code, bool before_body)
 	switch (code)
 	{
 		case 503:
+		case 504:
 		case 530:
 		case 534:
 		case 535:
@@ -89,6 +102,10 @@ outcome_of_smtp_refusal(const BsSmtpFacts *facts)
 
 	if (code == 421)
 		return facts->reused ? BS_OUTCOME_AGAIN : BS_OUTCOME_TROUBLE;
+	if (facts->reused && CLASS_OF(code) == 4 &&
+		(facts->phase == BS_SMTP_MAIL || facts->phase == BS_SMTP_DATA ||
+		 (facts->phase == BS_SMTP_RCPT && code == 452)))
+		return BS_OUTCOME_AGAIN;
 	if (facts->phase == BS_SMTP_CONNECT ||
 		is_session_fault(code, facts->phase < BS_SMTP_BODY))
 		return BS_OUTCOME_TROUBLE;
@@ -157,8 +174,6 @@ bs_outcome_http(const BsHttpFacts *facts)
 	{
 		case 2:
 			return facts->body_ended ? BS_OUTCOME_ACCEPTED : BS_OUTCOME_TROUBLE;
-		case 3:
-			return BS_OUTCOME_REFUSED;
 		case 4:
 			break;
 		default:
@@ -170,7 +185,10 @@ bs_outcome_http(const BsHttpFacts *facts)
 		case 401:
 		case 402:
 		case 403:
+		case 404:
+		case 405:
 		case 407:
+		case 415:
 			return BS_OUTCOME_TROUBLE;
 		case 408:
 		case 409:
@@ -271,6 +289,14 @@ bs_retry_decide(const BsRetryFacts *facts)
 
 	result.next_attempt_ms = add_saturating(facts->now_ms, backoff_ms(facts));
 	if (result.next_attempt_ms > facts->deadline_ms)
-		return verdict(BS_NEXT_EXPIRED, "too_late");
+	{
+		/*
+		 * The relay may ask for more than there is: one attempt before the
+		 * end.
+		 */
+		result.next_attempt_ms = add_saturating(facts->deadline_ms, -LAST_CHANCE_MS);
+		if (result.next_attempt_ms <= facts->now_ms)
+			return verdict(BS_NEXT_EXPIRED, "too_late");
+	}
 	return result;
 }

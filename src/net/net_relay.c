@@ -129,15 +129,28 @@ bs_relay_check_lease(const char *prefix, int64_t lease_ms, int64_t timeout_ms,
 	return false;
 }
 
+/* What is read from secret files; wiped however its block is left. */
+typedef struct BsSecrets
+{
+	char		password[BS_SECRET_MAX];
+	char		headers[BS_SECRET_MAX];
+} BsSecrets;
+
+static void
+wipe_secrets(BsSecrets *secrets)
+{
+	explicit_bzero(secrets, sizeof(*secrets));
+}
+
 BsMailer *
 bs_relay_make_mailer(const BsRelaySettings *settings,
 					 char *error, size_t error_size)
 {
 	BsMailerConfig config;
-	char		password[BS_SECRET_MAX];
-	char		headers[BS_SECRET_MAX];
+	__attribute__((cleanup(wipe_secrets))) BsSecrets secrets;
+	char	   *password = secrets.password;
+	char	   *headers = secrets.headers;
 	const char *header_lines[HEADERS_MAX + 1];
-	BsMailer   *mailer;
 
 	if (!is_set(settings->mail_url) || !is_set(settings->mail_from))
 	{
@@ -150,14 +163,14 @@ bs_relay_make_mailer(const BsRelaySettings *settings,
 		return NULL;
 	if (!read_password(settings->prefix, "mail_password_file",
 					   settings->mail_password_file,
-					   password, sizeof(password), error, error_size))
+					   password, BS_SECRET_MAX, error, error_size))
 		return NULL;
 	header_lines[0] = NULL;
 	if (is_set(settings->http_headers_file))
 	{
 		if (!bs_secret_read(settings->prefix, "http_headers_file",
 							settings->http_headers_file,
-							headers, sizeof(headers), error, error_size))
+							headers, BS_SECRET_MAX, error, error_size))
 			return NULL;
 		if (split_lines(headers, header_lines, HEADERS_MAX) < 0)
 		{
@@ -174,17 +187,15 @@ bs_relay_make_mailer(const BsRelaySettings *settings,
 	config.ca_file = settings->mail_ca_file;
 	config.from = settings->mail_from;
 	config.http_headers = header_lines;
-	/* Whoever can strip STARTTLS from the offer must not get the password. */
+	/* A man in the middle can strip STARTTLS from the offer. */
 	config.tls = settings->mail_tls == BS_MAIL_TLS_OFFERED && is_set(password) ?
 		BS_MAIL_TLS_REQUIRED : settings->mail_tls;
 	config.connections = settings->mail_connections;
 	config.timeout_ms = settings->mail_timeout_ms;
 	config.connect_timeout_ms = settings->mail_timeout_ms < 30000 ?
 		settings->mail_timeout_ms : 30000;
-	mailer = bs_mailer_create(&config, error, error_size);
-	explicit_bzero(password, sizeof(password));
-	explicit_bzero(headers, sizeof(headers));
-	return mailer;
+	config.helo = settings->mail_helo;
+	return bs_mailer_create(&config, error, error_size);
 }
 
 bool

@@ -25,6 +25,7 @@ typedef struct BsRelaySettings
 	const char *prefix;			/* of their names in errors */
 	const char *mail_url;
 	const char *mail_from;
+	const char *mail_helo;		/* name for EHLO; "": the domain of mail_from */
 	const char *mail_user;
 	const char *mail_password_file;
 	BsMailTls	mail_tls;

@@ -106,6 +106,8 @@ const BsSetting bs_setting_table[] = {
 	.help = "Sender of the mails."},
 	{"mail_reply_to", BS_TYPE_TEXT, BS_VOICE_BOTH, AT(mail_reply_to), "",.check = check_mailbox,
 	.help = "Where answers go."},
+	{"mail_helo", BS_TYPE_TEXT, BS_VOICE_HERE, AT(mail_helo), "",.check = bs_mailer_check_helo,
+	.help = "Name for EHLO; empty: the domain of mail_from."},
 	{"mail_list_unsubscribe", BS_TYPE_TEXT, BS_VOICE_BOTH, AT(mail_list_unsubscribe), "",.check = check_unsubscribe,
 	.help = "URI of the List-Unsubscribe header."},
 	{"mail_user", BS_TYPE_TEXT, BS_VOICE_HERE, AT(mail_user), "",

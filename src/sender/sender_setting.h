@@ -48,7 +48,7 @@ typedef struct BsSetting
 	const char *help;
 } BsSetting;
 
-#define BS_SETTINGS 33			/* in the table */
+#define BS_SETTINGS 34			/* in the table */
 
 /* In the order of --help. */
 extern const BsSetting bs_setting_table[BS_SETTINGS];

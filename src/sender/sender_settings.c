@@ -327,6 +327,7 @@ bs_settings_relay(BsRelaySettings *relay)
 	relay->prefix = "";
 	relay->mail_url = current.mail_url;
 	relay->mail_from = current.mail_from;
+	relay->mail_helo = current.mail_helo;
 	relay->mail_user = current.mail_user;
 	relay->mail_password_file = current.mail_password_file;
 	relay->mail_tls = (BsMailTls) current.mail_tls;

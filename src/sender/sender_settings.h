@@ -47,6 +47,7 @@ typedef struct BsSettings
 	char	   *mail_url;
 	char	   *mail_from;
 	char	   *mail_reply_to;
+	char	   *mail_helo;
 	char	   *mail_user;
 	char	   *mail_password_file;
 	int			mail_tls;		/* BsMailTls */

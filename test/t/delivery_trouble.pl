@@ -71,6 +71,36 @@ foreach my $at_once (0, 1)
 	cmp_ok($took, '<', slow(5), "421 ($at_once): without delay");
 }
 
+# ---- A relay that takes a few mails a session and then says 452: the rest goes on
+# over fresh sessions, at once and without spending attempts.
+
+foreach my $phase (qw(mail rcpt data))
+{
+	rules({ phase => $phase, after_messages => 3, reply => '452 4.5.3 too many mails in this session' });
+	my $start = time;
+	add_due($node, 40, "few_$phase");
+	ok(wait_settled($node, "few_$phase%", 20), "452 to $phase after three mails: settled");
+	is(counts($node, "few_$phase%"), 'SENT 40', "452 to $phase: all sent");
+	is(sql($node, "SELECT max(attempts) FROM message_logs WHERE recipient_email LIKE 'few_$phase%'"), 1, "452 to $phase: at the first attempt");
+	is(scalar(mails_to("few_$phase")), 40, "452 to $phase: once each");
+}
+
+# ---- The name for EHLO: the domain of mail_from, or mail_helo. A relay that does not
+# like it says 504, at RCPT as a rule; that is no message's fault.
+
+my ($domain) = sql($node, 'SHOW birthday_scheduler.mail_from') =~ /@([^>]+)/;
+rules();
+add_due($node, 1, 'helo_default');
+ok(wait_settled($node, 'helo_default%'), 'EHLO: settled');
+is((mails_to('helo_default'))[0]{helo}, $domain, 'EHLO: the domain of mail_from');
+set_conf($node, mail_helo => 'mx7.greetings.example.net');
+rules({ phase => 'rcpt', rcpt => 'helo_named*', reply => '504 5.5.2 <x>: Helo command rejected: need fully-qualified hostname', times => 1 });
+add_due($node, 3, 'helo_named');
+ok(wait_settled($node, 'helo_named%'), '504: settled');
+is(counts($node, 'helo_named%'), 'SENT 3', '504: tried again and sent');
+is((mails_to('helo_named'))[0]{helo}, 'mx7.greetings.example.net', 'EHLO: mail_helo');
+set_conf($node, mail_helo => '');
+
 # ---- Bad addresses are their owners' misfortune: the others are not delayed and
 # the circuit stays closed, also where most addresses are bad.
 

@@ -41,9 +41,9 @@ static const BsMailCase http_cases[] = {
 									   "{\"to\": \"zoe.doe@EXAMPLE.org\"}  "), BS_OUTCOME_ACCEPTED, 200,
 	"{\"to\": \"<recipient>\"}"},
 	{"302", HTTP("302 Found", "Location: http://169.254.169.254/\r\n"
-				 "Content-Length: 0\r\n", ""), BS_OUTCOME_REFUSED, 302, NULL},
+				 "Content-Length: 0\r\n", ""), BS_OUTCOME_TROUBLE, 302, NULL},
 	{"307 to a file", HTTP("307 Temporary", "Location: file:///etc/passwd\r\n"
-						   "Content-Length: 0\r\n", ""), BS_OUTCOME_REFUSED, 307, NULL},
+						   "Content-Length: 0\r\n", ""), BS_OUTCOME_TROUBLE, 307, NULL},
 	{"400", HTTP("400 Bad Request", "Content-Length: 3\r\n", "bad"),
 	BS_OUTCOME_REFUSED, 400, "bad"},
 	{"401", HTTP("401 Unauthorized", "Content-Length: 0\r\n"
@@ -51,7 +51,7 @@ static const BsMailCase http_cases[] = {
 	{"403", HTTP("403 Forbidden", "Content-Length: 0\r\n", ""),
 	BS_OUTCOME_TROUBLE, 403, NULL},
 	{"404", HTTP("404 Not Found", "Content-Length: 0\r\n", ""),
-	BS_OUTCOME_REFUSED, 404, NULL},
+	BS_OUTCOME_TROUBLE, 404, NULL},
 	{"409", HTTP("409 Conflict", "Content-Length: 0\r\n", ""),
 	BS_OUTCOME_LATER, 409, NULL},
 	{"429", HTTP("429 Too Many", "Content-Length: 0\r\n", ""),

@@ -55,6 +55,12 @@ static const SmtpCase smtp_cases[] = {
 	{"STARTTLS is not offered", 64, 250, BS_SMTP_CONNECT, 0, 0, TROUBLE},
 	{"certificate does not verify", 60, 220, BS_SMTP_CONNECT, 0, 0, TROUBLE},
 	{"login denied", 67, 535, BS_SMTP_CONNECT, 0, 0, TROUBLE},
+	{"our name is disliked, at RCPT", 55, 504, BS_SMTP_RCPT, 0, 0, TROUBLE},
+	{"452 to DATA, on a session used before", 0, 452, BS_SMTP_DATA, 0, 1, AGAIN},
+	{"452 to RCPT, on a session used before", 0, 452, BS_SMTP_RCPT, 0, 1, AGAIN},
+	{"451 to MAIL, on a session used before", 0, 451, BS_SMTP_MAIL, 0, 1, AGAIN},
+	{"450 to RCPT, on a session used before", 0, 450, BS_SMTP_RCPT, 0, 1, LATER},
+	{"452 to DATA, on a fresh session", 0, 452, BS_SMTP_DATA, 0, 0, LATER},
 	{"450 to MAIL", 55, 450, BS_SMTP_MAIL, 0, 0, TROUBLE},
 	{"500 to MAIL", 55, 500, BS_SMTP_MAIL, 0, 0, TROUBLE},
 	{"421 to MAIL", 55, 421, BS_SMTP_MAIL, 0, 0, TROUBLE},
@@ -212,11 +218,12 @@ test_http(void)
 		BsOutcome	outcome;
 	}			rows[] = {
 		{200, ACCEPTED}, {201, ACCEPTED}, {202, ACCEPTED}, {204, ACCEPTED},
-		{301, REFUSED}, {302, REFUSED}, {304, REFUSED}, {307, REFUSED},
+		{301, TROUBLE}, {302, TROUBLE}, {304, TROUBLE}, {307, TROUBLE},
 		{400, REFUSED}, {401, TROUBLE}, {402, TROUBLE}, {403, TROUBLE},
-		{404, REFUSED}, {407, TROUBLE}, {408, LATER}, {409, LATER},
-		{410, REFUSED}, {413, REFUSED}, {422, REFUSED}, {425, LATER},
-		{429, LATER}, {500, TROUBLE}, {501, TROUBLE}, {502, TROUBLE},
+		{404, TROUBLE}, {405, TROUBLE}, {407, TROUBLE}, {408, LATER},
+		{409, LATER}, {410, REFUSED}, {413, REFUSED}, {415, TROUBLE},
+		{422, REFUSED}, {425, LATER}, {429, LATER}, {451, REFUSED},
+		{500, TROUBLE}, {501, TROUBLE}, {502, TROUBLE},
 		{503, TROUBLE}, {504, TROUBLE}, {999, TROUBLE},
 		{0, IN_DOUBT}, {100, IN_DOUBT}, {103, IN_DOUBT},
 	};
@@ -320,6 +327,15 @@ test_verdicts(void)
 	facts = usual_facts(LATER, 1);
 	facts.deadline_ms = facts.now_ms + 499;
 	is_verdict(facts, BS_NEXT_EXPIRED, "too_late", "a millisecond too late");
+	facts.deadline_ms = facts.now_ms + 7200000;
+	facts.retry_after_ms = 86400000;
+	is_verdict(facts, BS_NEXT_RETRYING, "later", "asked to wait beyond the end");
+	is_int(bs_retry_decide(&facts).next_attempt_ms,
+		   facts.deadline_ms - 60000, "it is tried a minute before");
+	facts.now_ms = facts.deadline_ms - 60000;
+	is_verdict(facts, BS_NEXT_EXPIRED, "too_late", "and not again after that");
+	facts.now_ms = facts.deadline_ms - 7200000;
+	facts.retry_after_ms = -1;
 	facts.deadline_ms = facts.now_ms + 500;
 	is_verdict(facts, BS_NEXT_RETRYING, "later", "just in time");
 	facts.outcome = IN_DOUBT;

@@ -55,7 +55,8 @@ class Rule:
     def fits(self, facts, rcpts):
         """Does the rule act now?  Counts the occurrence either way."""
         who = self._patterns_fit(facts, rcpts)
-        if who is None:
+        if who is None or \
+                facts.get("messages", 0) < self.spec.get("after_messages", 0):
             return False
         self.seen += 1
         mine = self.per_rcpt[who.lower()] = \

@@ -127,7 +127,8 @@ class Connection(SMTP):
         return good
 
     def find(self, phase, rcpts=()):
-        facts = {"from": self.envelope.mail_from if self.envelope else None}
+        facts = {"from": self.envelope.mail_from if self.envelope else None,
+                 "messages": self.messages}
         return self.relay.script.find(phase, facts, rcpts)
 
     async def end_session(self, rule):
