@@ -188,8 +188,10 @@ def full_disk(stage, kind, seconds):
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             # Leave no old segment to be written over.
-            with contextlib.suppress(SqlError):
-                stage.cluster.sql("SELECT pg_switch_wal() \\g /dev/null", 5)
+            if kind == "wal":
+                with contextlib.suppress(SqlError):
+                    stage.cluster.sql("SELECT pg_switch_wal() \\g /dev/null",
+                                      5)
             fill(filler + "2")
             time.sleep(0.3)
     finally:
