@@ -1,5 +1,6 @@
-"""Who is owed what: people and the mails that they are owed, made from a source of randomness
-without asking the server.  The instants come from Python's zone rules."""
+"""Who is owed what: people and their mails, made from a source of randomness
+without asking the server.  The instants come from Python's zone rules.
+"""
 import dataclasses
 import datetime
 import threading
