@@ -53,6 +53,7 @@ def one_burst(stage, load, counter, size, rng):
     stage.cluster.launch()
     if with_broker:
         stage.start_broker()
+    stage.strike("server", begin)
     stage.note("server and broker killed" if with_broker
                else "server killed", begin)
 

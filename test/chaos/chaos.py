@@ -131,6 +131,8 @@ def one_run(options, what, queue, seed):
         good = not verdict.faults
         if act == storm:
             say("\n".join(table_of_faults(stage)))
+        for text in stage.seen:
+            say("        saw  " + text)
         for name, value in verdict.figures.items():
             say("%10s  %s" % (value, name))
         if verdict.silence_at:

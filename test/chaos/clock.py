@@ -50,6 +50,8 @@ class Clock:
             self.steps.append((before, after))
         # Both clocks that were true then.
         for moment in (before, after):
+            for whom in ("server", "relay"):
+                self.stage.strike(whom, moment - 3, moment + 3)
             self.stage.note("clock stepped", moment, end=moment)
         return "%+.0f s" % seconds
 

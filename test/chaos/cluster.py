@@ -1,4 +1,5 @@
 """The server that is maltreated, found again after whatever was done to it."""
+import contextlib
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ SETTINGS = {
     "timezone": "UTC",
     "shared_preload_libraries": "birthday_scheduler",
     "max_worker_processes": "16",
+    "max_prepared_transactions": "20",
     "max_wal_size": "96MB",
     "min_wal_size": "32MB",
     # Statements of ours name people; the log must not.
@@ -45,7 +47,8 @@ SETTINGS = {
 AUDIT_SQL = """
 CREATE TABLE audit (
     n bigint GENERATED ALWAYS AS IDENTITY, at timestamptz, id uuid, key text,
-    old text, new text, reason text, attempts integer, claimed_by text);
+    old text, new text, reason text, attempts integer, claimed_by text,
+    began timestamptz DEFAULT now());
 CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO public.audit (at, id, key, old, new, reason, attempts, claimed_by)
@@ -297,6 +300,25 @@ class Cluster(Server):
         if done.returncode != 0:
             raise SqlError(done.stderr.strip()[-500:])
         return done.stdout.splitlines()
+
+    @contextlib.contextmanager
+    def session(self, text, seconds=40):
+        """Runs statements beside what the caller does, and is ended if they
+        take longer; yields the process of psql."""
+        psql = subprocess.Popen(
+            self.psql(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, encoding="utf-8",
+            env={**self.environment, "PGCONNECT_TIMEOUT": "5"})
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                psql.stdin.write(text)
+                psql.stdin.close()
+            yield psql
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                psql.wait(seconds)
+        finally:
+            psql.kill()
+            psql.wait()
 
     def value(self, text, seconds=60):
         return self.sql(text, seconds)[0]

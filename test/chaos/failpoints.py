@@ -124,6 +124,7 @@ def one_point(stage, load, name, action, hit):
         stage.complain("%s: nobody stood still" % name)
     stage.cluster.bring_back()
     settle(stage, 5)
+    stage.strike("server", begin)
     stage.note("%s:%s:%d" % (name, action, hit), begin)
 
 

@@ -21,6 +21,7 @@ def drop(stage):
     stage.worst("DROP EXTENSION, s", took)
     if took > SLOW_S:
         stage.complain("DROP EXTENSION took %.1f s" % took)
+    stage.strike("server", begin)
     stage.note("extension dropped", begin)
     return time.time()
 

@@ -1,4 +1,5 @@
 """Everything that a run needs beside the server, and what it notices."""
+import datetime
 import json
 import os
 import subprocess
@@ -15,7 +16,19 @@ NEAR_S = 3              # how near a fault has to be to be the cause
 class Relay(Catcher):
     """The mail catcher and its rules."""
 
-    def set_rules(self, specs):
+    def __init__(self, folder, environment=None):
+        super().__init__(folder, environment)
+        self.layers = {}
+        self.lock = threading.Lock()
+
+    def set_rules(self, specs, layer="relay"):
+        """Rules of one lane; those of the others stay."""
+        with self.lock:
+            self.layers[layer] = tuple(specs)
+            self.write([spec for name in sorted(self.layers)
+                        for spec in self.layers[name]])
+
+    def write(self, specs):
         path = os.path.join(self.folder, "script.json")
         with open(path + ".new", "w", encoding="utf-8") as file:
             # Patterns of ours always refuse; the run's rules come after them.
@@ -95,6 +108,10 @@ class Stage:
         self.broker = None
         self.lost_queues = 0        # by a killed broker
         self.events = []            # (name, begin, end, skipped because)
+        self.strikes = []           # (whom, begin, end)
+        self.load = None
+        self.afterwards = []        # what wants silence: done once all is sent
+        self.seen = []              # what faults say of themselves
         self.worsts = {}
         self.complaints = []
         self.lock = threading.Lock()
@@ -117,17 +134,22 @@ class Stage:
                     begin, end, name,
                     " skipped: " + skipped if skipped else ""))
 
+    def strike(self, whom, begin, end=None):
+        """From begin to end "server", "relay" or a process could not tell or
+        record what became of a mail."""
+        with self.lock:
+            self.strikes.append((whom, begin, end or time.time()))
+
+    def saw(self, text):
+        with self.lock:
+            self.seen.append(text)
+
     def start_broker(self):
         """After a kill."""
         self.broker.start()
         lost = self.broker.delete_lost()
         with self.lock:
             self.lost_queues += lost
-
-    def disturbed(self, moment):
-        """Was something being done at about that time?"""
-        return any(begin - NEAR_S <= moment <= end + NEAR_S
-                   for name, begin, end, skipped in self.events)
 
     def near(self, begin, end):
         """What was done between two moments."""
@@ -144,6 +166,11 @@ class Stage:
                         "signal %d:" % number in line for number in (9,)) \
                         and not ("signal 6:" in line and self.may_panic()):
                     self.complain("server log: " + line.strip())
+                if "terminating any other active server processes" in line:
+                    moment = datetime.datetime.strptime(
+                        line[:23] + "+0000", "%Y-%m-%d %H:%M:%S.%f%z")
+                    self.strike("server", moment.timestamp() - 1,
+                                moment.timestamp() + 1)
                 if "@example.com" in line:
                     self.complain("the log names somebody: " + line.strip())
                 if "TRAP:" in line:
@@ -151,7 +178,8 @@ class Stage:
 
     def may_panic(self):
         """A server PANICs where there is no room for WAL, or a checkpoint."""
-        return any(name in ("wal_disk_full", "data_disk_full")
+        return any(name in ("wal_disk_full", "data_disk_full",
+                            "data_disk_full_long", "wal_disk_full_long")
                    for name, *_ in self.events)
 
     def close(self):

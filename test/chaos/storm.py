@@ -9,7 +9,7 @@ from faults import FAULTS, Skip
 from load import Load
 from server import BenchError
 from stage import Broker, Proxy, Relay, Stage
-from verdict import judge, story
+from verdict import NO_ROW, judge, story
 
 FINAL = "('SENT', 'FAILED', 'CANCELLED', 'EXPIRED')"
 DRAIN_S = 300
@@ -64,6 +64,8 @@ def perform(stage, one, seed):
             stage.cluster.bring_back()
         except (BenchError, OSError) as worse:
             stage.complain("after %s: %s" % (one.name, worse))
+    for whom in one.strikes:
+        stage.strike(whom, begin)
     stage.note(one.name, begin, skipped)
 
 
@@ -110,7 +112,7 @@ def drain(stage, load):
             known = int(stage.cluster.value(
                 "SELECT count(*) FROM message_logs"))
             if pending == 0 and known >= sum(
-                    one.fate not in ("UNKNOWN", "DROPPED")
+                    one.fate not in NO_ROW
                     for one in load.ledger.owed.values()):
                 return time.monotonic() - begin
         except SqlError as error:
@@ -138,8 +140,9 @@ def at_rest(stage):
 
 def reckon(stage, load, say, began, drained, latest=None):
     """The end of any run: a Verdict, and the stories of what is wrong."""
+    stage.read_log()
     verdict = judge(stage.cluster, load.ledger.owed, stage.relay.folder,
-                    stage.disturbed, load.clock(), latest)
+                    stage, load.clock(), latest)
     verdict.figures["time, s"] = round(time.monotonic() - began)
     verdict.figures["of it until all was sent after the last fault, s"] = \
         round(drained, 1)
@@ -147,7 +150,6 @@ def reckon(stage, load, say, began, drained, latest=None):
     if stage.broker:
         verdict.figures["queues that a killed broker forgot"] = \
             stage.lost_queues
-    stage.read_log()
     for name, value in stage.worsts.items():
         verdict.figures["worst: " + name] = round(value, 2)
     verdict.faults += stage.complaints
@@ -169,6 +171,7 @@ def storm(stage, options, seed, say):
                 options.faults * ESTIMATE_S,
                 lambda: done / max(1, options.faults) + 0.02)
     load.prepare()
+    stage.load = load
     lanes = Lanes()
     began = time.monotonic()
     try:
@@ -193,6 +196,10 @@ def storm(stage, options, seed, say):
             stage.complain("people could not be added: %s" % load.trouble)
         drained = drain(stage, load)
         at_rest(stage)
+        for number, act in enumerate(stage.afterwards):
+            act(stage, random.Random("%s afterwards %d" % (seed, number)))
+        if stage.afterwards:
+            drain(stage, load)
     finally:
         load.quit.set()
         load.join()

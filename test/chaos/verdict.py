@@ -3,6 +3,8 @@ import collections
 import json
 import os
 
+from claims import Claims
+
 MICRO = 1000000
 
 # Every move of a message that src/README.md knows, None for a new row.
@@ -20,7 +22,8 @@ MOVES = {
     "SENT": set(),
 }
 
-Mail = collections.namedtuple("Mail", "time rcpt subject answer")
+NO_ROW = ("UNKNOWN", "DROPPED", "NEVER", "GONE")   # there need not be one
+Mail = collections.namedtuple("Mail", "time rcpt subject text answer")
 Row = collections.namedtuple("Row", "id status reason attempts due rcpt count")
 
 ROWS_SQL = """
@@ -32,18 +35,6 @@ SELECT idempotency_key, min(id::text), min(status), min(status_reason),
 MOVES_SQL = """
 SELECT old, new, count(*) FROM audit GROUP BY 1, 2"""
 
-# An attempt of which nobody knows whether it came to anything.
-DOUBTS_SQL = """
-SELECT key, count(*) FILTER (WHERE old = 'SENDING' AND new <> 'SENDING'
-                             AND reason IN ('lease', 'in_doubt')),
-       count(*) FILTER (WHERE new = 'SENT'), min(id::text), count(DISTINCT id)
-  FROM audit GROUP BY key
-HAVING count(*) FILTER (WHERE old = 'SENDING' AND new <> 'SENDING'
-                        AND reason IN ('lease', 'in_doubt')) > 0
-    OR count(*) FILTER (WHERE new = 'SENT') > 1
-    OR count(DISTINCT id) > 1"""
-
-
 def read_mails(folder):
     """Message-ID without its ends: [Mail], in the order of arrival."""
     found = collections.defaultdict(list)
@@ -54,7 +45,7 @@ def read_mails(folder):
             mail = json.loads(line)
             found[mail["message_id"].strip("<>").partition("@")[0]].append(
                 Mail(mail["time"], mail["rcpt"][0], mail["subject"],
-                     mail["answer"]))
+                     mail.get("text"), mail["answer"]))
     return found
 
 
@@ -127,7 +118,9 @@ def judge_fates(verdict, owed, rows, mails, latest, at_most_once):
     for key, one in owed.items():
         row = rows.get(key)
         came = mails.get(key.replace(":", "."), [])
-        if one.fate in ("UNKNOWN", "DROPPED"):
+        if one.fate == "NEVER" and (row or came):
+            wrong.append(key)
+        if one.fate in NO_ROW:
             continue
         status = row.status if row else "nothing"
         if at_most_once and status == "FAILED" and row.reason == "in_doubt":
@@ -140,7 +133,7 @@ def judge_fates(verdict, owed, rows, mails, latest, at_most_once):
         elif one.fate in ("FAILED", "CANCELLED") and (
                 status != one.fate or came):
             wrong.append(key)
-        elif any(mail.rcpt != one.rcpt or
+        elif any(mail.rcpt not in one.rcpts or
                  mail.subject.rpartition(" ")[2] not in one.names
                  for mail in came) or row.due != one.due:
             wrong.append(key)
@@ -163,69 +156,6 @@ def judge_fates(verdict, owed, rows, mails, latest, at_most_once):
     verdict.count("mails that nobody owed", strange, "%s was owed to nobody")
 
 
-# Attempts of one message whose answer the sender no longer waited for.
-LATE_SQL = """
-WITH moves AS (
-    SELECT at, new, reason, lag(at) OVER (ORDER BY n) AS began
-      FROM audit WHERE key = '%s')
-SELECT extract(epoch FROM began), extract(epoch FROM at) FROM moves
- WHERE new <> 'SENDING' AND reason = 'in_doubt'
-   AND at - began >= current_setting('birthday_scheduler.mail_timeout')::interval"""
-
-
-def came_late(cluster, key, moment):
-    """Did the relay take longer than mail_timeout, all by itself?"""
-    for line in cluster.sql_at_last(LATE_SQL % key):
-        began, ended = map(float, line.split("|"))
-        if began <= moment <= ended + 5:
-            return True
-    return False
-
-
-def judge_doubles(verdict, owed, cluster, rows, mails, disturbed,
-                  at_most_once):
-    """Each second copy needs an attempt that ended in doubt, at a moment at
-    which something was disturbed."""
-    doubts, twice = {}, []
-    for line in cluster.sql_at_last(DOUBTS_SQL):
-        key, doubt, sent, _, ids = line.split("|")
-        doubts[key] = int(doubt)
-        if int(sent) > 1 or int(ids) > 1:
-            twice.append(key)
-    twice += [key for key, row in rows.items()
-              if row.count > 1 and key not in twice]
-    verdict.count("recorded twice", twice, "%s was recorded twice")
-    copies, answered, unexplained, quiet = 0, 0, [], []
-    most = 1
-    for key, one in owed.items():
-        came = mails.get(key.replace(":", "."), [])
-        row = rows.get(key)
-        known = 1 if one.fate == "DROPPED" or (
-            row and row.status == "SENT") else 0
-        # An attempt in doubt was then the last one.
-        doubt = min(doubts.get(key, 0), 1 - known) if at_most_once \
-            else doubts.get(key, 0)
-        if len(came) > 1:
-            copies += len(came) - 1
-            most = max(most, len(came))
-            answered += sum(mail.answer is not None for mail in came[:-1])
-        if len(came) > known + doubt:
-            unexplained.append(key)
-        elif len(came) > 1 and not all(
-                disturbed(mail.time) or came_late(cluster, key, mail.time)
-                for mail in came[:-1]):
-            quiet.append(key)
-    verdict.figures["delivered twice, same Message-ID, in doubt before"] = copies
-    verdict.figures["of them after an answer that was sent and not recorded"] \
-        = answered
-    verdict.figures["copies of one message at most"] = most
-    verdict.figures["attempts in doubt"] = sum(doubts.values())
-    verdict.count("copies without a doubt", unexplained,
-                  "%s arrived more often than attempts of it were in doubt")
-    verdict.count("copies though nothing was disturbed", quiet,
-                  "%s arrived twice, and no fault was near")
-
-
 def judge_moves(verdict, cluster):
     illegal = []
     for line in cluster.sql_at_last(MOVES_SQL):
@@ -235,26 +165,27 @@ def judge_moves(verdict, cluster):
     verdict.count("forbidden moves", illegal, "%s")
 
 
-def judge(cluster, owed, folder, disturbed, end, latest=None):
+def judge(cluster, owed, folder, stage, end, latest=None):
     """A Verdict on a run that is over.
 
-    disturbed(t): was a fault on shortly before the instant t?
     latest(t): the clock by which a mail was sent that is stamped t.
     """
     verdict = Verdict()
     mails = verdict.mails = read_mails(folder)
     rows = read_rows(cluster)
     verdict.figures["messages owed"] = sum(
-        one.fate not in ("UNKNOWN", "DROPPED") for one in owed.values())
+        one.fate not in NO_ROW for one in owed.values())
     verdict.figures["mails that arrived"] = sum(map(len, mails.values()))
     at_most_once = cluster.settings.get(
         "birthday_scheduler.delivery_guarantee") == "at_most_once"
     judge_fates(verdict, owed, rows, mails, latest or (lambda t: t),
                 at_most_once)
-    judge_doubles(verdict, owed, cluster, rows, mails, disturbed,
-                  at_most_once)
+    claims = Claims(cluster, owed, rows, mails, stage)
+    claims.judge_doubles(verdict, at_most_once)
     judge_moves(verdict, cluster)
     if latest is None:          # else no clock could tell
+        claims.judge_fresh(verdict)
+        claims.judge_attempts(verdict, end)
         silence, verdict.silence_at = worst_silence(owed, mails, end)
         verdict.figures["worst silence while something was due, s"] = round(
             silence, 1)
