@@ -3,12 +3,12 @@
 
 CREATE FUNCTION @extschema@.bs_worker_stats(
     OUT worker text, OUT pid integer, OUT state text, OUT since timestamptz,
-    OUT sent bigint, OUT failed bigint, OUT retried bigint, OUT last_error text, OUT last_error_at timestamptz)
+    OUT sent bigint, OUT failed bigint, OUT retried bigint, OUT last_error text, OUT last_error_at timestamptz, OUT failed_starts integer)
 RETURNS SETOF record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'bs_worker_stats';
 COMMENT ON FUNCTION @extschema@.bs_worker_stats() IS
-'One row per worker that the server is to run for this database: pid NULL while it is not running; none where birthday_scheduler.database does not name it, or there is no room for it. Counts are since server start. Error 55000 where the library is not in shared_preload_libraries.';
+'One row per worker that the server is to run for this database: pid NULL while it is not running; none where birthday_scheduler.database does not name it, or there is no room for it. state is starting until the worker has looked into the database once; failed_starts: how many starts in a row have not got so far, the present one included. Counts are since server start. Error 55000 where the library is not in shared_preload_libraries.';
 
 CREATE FUNCTION @extschema@.bs_is_preloaded()
 RETURNS boolean

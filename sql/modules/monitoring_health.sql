@@ -7,33 +7,53 @@ SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
-    expected bigint;
-    running bigint;
+    found record;
     trouble text;
+    denied boolean;
 BEGIN
     IF NOT @extschema@.bs_is_preloaded() THEN
         RETURN jsonb_build_object(
             'status', 'error',
             'reason', 'birthday_scheduler is not in shared_preload_libraries: nothing is sent');
     END IF;
-    SELECT count(*), count(w.pid),
-           string_agg(w.worker || ': ' || w.last_error, '; ' ORDER BY w.worker)
-               FILTER (WHERE w.last_error_at > now() - interval '5 minutes' AND w.state <> 'idle')
-      INTO expected, running, trouble
+    SELECT count(*) AS expected, count(w.pid) AS running,
+           count(*) FILTER (WHERE w.state = 'starting') AS starting,
+           -- A start takes a moment.
+           count(*) FILTER (WHERE w.state = 'starting'
+                                  AND (w.failed_starts > 1 OR w.last_error_at IS NOT NULL
+                                       OR w.since < now() - interval '10 seconds')) AS stuck
+      INTO found
       FROM @extschema@.bs_worker_stats() w;
-    IF expected = 0 THEN
+    IF found.expected = 0 THEN
         RETURN jsonb_build_object(
             'status', 'error',
             'reason', 'no workers serve this database, nothing is sent: name it in birthday_scheduler.database, and see that birthday_scheduler.max_databases has room for it');
     END IF;
+    SELECT string_agg(e.workers || ': ' || e.last_error, '; ' ORDER BY e.workers), bool_or(e.last_error LIKE '%(SQLSTATE 42501)')
+      INTO trouble, denied
+      FROM (SELECT string_agg(w.worker, ', ' ORDER BY w.worker) AS workers, w.last_error
+              FROM @extschema@.bs_worker_stats() w
+             WHERE (w.last_error_at > now() - interval '5 minutes' AND w.state <> 'idle')
+                OR (w.last_error_at IS NOT NULL AND w.state IN ('starting', 'stopped'))
+             GROUP BY w.last_error) e;
+    IF denied THEN
+        trouble := trouble || format('; what is missing is given by SELECT bs_grant(%L, ''worker'')', current_setting('birthday_scheduler.role'));
+    END IF;
     RETURN jsonb_build_object(
-        'status', CASE WHEN running < expected THEN 'error' WHEN trouble IS NOT NULL THEN 'warning' ELSE 'ok' END,
-        'reason', CASE WHEN running < expected THEN format('%s of %s workers are running; look at max_worker_processes and the server log', running, expected)
+        'status', CASE WHEN found.running < found.expected OR found.stuck > 0 OR denied THEN 'error'
+                       WHEN found.starting > 0 OR trouble IS NOT NULL THEN 'warning'
+                       ELSE 'ok' END,
+        'reason', CASE WHEN found.running < found.expected OR found.starting > 0
+                       THEN concat_ws('; ',
+                                format('%s of %s workers are at work', found.running - found.starting, found.expected),
+                                coalesce(trouble, CASE WHEN found.running < found.expected OR found.stuck > 0
+                                                       THEN 'look at max_worker_processes and the server log'
+                                                       ELSE 'the others are starting' END))
                        ELSE trouble END);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_worker_health() IS
-'The part of bs_health() about the workers of this database: are there any, do all run, and has one met an error in the last five minutes?';
+'The part of bs_health() about the workers of this database: are there any, have all got past their start, may they do what they need, and has one met an error in the last five minutes?';
 
 -- The publisher speaks for the broker: senders that cannot reach it say so in the
 -- part about the workers.
