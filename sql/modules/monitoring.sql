@@ -197,6 +197,13 @@ RETURN CASE
 COMMENT ON FUNCTION @extschema@.bs_short(interval) IS
 'A length of time in four characters: 0.2s, 45s, 17m, 23h.';
 
+CREATE FUNCTION @extschema@.bs_clock(instant timestamptz)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+RETURN pg_catalog.to_char(instant, 'YYYY-MM-DD HH24:MI:SSOF');
+COMMENT ON FUNCTION @extschema@.bs_clock(timestamptz) IS
+'An instant in the session''s TimeZone, to the second, for sentences.';
+
 CREATE FUNCTION @extschema@.bs_lines(words text, width integer)
 RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -227,10 +234,13 @@ DECLARE
 BEGIN
     SELECT i.paused_at, i.paused_reason INTO found FROM @extschema@.bs_installation i;
     lines := CASE installation
-                 WHEN 'new' THEN E'new: no user was added yet'
+                 WHEN 'new' THEN 'new: no user was added yet'
                  WHEN 'copy' THEN E'copy: nothing is sent until\nbs_resume() adopts it'
                  WHEN 'paused' THEN to_char(found.paused_at, '"paused" YYYY-MM-DD HH24:MI:SS')
                                     || coalesce(E'\n' || @extschema@.bs_lines(found.paused_reason::text, 28), '')
+                                    || (SELECT CASE WHEN o.expiring > 0 THEN format(E'\n%s expiring in 24h', o.expiring) ELSE '' END
+                                               || coalesce(to_char(o.first_expiry, E'"\nfirst expires "MM-DD HH24:MI:SS'), '')
+                                          FROM @extschema@.bs_pause_outlook() o)
                  ELSE installation
              END;
     IF NOT @extschema@.bs_is_preloaded() THEN
@@ -251,7 +261,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_state_lines() IS
-'For bs_status, in lines of 28 characters: is this the database that sends, is it paused and why, the kind of queue, the circuit breaker.';
+'For bs_status, in lines of 28 characters: is this the database that sends, is it paused and why, and what expires, the kind of queue, the circuit breaker.';
 
 CREATE VIEW @extschema@.bs_status AS
 SELECT c.scheduled + c.queued + c.retrying AS planned, c.due, c.sending AS in_flight,

@@ -39,13 +39,6 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_obstacle() IS
 'One sentence: what keeps any message of this database from leaving now; NULL: nothing that is known.';
 
-CREATE FUNCTION @extschema@.bs_clock(instant timestamptz)
-RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
-RETURN pg_catalog.to_char(instant, 'YYYY-MM-DD HH24:MI:SSOF');
-COMMENT ON FUNCTION @extschema@.bs_clock(timestamptz) IS
-'An instant in the session''s TimeZone, to the second, for sentences.';
-
 -- A relay likes to repeat the address in its answer.
 CREATE FUNCTION @extschema@.bs_relay_words(code integer, body text)
 RETURNS text
@@ -66,14 +59,14 @@ SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     words text := @extschema@.bs_relay_words(message.api_response_code, message.api_response_body);
-    late text := @extschema@.bs_short(now() - message.scheduled_send_time);
+    late text := @extschema@.bs_short(now() - coalesce(message.owed_at, message.scheduled_send_time));
     expires text := @extschema@.bs_clock(message.scheduled_send_time + @extschema@.bs_max_lateness());
     what text;
 BEGIN
     CASE message.status
         WHEN 'SENT' THEN
             RETURN format('%s was sent at %s, %s after its time.', subject, @extschema@.bs_clock(message.actual_send_time),
-                          @extschema@.bs_short(greatest(message.actual_send_time - message.scheduled_send_time, interval '0')));
+                          @extschema@.bs_short(greatest(message.actual_send_time - coalesce(message.owed_at, message.scheduled_send_time), interval '0')));
         WHEN 'FAILED' THEN
             what := CASE message.status_reason
                         WHEN 'refused' THEN 'the relay refused it'

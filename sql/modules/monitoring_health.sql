@@ -254,6 +254,43 @@ END;
 COMMENT ON FUNCTION @extschema@.bs_upkeep_health(text) IS
 'The part of bs_health() about the upkeep of partitions: who did it last and when, and whether pg_cron is absent, alive or stale.';
 
+-- Of each type and status by the index that begins with the two.
+CREATE FUNCTION @extschema@.bs_pause_outlook(OUT expiring bigint, OUT first_expiry timestamptz, OUT words text)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+SET jit = off
+AS $$
+DECLARE
+    max_lateness interval := @extschema@.bs_max_lateness();
+    most integer := 10000;
+BEGIN
+    SELECT coalesce(sum(c.n), 0), min(c.first) + max_lateness INTO expiring, first_expiry
+      FROM @extschema@.message_types t
+           CROSS JOIN unnest('{SCHEDULED,QUEUED,RETRYING}'::text[]) AS s (status)
+           CROSS JOIN LATERAL (
+               SELECT count(*) FILTER (WHERE l.send_at + max_lateness <= now() + interval '24 hours') AS n, min(l.send_at) AS first
+                 FROM (SELECT m.scheduled_send_time AS send_at
+                         FROM @extschema@.message_logs m
+                        WHERE m.message_type = t.name AND m.status = s.status
+                          AND m.scheduled_send_time >= now() - max_lateness
+                          AND m.scheduled_send_time <= now() + @extschema@.bs_horizon()
+                        ORDER BY m.scheduled_send_time
+                        LIMIT most) l) c;
+    words := CASE
+                 WHEN first_expiry IS NULL THEN 'no message is planned that could expire'
+                 WHEN expiring = 0 THEN format('the first message expires at %s', @extschema@.bs_clock(first_expiry))
+                 ELSE format('%s within 24 hours, the first at %s',
+                             CASE WHEN expiring >= most THEN expiring || ' messages or more expire'
+                                  WHEN expiring = 1 THEN '1 message expires'
+                                  ELSE expiring || ' messages expire' END,
+                             @extschema@.bs_clock(first_expiry))
+             END;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_pause_outlook() IS
+'What becomes of the planned messages if a pause lasts: how many are past max_lateness within 24 hours (of each type and status ten thousand are counted), when the first one is, and both in words.';
+
 CREATE FUNCTION @extschema@.bs_health()
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -271,8 +308,9 @@ BEGIN
             'reason', CASE installation
                 WHEN 'new' THEN 'no user was added yet; bs_add_user() or bs_resume() begins'
                 WHEN 'copy' THEN 'this database is a copy: nothing is planned or sent until bs_resume()'
-                WHEN 'paused' THEN 'paused by bs_pause(): nothing is sent until bs_resume()'
-                                   || coalesce((SELECT ': ' || i.paused_reason FROM @extschema@.bs_installation i), '') END),
+                WHEN 'paused' THEN (SELECT concat_ws('; ', 'paused by bs_pause(): nothing is sent until bs_resume()',
+                                                     i.paused_reason, o.words)
+                                      FROM @extschema@.bs_installation i, @extschema@.bs_pause_outlook() o) END),
         'copy', jsonb_build_object(
             'status', CASE installation WHEN 'copy' THEN 'warning' ELSE 'ok' END,
             'reason', CASE installation WHEN 'copy' THEN 'the tables came from another server or database' END),
