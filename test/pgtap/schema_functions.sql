@@ -45,7 +45,7 @@ SELECT set_eq('SELECT name FROM member WHERE prosecdef', ARRAY[
     -- applications
     'bs_add_user', 'bs_get_user', 'bs_update_user', 'bs_delete_user', 'bs_restore_user', 'bs_purge_user', 'bs_import_rows', 'bs_calendar', 'bs_preview', 'bs_explain', 'bs_upcoming', 'bs_seed',
     -- operators
-    'bs_plan', 'bs_pause', 'bs_resume', 'bs_cancel_message', 'bs_retry_message', 'bs_retry_failed', 'bs_create_partitions', 'bs_drop_partitions', 'bs_upkeep', 'bs_health', 'bs_metrics', 'bs_counts', 'bs_days', 'bs_state_lines',
+    'bs_plan', 'bs_pause', 'bs_resume', 'bs_cancel_message', 'bs_retry_message', 'bs_retry_failed', 'bs_send_late', 'bs_create_partitions', 'bs_drop_partitions', 'bs_upkeep', 'bs_health', 'bs_metrics', 'bs_counts', 'bs_days', 'bs_state_lines',
     -- workers
     'bs_installation_state', 'bs_plan_step', 'bs_claim', 'bs_claim_holders', 'bs_next_due', 'bs_recover', 'bs_release_claims', 'bs_record', 'bs_due_messages', 'bs_mark_queued', 'bs_claim_copies',
     -- triggers, for whoever may write the table
