@@ -276,17 +276,3 @@ SELECT c.scheduled + c.queued + c.retrying AS planned, c.due, c.sending AS in_fl
           FROM @extschema@.bs_days(CURRENT_DATE, CURRENT_DATE) d) d;
 COMMENT ON VIEW @extschema@.bs_status IS
 'One row. Messages that are planned (in flight they are not), of these due, in flight, and by their send time today, in the session''s TimeZone, sent and failed (or expired); then in words: adopted, paused and why, or a copy; queue; circuit breaker; when the next attempt is due; how late the oldest unsent message is, and the sent ones of today are (median of the type that is worst off, and the worst). bs_counts() and bs_days() have the same with types.';
-
-CREATE VIEW @extschema@.bs_daily AS
-SELECT d.day, d.message_type AS type, d.sent, d.failed + d.expired AS failed, d.open,
-       @extschema@.bs_short(d.median_lateness) || '/' || @extschema@.bs_short(d.worst_lateness) AS late,
-       pg_catalog.repeat('#', (12 * d.sent / b.most)::integer)
-       || pg_catalog.repeat('!', pg_catalog.ceil(12.0 * (d.failed + d.expired) / b.most)::integer)
-       || pg_catalog.repeat('x', (12 * d.cancelled / b.most)::integer)
-       || pg_catalog.repeat('.', (12 * d.open / b.most)::integer) AS bar
-  FROM (SELECT d.*, pg_catalog.max(d.sent + d.failed + d.expired + d.cancelled + d.open) OVER () AS most
-          FROM @extschema@.bs_days(CURRENT_DATE - 30, (pg_catalog.now() + @extschema@.bs_horizon())::date) d) d
-       CROSS JOIN LATERAL (SELECT d.most) AS b
- ORDER BY d.day, d.message_type;
-COMMENT ON VIEW @extschema@.bs_daily IS
-'A row a day and type, by send time in the session''s TimeZone, for the last thirty days and the horizon: messages sent, failed (or expired) and open; median and worst lateness; and a bar against the busiest row: # sent, ! failed, x cancelled, . open. bs_days() has other days, and all counts.';

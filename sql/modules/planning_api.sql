@@ -76,3 +76,46 @@ END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_preview(uuid, text, integer) IS
 'The message as it would be sent in that year (1 to 9999). Errors: 22023 for the year, P0002 for an unknown user or type, or no occasion.';
+
+-- By the key or the index of addresses if one fits; only then all users are read.
+CREATE FUNCTION @extschema@.bs_find_user(words text)
+RETURNS TABLE (id uuid, name text, timezone varchar, birthday_date date, anniversary_date date, deleted_at timestamptz)
+LANGUAGE plpgsql STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+#variable_conflict use_column
+DECLARE
+    wanted text := lower(btrim(words));
+BEGIN
+    IF wanted IS NULL OR length(wanted) < 2 THEN
+        RAISE EXCEPTION 'there is nothing to look for in %', quote_nullable(words)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Give an id, or at least two characters of a name or an address.';
+    END IF;
+    IF wanted ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN
+        RETURN QUERY
+        SELECT u.id, u.first_name || ' ' || u.last_name, u.timezone, u.birthday_date, u.anniversary_date, u.deleted_at
+          FROM ONLY @extschema@.users u WHERE u.id = wanted::uuid;
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT u.id, u.first_name || ' ' || u.last_name, u.timezone, u.birthday_date, u.anniversary_date, u.deleted_at
+      FROM ONLY @extschema@.users u
+     WHERE lower(u.email COLLATE "C") = lower(btrim(words) COLLATE "C") AND u.deleted_at IS NULL;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT f.id, f.name, f.timezone, f.birthday_date, f.anniversary_date, f.deleted_at
+      FROM (SELECT u.id, u.first_name || ' ' || u.last_name AS name, u.timezone, u.birthday_date, u.anniversary_date, u.deleted_at
+              FROM ONLY @extschema@.users u
+             WHERE strpos(lower(u.first_name || ' ' || u.last_name), wanted) > 0
+                OR strpos(lower(u.email), wanted) > 0
+             LIMIT 50) f
+     ORDER BY f.name, f.id;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_find_user(text) IS
+'Users by id, address, or part of a name or address, without case; deleted ones too, but an address that is somebody''s finds that user alone. At most 50 rows. A part has all users read, which takes a second for some millions. Error 22023 for less than two characters.';

@@ -32,7 +32,7 @@ SELECT scheduled, queued, sending, retrying, due, overdue, failed, expired, canc
 SELECT failed, expired, cancelled FROM bs_counts(now() - interval '2 hours');
 SELECT planned, due, in_flight, sent, failed, test.masked(state) AS state FROM bs_status;
 SELECT message_type, open, sent, failed, expired, cancelled, median_lateness, worst_lateness FROM bs_days(current_date, current_date);
-SELECT day = current_date AS today, type, sent, failed, open, late, bar FROM bs_daily;
+SELECT day = current_date AS today, type, sent, failed, open, late, bar FROM bs_daily WHERE day = current_date;
 SELECT bs_health() -> 'parts' -> 'backlog' AS backlog, bs_health() -> 'parts' -> 'results' AS results;
 -- What waits in the broker is due since it was marked, whatever its due_at, and is not what comes next.
 UPDATE message_logs m SET status = 'CANCELLED' WHERE m.status IN ('SCHEDULED', 'RETRYING');
