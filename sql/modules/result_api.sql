@@ -102,13 +102,17 @@ DECLARE
     found_message record;
     why text;
 BEGIN
+    -- The user's lock first, and then the message as it is under it: a row that
+    -- another call moves to another month cannot be waited for.
+    PERFORM FROM @extschema@.users u
+      WHERE u.id = (SELECT m.user_id FROM @extschema@.message_logs m WHERE m.id = bs_send_late.id)
+        FOR NO KEY UPDATE;
     SELECT m.user_id, m.scheduled_send_time, m.status INTO found_message
       FROM @extschema@.message_logs m WHERE m.id = bs_send_late.id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'message % does not exist', coalesce(bs_send_late.id::text, 'NULL')
             USING ERRCODE = 'no_data_found';
     END IF;
-    PERFORM FROM @extschema@.users u WHERE u.id = found_message.user_id FOR SHARE;
     SELECT w.gone INTO why
       FROM @extschema@.bs_wanted(ARRAY[bs_send_late.id], ARRAY[found_message.user_id], found_message.scheduled_send_time,
                                  found_message.scheduled_send_time, '-infinity'::timestamptz) w;
