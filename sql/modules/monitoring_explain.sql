@@ -1,6 +1,6 @@
 -- monitoring: bs_explain(), which answers "why did this user get nothing today?".
 
--- The classes of bs_health(), because whoever may ask learns no address of ours.
+-- In the words of bs_health(): an application that asks learns no host name.
 CREATE FUNCTION @extschema@.bs_obstacle()
 RETURNS text
 LANGUAGE plpgsql VOLATILE
@@ -94,9 +94,10 @@ BEGIN
     IF message.scheduled_send_time > now() THEN
         RETURN concat_ws(' ', format('%s is planned and leaves at its time.', subject), obstacle);
     END IF;
-    what := CASE message.status
-                WHEN 'RETRYING' THEN format('after %s attempts it is tried again at %s', message.attempts, @extschema@.bs_clock(message.due_at))
-                WHEN 'QUEUED' THEN 'it waits in the queue of the broker'
+    what := CASE
+                WHEN message.status = 'RETRYING' AND message.attempts > 0
+                THEN format('attempt %s did not succeed, and the next one is at %s', message.attempts, @extschema@.bs_clock(message.due_at))
+                WHEN message.status = 'QUEUED' THEN 'it waits in the queue of the broker'
                 ELSE 'it waits for a sender'
             END;
     RETURN concat_ws(' ', format('%s is %s late: %s.', subject, late, concat_ws('; ', what, words)), obstacle,
@@ -106,8 +107,7 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_message_story(text, @extschema@.message_logs, text) IS
 'What became of a message, or what it waits for, in sentences that begin with the subject; obstacle is what bs_obstacle() gave.';
 
--- An occasion that has no message: the hour was over before somebody was there who
--- is owed one.
+-- An occasion that has no message: its hour was over before the user came.
 CREATE FUNCTION @extschema@.bs_absence_story(
     occasion date, send_at timestamptz, created_at timestamptz, date_since timestamptz, active_since timestamptz)
 RETURNS text

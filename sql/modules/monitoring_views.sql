@@ -3,9 +3,9 @@
 CREATE FUNCTION @extschema@.bs_cut(words text, width integer)
 RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-RETURN CASE WHEN pg_catalog.length(words) > width THEN "left"(words, width - 1) || U&'\2026' ELSE words END;
+RETURN CASE WHEN pg_catalog.length(words) > width THEN "left"(words, width - 1) || '~' ELSE words END;
 COMMENT ON FUNCTION @extschema@.bs_cut(text, integer) IS
-'Words of at most that width, the end of longer ones left out.';
+'Words of at most that width; what is cut ends with ~.';
 
 CREATE VIEW @extschema@.bs_daily AS
 SELECT c.day, @extschema@.bs_cut(d.message_type::text, 11) AS type,
@@ -53,7 +53,7 @@ RETURN CASE status
                     CASE WHEN send_at > pg_catalog.now() THEN 'not yet'
                          ELSE @extschema@.bs_short(pg_catalog.now() - send_at) || ' late' END,
                     CASE status WHEN 'QUEUED' THEN 'with the broker'
-                                WHEN 'RETRYING' THEN pg_catalog.format('%s attempts, next %s', attempts, pg_catalog.to_char(due_at, 'HH24:MI')) END,
+                                WHEN 'RETRYING' THEN pg_catalog.format('attempt %s failed, next %s', attempts, pg_catalog.to_char(due_at, 'HH24:MI')) END,
                     'relay said ' || code)
        END;
 COMMENT ON FUNCTION @extschema@.bs_why(text, text, timestamptz, timestamptz, timestamptz, integer, integer) IS
