@@ -32,6 +32,7 @@ typedef struct BsWorkerSlot
 	Latch	   *latch;			/* valid while pid is not 0 */
 	TimestampTz started_at;
 	int			failed_starts;	/* in a row; counted before the work begins */
+	bool		start_failed;	/* last_error is that of a start */
 	TimestampTz settings_time;	/* when the settings were read that it began
 								 * with */
 	Oid			database;		/* whose counts these are */

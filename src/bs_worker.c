@@ -27,6 +27,7 @@
 #include "bs_compat.h"
 #include "bs_group.h"
 #include "bs_guc.h"
+#include "bs_last_error.h"
 #include "bs_txn.h"
 #include "bs_wake.h"
 #include "bs_worker.h"
@@ -40,6 +41,7 @@ static char last_readiness[160];
 static TimestampTz last_error_logged = 0;
 static char last_error_text[256];
 static uint64 zone_stamp = 0;
+static bool readiness_failed = false;
 
 static BsStatement installation_state = {
 	.sql = "SELECT %s.bs_installation_state()"
@@ -294,6 +296,7 @@ bs_worker_start(int place)
 	worker_group = &bs_shared->groups[place / bs_shared->group_size];
 	worker_number = place % bs_shared->group_size;
 	failed_starts = take_slot();
+	bs_last_error_watch();
 	BackgroundWorkerUnblockSignals();
 	await_database(failed_starts);
 	if (bs_shared->group_count > 1)
@@ -525,6 +528,9 @@ bs_worker_start_succeeded(void)
 		return;
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
 	slot->failed_starts = 0;
+	if (slot->start_failed)
+		slot->last_error_at = 0;
+	slot->start_failed = false;
 	LWLockRelease(bs_shared->lock);
 }
 
@@ -538,10 +544,14 @@ bs_worker_is_ready(bool sending)
 					error, sizeof(error)))
 	{
 		bs_worker_report_error(error);
+		readiness_failed = true;
 		return false;
 	}
 
 	bs_worker_start_succeeded();
+	if (readiness_failed)
+		bs_worker_report_recovery("the extension can be used again");
+	readiness_failed = false;
 	if (strcmp(readiness.obstacle, last_readiness) != 0)
 	{
 		if (readiness.obstacle[0] != '\0')

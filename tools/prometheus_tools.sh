@@ -5,7 +5,8 @@
 # they are only unpacked, into build/prometheus, and nothing is installed.
 #
 #   tools/prometheus_tools.sh     prints the folder with prometheus, promtool and
-#                                 prometheus-postgres-exporter
+#                                 prometheus-postgres-exporter, and in root/ with the
+#                                 packages' files below /etc and their units
 #
 # Safe to repeat; does nothing when all is there and runs.
 set -euo pipefail
@@ -25,6 +26,9 @@ usable() {
 	local name
 	for name in "${programs[@]}"; do
 		"$dest/$name" --version >/dev/null 2>&1 || return 1
+	done
+	for name in "${packages[@]}"; do
+		[ -f "$dest/root/etc/default/$name" ] || return 1
 	done
 }
 
@@ -64,5 +68,9 @@ mkdir -p "$dest"
 for name in "${programs[@]}"; do
 	mv "$work/root/usr/bin/$name" "$dest/$name"
 done
+mkdir -p "$dest/root/lib/systemd"
+mv "$work/root/etc" "$dest/root/"
+mv "$work"/root/{,usr/}lib/systemd/system "$dest/root/lib/systemd/" 2>/dev/null ||
+	[ -d "$dest/root/lib/systemd/system" ]
 usable || die "they were unpacked into $dest but do not run"
 echo "$dest"

@@ -20,7 +20,7 @@ CREATE TABLE @extschema@.bs_installation (
     CONSTRAINT check_singleton CHECK (singleton)
 );
 COMMENT ON TABLE @extschema@.bs_installation IS
-'The one server and database in which messages are planned and sent; empty until the first user is added. bs_resume() adopts.';
+'The one server and database in which messages are planned and sent; empty until the first user is added. bs_resume() and, in a new database, bs_pause() adopt.';
 COMMENT ON COLUMN @extschema@.bs_installation.singleton IS 'There is one row at most.';
 COMMENT ON COLUMN @extschema@.bs_installation.system_identifier IS 'Of the server.';
 COMMENT ON COLUMN @extschema@.bs_installation.database_oid IS 'Of the database.';
@@ -54,7 +54,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_installation_state() IS
-'new: no user was added yet; adopted: messages are planned and sent; paused: planned only; copy: of another database, nothing is done until bs_resume().';
+'new: no user was added yet, and neither bs_pause() nor bs_resume() called; adopted: messages are planned and sent; paused: planned only; copy: of another database, nothing is done until bs_resume().';
 
 CREATE FUNCTION @extschema@.bs_is_planning()
 RETURNS boolean
@@ -117,24 +117,22 @@ COMMENT ON FUNCTION @extschema@.bs_adopt(boolean) IS
 'Makes this database the one in which messages are planned and sent, with its partitions; a copy only where asked.';
 
 CREATE FUNCTION @extschema@.bs_pause(reason text DEFAULT NULL)
-RETURNS void
+RETURNS text
 LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
+    PERFORM @extschema@.bs_adopt(false);
     UPDATE @extschema@.bs_installation i
        SET paused_at = coalesce(i.paused_at, now()),
            paused_reason = coalesce(reason, i.paused_reason);
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'there is nothing to pause: no user was added yet'
-            USING ERRCODE = 'object_not_in_prerequisite_state';
-    END IF;
+    RETURN 'nothing is sent until bs_resume(); ' || (SELECT o.words FROM @extschema@.bs_pause_outlook() o);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_pause(text) IS
-'Stop sending; planning goes on. What senders have claimed is still sent. The reason, at most 200 characters, is shown by bs_status and bs_health(). Errors: 55000 where no user was ever added, 22001.';
+'Stop sending; planning goes on. What senders have claimed is still sent. A new database is adopted, so that users can be added to it and nobody gets mail. The reason, at most 200 characters, is shown by bs_status and bs_health(). Answers in words how many messages expire within a day, and when the first does. Error: 22001.';
 
 CREATE FUNCTION @extschema@.bs_resume()
 RETURNS void

@@ -32,6 +32,7 @@ CREATE TABLE @extschema@.message_logs (
     error_message text,
     idempotency_key varchar(255) NOT NULL,
     type_version integer NOT NULL DEFAULT 1,
+    owed_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     CONSTRAINT check_message_status CHECK (status::text = ANY
@@ -55,7 +56,7 @@ COMMENT ON COLUMN @extschema@.message_logs.scheduled_send_time IS 'The instant o
 COMMENT ON COLUMN @extschema@.message_logs.due_at IS 'When something has to happen to the row: SCHEDULED and RETRYING the next attempt, QUEUED when to publish it again if no sender came for it, SENDING the end of the lease. NULL: never again.';
 COMMENT ON COLUMN @extschema@.message_logs.actual_send_time IS 'When the relay accepted it.';
 COMMENT ON COLUMN @extschema@.message_logs.status IS 'SCHEDULED owed; QUEUED the broker has confirmed a copy; SENDING a sender holds the lease; RETRYING waits for another attempt; SENT, FAILED, CANCELLED, EXPIRED final.';
-COMMENT ON COLUMN @extschema@.message_logs.status_reason IS 'Why it is where it is: accepted, refused, attempts, in_doubt, too_late, later, trouble, again, released, lease, user_deleted, date_changed, type_disabled, by_hand, retried.';
+COMMENT ON COLUMN @extschema@.message_logs.status_reason IS 'Why it is where it is: accepted, refused, attempts, in_doubt, too_late, later, trouble, again, released, lease, user_deleted, date_changed, type_disabled, by_hand, retried, send_late.';
 COMMENT ON COLUMN @extschema@.message_logs.attempts IS 'Attempts begun, counted before the relay is called.';
 COMMENT ON COLUMN @extschema@.message_logs.retry_count IS 'Attempts after the first.';
 COMMENT ON COLUMN @extschema@.message_logs.last_retry_at IS 'When the last attempt began.';
@@ -66,6 +67,7 @@ COMMENT ON COLUMN @extschema@.message_logs.api_response_body IS 'Its text, cut a
 COMMENT ON COLUMN @extschema@.message_logs.error_message IS 'What went wrong at the last attempt.';
 COMMENT ON COLUMN @extschema@.message_logs.idempotency_key IS 'user id:type:local date; Message-ID and Idempotency-Key derive from it alone.';
 COMMENT ON COLUMN @extschema@.message_logs.type_version IS 'The version of the message type that it was made from; 0: to be made afresh before it is sent.';
+COMMENT ON COLUMN @extschema@.message_logs.owed_at IS 'The send time before bs_send_late() moved it; NULL: not moved.';
 COMMENT ON COLUMN @extschema@.message_logs.created_at IS 'When it was planned.';
 COMMENT ON COLUMN @extschema@.message_logs.updated_at IS 'Last change of the row; for SENT the moment at which that was recorded.';
 

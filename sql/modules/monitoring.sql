@@ -3,12 +3,12 @@
 
 CREATE FUNCTION @extschema@.bs_worker_stats(
     OUT worker text, OUT pid integer, OUT state text, OUT since timestamptz,
-    OUT sent bigint, OUT failed bigint, OUT retried bigint, OUT last_error text, OUT last_error_at timestamptz)
+    OUT sent bigint, OUT failed bigint, OUT retried bigint, OUT last_error text, OUT last_error_at timestamptz, OUT failed_starts integer)
 RETURNS SETOF record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'bs_worker_stats';
 COMMENT ON FUNCTION @extschema@.bs_worker_stats() IS
-'One row per worker that the server is to run for this database: pid NULL while it is not running; none where birthday_scheduler.database does not name it, or there is no room for it. Counts are since server start. Error 55000 where the library is not in shared_preload_libraries.';
+'One row per worker that the server is to run for this database: pid NULL while it is not running; none where birthday_scheduler.database does not name it, or there is no room for it. state is starting until the worker has looked into the database once; failed_starts: how many starts in a row have not got so far, the present one included. Counts are since server start. Error 55000 where the library is not in shared_preload_libraries.';
 
 CREATE FUNCTION @extschema@.bs_is_preloaded()
 RETURNS boolean
@@ -197,6 +197,13 @@ RETURN CASE
 COMMENT ON FUNCTION @extschema@.bs_short(interval) IS
 'A length of time in four characters: 0.2s, 45s, 17m, 23h.';
 
+CREATE FUNCTION @extschema@.bs_clock(instant timestamptz)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+RETURN pg_catalog.to_char(instant, 'YYYY-MM-DD HH24:MI:SSOF');
+COMMENT ON FUNCTION @extschema@.bs_clock(timestamptz) IS
+'An instant in the session''s TimeZone, to the second, for sentences.';
+
 CREATE FUNCTION @extschema@.bs_lines(words text, width integer)
 RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -227,10 +234,13 @@ DECLARE
 BEGIN
     SELECT i.paused_at, i.paused_reason INTO found FROM @extschema@.bs_installation i;
     lines := CASE installation
-                 WHEN 'new' THEN E'new: no user was added yet'
+                 WHEN 'new' THEN 'new: no user was added yet'
                  WHEN 'copy' THEN E'copy: nothing is sent until\nbs_resume() adopts it'
                  WHEN 'paused' THEN to_char(found.paused_at, '"paused" YYYY-MM-DD HH24:MI:SS')
                                     || coalesce(E'\n' || @extschema@.bs_lines(found.paused_reason::text, 28), '')
+                                    || (SELECT CASE WHEN o.expiring > 0 THEN format(E'\n%s expiring in 24h', o.expiring) ELSE '' END
+                                               || coalesce(to_char(o.first_expiry, E'"\nfirst expires "MM-DD HH24:MI:SS'), '')
+                                          FROM @extschema@.bs_pause_outlook() o)
                  ELSE installation
              END;
     IF NOT @extschema@.bs_is_preloaded() THEN
@@ -251,7 +261,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_state_lines() IS
-'For bs_status, in lines of 28 characters: is this the database that sends, is it paused and why, the kind of queue, the circuit breaker.';
+'For bs_status, in lines of 28 characters: is this the database that sends, is it paused and why, and what expires, the kind of queue, the circuit breaker.';
 
 CREATE VIEW @extschema@.bs_status AS
 SELECT c.scheduled + c.queued + c.retrying AS planned, c.due, c.sending AS in_flight,
@@ -266,17 +276,3 @@ SELECT c.scheduled + c.queued + c.retrying AS planned, c.due, c.sending AS in_fl
           FROM @extschema@.bs_days(CURRENT_DATE, CURRENT_DATE) d) d;
 COMMENT ON VIEW @extschema@.bs_status IS
 'One row. Messages that are planned (in flight they are not), of these due, in flight, and by their send time today, in the session''s TimeZone, sent and failed (or expired); then in words: adopted, paused and why, or a copy; queue; circuit breaker; when the next attempt is due; how late the oldest unsent message is, and the sent ones of today are (median of the type that is worst off, and the worst). bs_counts() and bs_days() have the same with types.';
-
-CREATE VIEW @extschema@.bs_daily AS
-SELECT d.day, d.message_type AS type, d.sent, d.failed + d.expired AS failed, d.open,
-       @extschema@.bs_short(d.median_lateness) || '/' || @extschema@.bs_short(d.worst_lateness) AS late,
-       pg_catalog.repeat('#', (12 * d.sent / b.most)::integer)
-       || pg_catalog.repeat('!', pg_catalog.ceil(12.0 * (d.failed + d.expired) / b.most)::integer)
-       || pg_catalog.repeat('x', (12 * d.cancelled / b.most)::integer)
-       || pg_catalog.repeat('.', (12 * d.open / b.most)::integer) AS bar
-  FROM (SELECT d.*, pg_catalog.max(d.sent + d.failed + d.expired + d.cancelled + d.open) OVER () AS most
-          FROM @extschema@.bs_days(CURRENT_DATE - 30, (pg_catalog.now() + @extschema@.bs_horizon())::date) d) d
-       CROSS JOIN LATERAL (SELECT d.most) AS b
- ORDER BY d.day, d.message_type;
-COMMENT ON VIEW @extschema@.bs_daily IS
-'A row a day and type, by send time in the session''s TimeZone, for the last thirty days and the horizon: messages sent, failed (or expired) and open; median and worst lateness; and a bar against the busiest row: # sent, ! failed, x cancelled, . open. bs_days() has other days, and all counts.';

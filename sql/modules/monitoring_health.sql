@@ -7,33 +7,53 @@ SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
-    expected bigint;
-    running bigint;
+    found record;
     trouble text;
+    denied boolean;
 BEGIN
     IF NOT @extschema@.bs_is_preloaded() THEN
         RETURN jsonb_build_object(
             'status', 'error',
             'reason', 'birthday_scheduler is not in shared_preload_libraries: nothing is sent');
     END IF;
-    SELECT count(*), count(w.pid),
-           string_agg(w.worker || ': ' || w.last_error, '; ' ORDER BY w.worker)
-               FILTER (WHERE w.last_error_at > now() - interval '5 minutes' AND w.state <> 'idle')
-      INTO expected, running, trouble
+    SELECT count(*) AS expected, count(w.pid) AS running,
+           count(*) FILTER (WHERE w.state = 'starting') AS starting,
+           -- A start takes a moment.
+           count(*) FILTER (WHERE w.state = 'starting'
+                                  AND (w.failed_starts > 1 OR w.last_error_at IS NOT NULL
+                                       OR w.since < now() - interval '10 seconds')) AS stuck
+      INTO found
       FROM @extschema@.bs_worker_stats() w;
-    IF expected = 0 THEN
+    IF found.expected = 0 THEN
         RETURN jsonb_build_object(
             'status', 'error',
             'reason', 'no workers serve this database, nothing is sent: name it in birthday_scheduler.database, and see that birthday_scheduler.max_databases has room for it');
     END IF;
+    SELECT string_agg(e.workers || ': ' || e.last_error, '; ' ORDER BY e.workers), bool_or(e.last_error LIKE '%(SQLSTATE 42501)')
+      INTO trouble, denied
+      FROM (SELECT string_agg(w.worker, ', ' ORDER BY w.worker) AS workers, w.last_error
+              FROM @extschema@.bs_worker_stats() w
+             WHERE (w.last_error_at > now() - interval '5 minutes' AND w.state <> 'idle')
+                OR (w.last_error_at IS NOT NULL AND w.state IN ('starting', 'stopped'))
+             GROUP BY w.last_error) e;
+    IF denied THEN
+        trouble := trouble || format('; what is missing is given by SELECT bs_grant(%L, ''worker'')', current_setting('birthday_scheduler.role'));
+    END IF;
     RETURN jsonb_build_object(
-        'status', CASE WHEN running < expected THEN 'error' WHEN trouble IS NOT NULL THEN 'warning' ELSE 'ok' END,
-        'reason', CASE WHEN running < expected THEN format('%s of %s workers are running; look at max_worker_processes and the server log', running, expected)
+        'status', CASE WHEN found.running < found.expected OR found.stuck > 0 OR denied THEN 'error'
+                       WHEN found.starting > 0 OR trouble IS NOT NULL THEN 'warning'
+                       ELSE 'ok' END,
+        'reason', CASE WHEN found.running < found.expected OR found.starting > 0
+                       THEN concat_ws('; ',
+                                format('%s of %s workers are at work', found.running - found.starting, found.expected),
+                                coalesce(trouble, CASE WHEN found.running < found.expected OR found.stuck > 0
+                                                       THEN 'look at max_worker_processes and the server log'
+                                                       ELSE 'the others are starting' END))
                        ELSE trouble END);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_worker_health() IS
-'The part of bs_health() about the workers of this database: are there any, do all run, and has one met an error in the last five minutes?';
+'The part of bs_health() about the workers of this database: are there any, have all got past their start, may they do what they need, and has one met an error in the last five minutes?';
 
 -- The publisher speaks for the broker: senders that cannot reach it say so in the
 -- part about the workers.
@@ -237,6 +257,43 @@ END;
 COMMENT ON FUNCTION @extschema@.bs_upkeep_health(text) IS
 'The part of bs_health() about the upkeep of partitions: who did it last and when, and whether pg_cron is absent, alive or stale.';
 
+-- Of each type and status by the index that begins with the two.
+CREATE FUNCTION @extschema@.bs_pause_outlook(OUT expiring bigint, OUT first_expiry timestamptz, OUT words text)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+SET jit = off
+AS $$
+DECLARE
+    max_lateness interval := @extschema@.bs_max_lateness();
+    most integer := 10000;
+BEGIN
+    SELECT coalesce(sum(c.n), 0), min(c.first) + max_lateness INTO expiring, first_expiry
+      FROM @extschema@.message_types t
+           CROSS JOIN unnest('{SCHEDULED,QUEUED,RETRYING}'::text[]) AS s (status)
+           CROSS JOIN LATERAL (
+               SELECT count(*) FILTER (WHERE l.send_at + max_lateness <= now() + interval '24 hours') AS n, min(l.send_at) AS first
+                 FROM (SELECT m.scheduled_send_time AS send_at
+                         FROM @extschema@.message_logs m
+                        WHERE m.message_type = t.name AND m.status = s.status
+                          AND m.scheduled_send_time >= now() - max_lateness
+                          AND m.scheduled_send_time <= now() + @extschema@.bs_horizon()
+                        ORDER BY m.scheduled_send_time
+                        LIMIT most) l) c;
+    words := CASE
+                 WHEN first_expiry IS NULL THEN 'no message is planned that could expire'
+                 WHEN expiring = 0 THEN format('the first message expires at %s', @extschema@.bs_clock(first_expiry))
+                 ELSE format('%s within 24 hours, the first at %s',
+                             CASE WHEN expiring >= most THEN expiring || ' messages or more expire'
+                                  WHEN expiring = 1 THEN '1 message expires'
+                                  ELSE expiring || ' messages expire' END,
+                             @extschema@.bs_clock(first_expiry))
+             END;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_pause_outlook() IS
+'What becomes of the planned messages if a pause lasts: how many are past max_lateness within 24 hours (of each type and status ten thousand are counted), when the first one is, and both in words.';
+
 CREATE FUNCTION @extschema@.bs_health()
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -254,8 +311,9 @@ BEGIN
             'reason', CASE installation
                 WHEN 'new' THEN 'no user was added yet; bs_add_user() or bs_resume() begins'
                 WHEN 'copy' THEN 'this database is a copy: nothing is planned or sent until bs_resume()'
-                WHEN 'paused' THEN 'paused by bs_pause(): nothing is sent until bs_resume()'
-                                   || coalesce((SELECT ': ' || i.paused_reason FROM @extschema@.bs_installation i), '') END),
+                WHEN 'paused' THEN (SELECT concat_ws('; ', 'paused by bs_pause(): nothing is sent until bs_resume()',
+                                                     i.paused_reason, o.words)
+                                      FROM @extschema@.bs_installation i, @extschema@.bs_pause_outlook() o) END),
         'copy', jsonb_build_object(
             'status', CASE installation WHEN 'copy' THEN 'warning' ELSE 'ok' END,
             'reason', CASE installation WHEN 'copy' THEN 'the tables came from another server or database' END),

@@ -268,8 +268,11 @@ BEGIN ATOMIC
                        WHEN t.name IS NULL OR NOT t.enabled THEN 'type_disabled'
                        WHEN e.event_date IS NULL THEN 'date_changed'
                    END AS gone,
-                   coalesce(@extschema@.bs_send_time_or_null(u.timezone::text, m.local_date, t.send_time),
-                            m.scheduled_send_time) AS send_at,
+                   -- A person has said when; see bs_send_late().
+                   CASE WHEN m.owed_at IS NULL
+                        THEN coalesce(@extschema@.bs_send_time_or_null(u.timezone::text, m.local_date, t.send_time),
+                                      m.scheduled_send_time)
+                        ELSE m.scheduled_send_time END AS send_at,
                    t.active_since, coalesce(t.version, m.type_version) AS type_version,
                    u.email, u.first_name || ' ' || u.last_name AS recipient_name,
                    @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,

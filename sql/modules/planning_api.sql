@@ -77,77 +77,45 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_preview(uuid, text, integer) IS
 'The message as it would be sent in that year (1 to 9999). Errors: 22023 for the year, P0002 for an unknown user or type, or no occasion.';
 
-CREATE FUNCTION @extschema@.bs_explain(user_id uuid)
-RETURNS TABLE (message_type varchar, next_date date, send_at timestamptz, status varchar, explanation text)
+-- By the key or the index of addresses if one fits; only then all users are read.
+CREATE FUNCTION @extschema@.bs_find_user(words text)
+RETURNS TABLE (id uuid, name text, timezone varchar, birthday_date date, anniversary_date date, deleted_at timestamptz)
 LANGUAGE plpgsql STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
-SET intervalstyle = 'postgres'
-SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
-    who @extschema@.users := @extschema@.bs_get_user(bs_explain.user_id);
-    state text := @extschema@.bs_installation_state();
+    wanted text := lower(btrim(words));
 BEGIN
+    IF wanted IS NULL OR length(wanted) < 2 THEN
+        RAISE EXCEPTION 'there is nothing to look for in %', quote_nullable(words)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Give an id, or at least two characters of a name or an address.';
+    END IF;
+    IF wanted ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN
+        RETURN QUERY
+        SELECT u.id, u.first_name || ' ' || u.last_name, u.timezone, u.birthday_date, u.anniversary_date, u.deleted_at
+          FROM ONLY @extschema@.users u WHERE u.id = wanted::uuid;
+        RETURN;
+    END IF;
     RETURN QUERY
-    SELECT t.name, w.local_date, w.send_at, w.status,
-           CASE
-               WHEN who.deleted_at IS NOT NULL THEN 'the user is deleted'
-               WHEN NOT t.enabled THEN 'the message type is disabled'
-               WHEN NOT @extschema@.bs_is_timezone(who.timezone::text) THEN 'the server does not know the time zone "' || who.timezone || '"'
-               WHEN w.local_date IS NULL THEN
-                   CASE t.date_source WHEN 'user_dates' THEN 'the user has no such date ahead'
-                                      ELSE 'the user has no ' || t.date_source END
-               WHEN state = 'copy' THEN 'this database is a copy; bs_resume() adopts it'
-               WHEN state = 'new' THEN 'this database was not adopted yet; bs_resume() does it'
-               WHEN state = 'paused' AND (w.status IS NULL OR w.status IN ('SCHEDULED', 'QUEUED', 'RETRYING'))
-                   THEN 'sending is paused; bs_resume() goes on'
-               WHEN w.status IS NOT NULL THEN concat_ws(': ', lower(w.status), w.status_reason)
-               WHEN w.send_at > now() + @extschema@.bs_horizon() THEN 'will be planned ' || @extschema@.bs_horizon() || ' before it is due'
-               ELSE 'will be planned at the next pass'
-           END
-           || CASE WHEN w.is_past OR past.status IS NULL THEN ''
-                   ELSE format('; that of %s was %s', past.local_date, concat_ws(': ', lower(past.status), past.status_reason)) END
-      FROM @extschema@.message_types t
-           LEFT JOIN LATERAL (
-               SELECT d.local_date, p.send_at
-                 FROM @extschema@.bs_events e
-                      CROSS JOIN generate_series(extract(year FROM now())::integer - 1,
-                                                 extract(year FROM now())::integer + 9) AS y (year)
-                      CROSS JOIN LATERAL (
-                          SELECT CASE e.cadence WHEN 'once' THEN e.event_date
-                                 ELSE @extschema@.bs_occurrence(e.event_date, y.year, e.feb29_policy::text) END AS local_date) d
-                      CROSS JOIN LATERAL (
-                          SELECT @extschema@.bs_send_time_or_null(e.timezone::text, d.local_date, e.send_time) AS send_at) p
-                WHERE e.user_id = bs_explain.user_id
-                  AND e.message_type = t.name
-                  AND p.send_at >= greatest(now(), e.since)
-                  AND @extschema@.bs_is_owed(e.event_date, d.local_date, e.cadence::text, e.feb29_policy::text)
-                ORDER BY p.send_at
-                LIMIT 1) n ON true
-           LEFT JOIN @extschema@.message_logs m
-             ON m.user_id = bs_explain.user_id AND m.message_type = t.name
-            AND m.local_date = n.local_date AND m.scheduled_send_time = n.send_at
-           -- What should have gone out and did not comes first.
-           LEFT JOIN LATERAL (
-               SELECT o.local_date, o.scheduled_send_time, o.status, o.status_reason
-                 FROM @extschema@.message_logs o
-                WHERE o.user_id = bs_explain.user_id AND o.message_type = t.name
-                  AND o.scheduled_send_time >= now() - @extschema@.bs_max_lateness() - interval '48 hours'
-                  AND o.scheduled_send_time < now()
-                ORDER BY o.scheduled_send_time DESC
-                LIMIT 1) past ON true
-           CROSS JOIN LATERAL (
-               SELECT past.local_date, past.scheduled_send_time, past.status, past.status_reason, true
-                WHERE past.status IN ('SCHEDULED', 'QUEUED', 'SENDING', 'RETRYING')
-               UNION ALL
-               SELECT n.local_date, n.send_at, m.status, m.status_reason, false
-                WHERE past.status IN ('SCHEDULED', 'QUEUED', 'SENDING', 'RETRYING') IS NOT TRUE)
-               AS w (local_date, send_at, status, status_reason, is_past)
-     ORDER BY w.send_at NULLS LAST, t.name;
+    SELECT u.id, u.first_name || ' ' || u.last_name, u.timezone, u.birthday_date, u.anniversary_date, u.deleted_at
+      FROM ONLY @extschema@.users u
+     WHERE lower(u.email COLLATE "C") = lower(btrim(words) COLLATE "C") AND u.deleted_at IS NULL;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT f.id, f.name, f.timezone, f.birthday_date, f.anniversary_date, f.deleted_at
+      FROM (SELECT u.id, u.first_name || ' ' || u.last_name AS name, u.timezone, u.birthday_date, u.anniversary_date, u.deleted_at
+              FROM ONLY @extschema@.users u
+             WHERE strpos(lower(u.first_name || ' ' || u.last_name), wanted) > 0
+                OR strpos(lower(u.email), wanted) > 0
+             LIMIT 50) f
+     ORDER BY f.name, f.id;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.bs_explain(uuid) IS
-'For each message type: the user''s next date and instant, or those of a message that is late and still to be sent, the state of its message, and if nothing will go out, why not; then what became of the message of the last days, if there was one. Error P0002 for an unknown id.';
+COMMENT ON FUNCTION @extschema@.bs_find_user(text) IS
+'Users by id, address, or part of a name or address, without case; deleted ones too, but an address that is somebody''s finds that user alone. At most 50 rows. A part has all users read, which takes a second for some millions. Error 22023 for less than two characters.';

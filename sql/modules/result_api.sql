@@ -88,3 +88,60 @@ END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_retry_failed(timestamptz) IS
 'Brings back every FAILED message whose send time is not before since and that is not past max_lateness; gives their number. Error 22023 for NULL.';
+
+-- The send time moves to now, and with it the row to the month of now: so every
+-- bound of max_lateness holds as for any other message. Key and ledger stay.
+CREATE FUNCTION @extschema@.bs_send_late(id uuid)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+DECLARE
+    found_message record;
+    why text;
+BEGIN
+    -- The user's lock first, and then the message as it is under it: a row that
+    -- another call moves to another month cannot be waited for.
+    PERFORM FROM @extschema@.users u
+      WHERE u.id = (SELECT m.user_id FROM @extschema@.message_logs m WHERE m.id = bs_send_late.id)
+        FOR NO KEY UPDATE;
+    SELECT m.user_id, m.scheduled_send_time, m.status INTO found_message
+      FROM @extschema@.message_logs m WHERE m.id = bs_send_late.id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'message % does not exist', coalesce(bs_send_late.id::text, 'NULL')
+            USING ERRCODE = 'no_data_found';
+    END IF;
+    SELECT w.gone INTO why
+      FROM @extschema@.bs_wanted(ARRAY[bs_send_late.id], ARRAY[found_message.user_id], found_message.scheduled_send_time,
+                                 found_message.scheduled_send_time, '-infinity'::timestamptz) w;
+    IF why IS NOT NULL AND found_message.status IN ('EXPIRED', 'CANCELLED') THEN
+        RAISE EXCEPTION 'message % is not owed: %', bs_send_late.id, why
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = CASE why WHEN 'user_deleted' THEN 'Call bs_restore_user() first.'
+                                  WHEN 'type_disabled' THEN 'Set enabled of its message type to true first.'
+                                  ELSE 'The user has no such date any more.' END;
+    END IF;
+    UPDATE @extschema@.message_logs m
+       SET status = 'RETRYING',
+           status_reason = 'send_late',
+           scheduled_send_time = greatest(m.scheduled_send_time, now()),
+           owed_at = CASE WHEN m.scheduled_send_time < now() THEN coalesce(m.owed_at, m.scheduled_send_time) END,
+           due_at = greatest(m.scheduled_send_time, now()),
+           attempts = 0,
+           type_version = 0,
+           updated_at = now()
+     WHERE m.id = bs_send_late.id
+       AND m.scheduled_send_time = found_message.scheduled_send_time
+       AND m.status IN ('EXPIRED', 'CANCELLED');
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'message % is %', bs_send_late.id, found_message.status
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'It must be one of EXPIRED, CANCELLED.';
+    END IF;
+    PERFORM @extschema@.bs_wake_senders(now());
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_send_late(uuid) IS
+'Sends one message that is EXPIRED or CANCELLED, however late: its send time becomes now, or stays if it is still to come. Name, address and words are those of now; its Message-ID stays. Errors: P0002 for an unknown id, 55000 where it is in another state, or its user is deleted, its type disabled or its date gone.';

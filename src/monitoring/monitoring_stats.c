@@ -32,7 +32,7 @@ PG_FUNCTION_INFO_V1(bs_relay_stats);
 PG_FUNCTION_INFO_V1(bs_scheduler_stats);
 PG_FUNCTION_INFO_V1(bs_histogram_stats);
 
-#define STATS_COLUMNS 9
+#define STATS_COLUMNS 10
 #define RELAY_COLUMNS (3 + BS_OUTCOMES)
 #define SCHEDULER_COLUMNS (BS_MOVES + 4)
 #define HISTOGRAM_COLUMNS 5
@@ -119,6 +119,7 @@ bs_worker_stats(PG_FUNCTION_ARGS)
 		values[7] = CStringGetTextDatum(slot.last_error);
 		values[8] = TimestampTzGetDatum(slot.last_error_at);
 		nulls[7] = nulls[8] = slot.last_error_at == 0;
+		values[9] = Int32GetDatum(slot.failed_starts);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
 							 values, nulls);
 	}

@@ -17,7 +17,15 @@ UPDATE message_types SET send_time = send_time;
 SELECT bs_plan(), bs_plan(NULL, '2044-05-04 12:00+00');
 SELECT bs_installation_state(), (SELECT count(*) FROM bs_installation) AS rows, (SELECT count(*) FROM message_logs) AS messages,
        (SELECT count(*) FROM pg_inherits WHERE inhparent = 'message_logs'::regclass) AS partitions;
-SELECT test.error('SELECT bs_pause()');
+-- Paused before anybody came: adopted, and nothing is sent.
+BEGIN;
+SELECT bs_pause('before the first user');
+SELECT bs_installation_state(), bs_add_user('Api', 'x', 'api@example.com', 'UTC', (day - interval '40 years')::date) IS NOT NULL AS added FROM test.tomorrow;
+SELECT bs_installation_state(), (SELECT count(*) FROM message_logs m JOIN users u ON u.id = m.user_id WHERE u.first_name = 'Api') AS planned;
+SELECT count(*) FROM bs_claim('s', 10, '5 min', (SELECT day + time '10:00' FROM test.tomorrow) AT TIME ZONE 'UTC');
+SELECT bs_resume();
+SELECT bs_installation_state();
+ROLLBACK;
 SELECT count(*) FROM bs_claim('s', 10, '5 min', '2044-05-05 12:00+00');
 
 -- Adopted by the first call of a function that adds people; what was there before
@@ -45,9 +53,9 @@ SELECT bs_resume();
 SELECT count(*) FROM bs_installation;
 
 -- Paused: planning goes on, claims do not.
-SELECT bs_pause();
+SELECT bs_pause() IS NOT NULL AS said;
 SELECT bs_installation_state();
-SELECT bs_pause();
+SELECT bs_pause() IS NOT NULL AS said;
 INSERT INTO users (first_name, last_name, email, timezone, birthday_date)
 SELECT 'Paused', 'x', 'paused@example.com', 'UTC', day - interval '40 years' FROM test.tomorrow;
 SELECT count(*) FROM message_logs WHERE user_id = test.id('Paused');

@@ -31,6 +31,7 @@ my @elsewhere = (
 	[ 'docs/docker.md', 'make docker-up', 'tools/check_docker.sh', 'there is no Docker here' ],
 	[ 'docs/docker.md', 'curl|token=', 'test/t/docker.pl', 'the same functions by SQL, role by role' ],
 	[ 'docs/docker.md', 'docker build', 'tools/try_image.sh', 'builds the file line by line' ],
+	[ 'docs/monitoring.md', 'sudo |curl |DATA_SOURCE_NAME', 'test/t/monitoring_docs.pl', 'runs them on the files of the packages' ],
 	[ 'docs/packaging.md', 'make deb', 'tools/try_deb.sh', 'installs it on a fresh Debian' ],
 	[ 'docs/performance.md', 'make bench', 'test/t/bench.pl', 'every case, small' ],
 	[ 'docs/testing.md', 'make test', 'tools/run_tests.sh', 'is what runs this' ],
@@ -55,7 +56,8 @@ my %before = (
 	'docs/upgrade.md' => 'SELECT bs_seed(1)');
 my $somebody = 'SELECT id FROM users ORDER BY created_at DESC, id LIMIT 1';
 my %ids = (
-	'docs/result.md' => [ q{SELECT id FROM message_logs WHERE status = 'SCHEDULED' LIMIT 1}, q{SELECT id FROM message_logs WHERE status = 'FAILED' LIMIT 1} ]);
+	'docs/result.md' => [ q{SELECT id FROM message_logs WHERE status = 'SCHEDULED' LIMIT 1}, q{SELECT id FROM message_logs WHERE status = 'FAILED' LIMIT 1},
+		q{SELECT id FROM message_logs WHERE status_reason = 'by_hand' LIMIT 1} ]);
 # A million rows take their time.
 my %fewer = ('docs/performance.md' => [ [ qr/\b1000000\b/, '20000' ], [ qr/^ +1000$/m, '20' ] ]);
 # Blocks that are files, written or compared.
@@ -64,7 +66,7 @@ my %compared = ('^BEGIN:VCALENDAR' => 'team.ics');
 
 # Answers that stand alone, of moments that do not come again: their columns are
 # compared; test/sql/monitoring*.sql has the values.
-my %columns = ('^ planned +\|' => 'SELECT * FROM bs_status;', '^ +day +\|' => 'SELECT * FROM bs_daily;');
+my %columns = ('^ planned +\|' => 'SELECT * FROM bs_status;', '^ +day +\|' => 'SELECT * FROM bs_daily;', '^ +name +\|' => 'SELECT * FROM bs_today;');
 
 # ---- reading pages
 

@@ -138,7 +138,7 @@ foreach my $rule (@rules)
 {
 	my $anchor = lc $rule->{name};
 
-	like($rule->{annotations}{runbook_url}, qr{^docs/runbook\.md#\Q$anchor\E$}, "$rule->{name} leads to the runbook");
+	like($rule->{annotations}{runbook_url}, qr{^https://[^/]+/docs/runbook\.md#\Q$anchor\E$}, "$rule->{name} leads to the runbook");
 	like($rule->{labels}{severity}, qr/^(critical|warning)$/, "$rule->{name} has a severity");
 	ok($rule->{annotations}{summary}, "$rule->{name} has a summary");
 	like($runbook, qr/^#+ $rule->{name}$/m, "the runbook has $rule->{name}") if defined $runbook;

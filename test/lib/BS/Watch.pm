@@ -89,6 +89,18 @@ sub exporter
 	return $self->_start('/', %{ $self->{environment} });
 }
 
+# service($class, $port, $path, [command], %environment): any program with a page.
+sub service
+{
+	my ($class, $port, $path, $command, %environment) = @_;
+	my $self = bless {
+		log => BS::Test::scratch_dir() . "/service_$port.log",
+		url => "http://127.0.0.1:$port",
+		command => $command }, $class;
+
+	return $self->_start($path, %environment);
+}
+
 # What it gives at this moment, ours only.
 sub scrape
 {
