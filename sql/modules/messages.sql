@@ -32,6 +32,7 @@ CREATE TABLE @extschema@.message_logs (
     error_message text,
     idempotency_key varchar(255) NOT NULL,
     type_version integer NOT NULL DEFAULT 1,
+    user_version integer NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     CONSTRAINT check_message_status CHECK (status::text = ANY
@@ -66,6 +67,7 @@ COMMENT ON COLUMN @extschema@.message_logs.api_response_body IS 'Its text, cut a
 COMMENT ON COLUMN @extschema@.message_logs.error_message IS 'What went wrong at the last attempt.';
 COMMENT ON COLUMN @extschema@.message_logs.idempotency_key IS 'user id:type:local date; Message-ID and Idempotency-Key derive from it alone.';
 COMMENT ON COLUMN @extschema@.message_logs.type_version IS 'The version of the message type that it was made from; 0: to be made afresh before it is sent.';
+COMMENT ON COLUMN @extschema@.message_logs.user_version IS 'The version of the user that it was made from; before it is sent it is the present one.';
 COMMENT ON COLUMN @extschema@.message_logs.created_at IS 'When it was planned.';
 COMMENT ON COLUMN @extschema@.message_logs.updated_at IS 'Last change of the row; for SENT the moment at which that was recorded.';
 

@@ -209,7 +209,7 @@ BEGIN
         INSERT INTO @extschema@.message_logs
                (id, user_id, message_type, local_date, scheduled_send_time, due_at, idempotency_key,
                 recipient_email, recipient_name, subject, message_content, html_content, type_version,
-                created_at)
+                user_version, created_at)
         SELECT @extschema@.bs_uuidv7(), u.id, t.name, o.local_date, o.send_at, o.send_at,
                format('%s:%s:%s', u.id, t.name, to_char(o.local_date, 'YYYY-MM-DD')),
                u.email, u.first_name || ' ' || u.last_name,
@@ -219,7 +219,7 @@ BEGIN
                                      o.event_date, o.local_date, u.location_city::text, u.location_country::text),
                @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
                                      o.event_date, o.local_date, u.location_city::text, u.location_country::text),
-               t.version, $6
+               t.version, u.version, $6
           FROM (SELECT w.*
                   FROM unnest($1, $2, $3, $4, $5) AS w (user_id, message_type, local_date, event_date, send_at)
                  ORDER BY w.send_at) o
@@ -244,34 +244,36 @@ COMMENT ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, 
 -- changes something on its account asks again under them.
 CREATE FUNCTION @extschema@.bs_wanted(
     message_ids uuid[], user_ids uuid[], first_time timestamptz, last_time timestamptz, oldest timestamptz,
-    OUT id uuid, OUT old_time timestamptz, OUT gone text, OUT send_at timestamptz, OUT type_version integer,
+    OUT id uuid, OUT old_time timestamptz, OUT gone text, OUT send_at timestamptz, OUT type_version integer, OUT user_version integer,
     OUT email varchar, OUT recipient_name text, OUT subject text, OUT content text, OUT html text, OUT behind boolean)
 RETURNS SETOF record
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT w.id, w.old_time, w.gone, w.send_at, w.type_version,
+    SELECT w.id, w.old_time, w.gone, w.send_at, w.type_version, w.user_version,
            w.email, w.recipient_name, w.subject, w.content, w.html,
            CASE
                WHEN w.gone IS NOT NULL THEN w.status <> 'CANCELLED'
                WHEN w.status = 'CANCELLED' THEN w.send_at >= greatest(oldest, w.active_since)
                ELSE (w.old_time, w.recipient_email, w.old_name, w.old_subject,
-                     w.message_content, w.html_content, w.old_version)
+                     w.message_content, w.html_content, w.old_type_version, w.old_user_version)
                     IS DISTINCT FROM
                     (w.send_at, w.email, w.recipient_name, w.subject,
-                     w.content, w.html, w.type_version)
+                     w.content, w.html, w.type_version, w.user_version)
            END
       FROM (SELECT m.id, m.scheduled_send_time AS old_time, m.status, m.recipient_email,
                    m.recipient_name AS old_name, m.subject AS old_subject, m.message_content,
-                   m.html_content, m.type_version AS old_version,
+                   m.html_content, m.type_version AS old_type_version, m.user_version AS old_user_version,
                    CASE
-                       WHEN u.deleted_at IS NOT NULL THEN 'user_deleted'
+                       WHEN u.id IS NULL OR u.deleted_at IS NOT NULL THEN 'user_deleted'
                        WHEN t.name IS NULL OR NOT t.enabled THEN 'type_disabled'
                        WHEN e.event_date IS NULL THEN 'date_changed'
                    END AS gone,
                    coalesce(@extschema@.bs_send_time_or_null(u.timezone::text, m.local_date, t.send_time),
                             m.scheduled_send_time) AS send_at,
                    t.active_since, coalesce(t.version, m.type_version) AS type_version,
-                   u.email, u.first_name || ' ' || u.last_name AS recipient_name,
+                   coalesce(u.version, m.user_version) AS user_version,
+                   coalesce(u.email, m.recipient_email) AS email,
+                   coalesce(u.first_name || ' ' || u.last_name, m.recipient_name) AS recipient_name,
                    @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
                                          e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS subject,
                    @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
@@ -283,7 +285,7 @@ BEGIN ATOMIC
                            JOIN @extschema@.message_logs f ON f.id = l.id
                      WHERE f.scheduled_send_time BETWEEN first_time AND last_time
                     OFFSET 0) m      -- the users of no others
-                   JOIN (SELECT f.* FROM @extschema@.users f WHERE f.id = ANY (user_ids) OFFSET 0) u ON u.id = m.user_id
+                   LEFT JOIN (SELECT f.* FROM @extschema@.users f WHERE f.id = ANY (user_ids) OFFSET 0) u ON u.id = m.user_id
                    LEFT JOIN @extschema@.message_types t ON t.name = m.message_type
                    LEFT JOIN LATERAL (
                        SELECT min(d.event_date) AS event_date
@@ -294,12 +296,13 @@ BEGIN ATOMIC
             OFFSET 0) w;      -- each is made once, however often it is named above
 END;
 COMMENT ON FUNCTION @extschema@.bs_wanted(uuid[], uuid[], timestamptz, timestamptz, timestamptz) IS
-'What these messages of these users, due between two instants, should say by users, dates and types as they are now: gone is why they are owed no more, behind whether they differ. One that was cancelled is behind where it is owed again, from oldest on.';
+'What these messages, due between two instants, should say by users, dates and types as they are now; user_ids are all their users, also those that do not exist any more. gone is why a message is owed no more, behind whether it differs. One that was cancelled is behind if it is owed again, from oldest on.';
 
 -- Brings messages that no sender has claimed to what users, dates and types say
 -- now; cancels what is owed no more, takes back a cancellation that is void.
-CREATE FUNCTION @extschema@.bs_refresh(message_ids uuid[], as_of timestamptz)
-RETURNS bigint
+CREATE FUNCTION @extschema@.bs_refresh(
+    message_ids uuid[], as_of timestamptz,
+    OUT changed bigint, OUT skipped bigint)
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
@@ -308,40 +311,53 @@ SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     oldest timestamptz := as_of - @extschema@.bs_max_lateness();
-    locked_users uuid[];
+    user_ids uuid[];
+    sure_users uuid[];
     locked uuid[];
     first_time timestamptz;
     last_time timestamptz;
-    changed bigint;
     cancelled bigint;
     first_due timestamptz;
 BEGIN
     -- The users first: a lock on a message whose user somebody is changing would
     -- keep that change away from the message.
-    SELECT array_agg(l.id) INTO locked_users
-      FROM (SELECT u.id
-              FROM @extschema@.users u
-             WHERE u.id IN (SELECT m.user_id
-                              FROM unnest(message_ids) AS w (id)
-                                   JOIN @extschema@.message_logs m ON m.id = w.id
-                             WHERE m.scheduled_send_time >= oldest - interval '2 days')
-               FOR SHARE SKIP LOCKED) l;
+    SELECT array_agg(DISTINCT m.user_id), count(*) INTO user_ids, skipped
+      FROM unnest(message_ids) AS w (id)
+           JOIN @extschema@.message_logs m ON m.id = w.id
+     WHERE m.scheduled_send_time >= oldest - interval '2 days'
+       AND (m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+            OR (m.status = 'CANCELLED' AND m.status_reason <> 'by_hand'));
+    changed := 0;
+    IF user_ids IS NULL THEN
+        RETURN;
+    END IF;
+    sure_users := ARRAY(SELECT u.id
+                          FROM @extschema@.users u
+                         WHERE u.id = ANY (user_ids)
+                           FOR SHARE SKIP LOCKED);
+    IF cardinality(sure_users) < cardinality(user_ids) THEN
+        -- A user who does not exist cannot be locked, and needs no lock.
+        sure_users := sure_users || ARRAY(SELECT w.id
+                                            FROM unnest(user_ids) AS w (id)
+                                           WHERE NOT EXISTS (SELECT FROM @extschema@.users u WHERE u.id = w.id));
+    END IF;
     SELECT array_agg(l.id), min(l.scheduled_send_time), max(l.scheduled_send_time)
       INTO locked, first_time, last_time
       FROM (SELECT m.id, m.scheduled_send_time
               FROM unnest(message_ids) AS w (id)
                    JOIN @extschema@.message_logs m ON m.id = w.id
-                   JOIN unnest(locked_users) AS u (id) ON u.id = m.user_id
+                   JOIN unnest(sure_users) AS u (id) ON u.id = m.user_id
              WHERE m.scheduled_send_time >= oldest - interval '2 days'
                AND (m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
                     OR (m.status = 'CANCELLED' AND m.status_reason <> 'by_hand'))
                FOR NO KEY UPDATE OF m SKIP LOCKED) l;
     IF locked IS NULL THEN
-        RETURN 0;
+        RETURN;
     END IF;
+    skipped := greatest(skipped - cardinality(locked), 0);
 
     WITH want AS MATERIALIZED (
-        SELECT * FROM @extschema@.bs_wanted(locked, locked_users, first_time, last_time, oldest) f WHERE f.behind
+        SELECT * FROM @extschema@.bs_wanted(locked, sure_users, first_time, last_time, oldest) f WHERE f.behind
     ), done AS (
         UPDATE @extschema@.message_logs m
            SET status = CASE
@@ -362,10 +378,13 @@ BEGIN
                message_content = coalesce(w.content, m.message_content),
                html_content = CASE WHEN w.gone IS NULL THEN w.html ELSE m.html_content END,
                type_version = w.type_version,
+               user_version = w.user_version,
                updated_at = now()
           FROM want w
          WHERE m.id = w.id
-           AND m.scheduled_send_time = w.old_time
+           -- By the key: in a month that grew since it was analyzed, the index on the
+           -- instant looks as good, and thousands may share one.
+           AND (m.scheduled_send_time = w.old_time) IS TRUE
            AND m.scheduled_send_time BETWEEN first_time AND last_time
         RETURNING m.due_at, m.status
     )
@@ -379,8 +398,7 @@ BEGIN
     IF first_due IS NOT NULL THEN
         PERFORM @extschema@.bs_wake_senders(first_due);
     END IF;
-    RETURN changed;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_refresh(uuid[], timestamptz) IS
-'Brings these messages, where no sender has claimed them and nobody else is at them, to what users, dates and types say now; gives the number that changed.';
+'Brings these messages to what users, dates and types say now, unless a sender has claimed them; gives the number that changed, and the number that was skipped because another session has the message or its user locked: ask again for those.';

@@ -85,6 +85,7 @@ DECLARE
     whose uuid[];
     times timestamptz[];
     behind uuid[];
+    refresh record;
     locked uuid[];
     missing date[] := ARRAY(SELECT m::date FROM jsonb_array_elements_text(state -> 'missing') AS m ORDER BY 1);
     trouble text;
@@ -207,10 +208,13 @@ BEGIN
     IF ids IS NOT NULL THEN
         behind := @extschema@.bs_behind(ids, whose, times[1], times[cardinality(times)],
                                         as_of - @extschema@.bs_max_lateness());
+        SELECT r.changed, r.skipped INTO refresh
+          FROM @extschema@.bs_refresh(behind, as_of) r
+         WHERE behind <> '{}';
         RETURN state || jsonb_build_object(
             'refreshed', times[cardinality(times)], 'after', ids[cardinality(ids)],
-            'changed', (state -> 'changed')::bigint +
-                CASE WHEN behind = '{}' THEN 0 ELSE @extschema@.bs_refresh(behind, as_of) END);
+            'changed', (state -> 'changed')::bigint + coalesce(refresh.changed, 0),
+            'skipped', (state -> 'skipped')::bigint + coalesce(refresh.skipped, 0));
     END IF;
 
     -- What a missing month keeps from being planned is planned once it is there.
@@ -225,7 +229,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_plan_step(jsonb, integer) IS
-'One step of a planning pass: begin with {"as_of": instant, "until": instant}, hand the answer to the next call, stop when done is true. With "upkeep": true the partitions are looked after at the end. planned and changed count messages, skipped counts users whom somebody else was changing.';
+'One step of a planning pass: begin with {"as_of": instant, "until": instant}, hand the answer to the next call, stop when done is true. With "upkeep": true the partitions are looked after at the end. planned and changed count messages, skipped counts users and messages that another session had locked.';
 
 CREATE FUNCTION @extschema@.bs_plan(until timestamptz DEFAULT NULL, as_of timestamptz DEFAULT pg_catalog.now())
 RETURNS bigint

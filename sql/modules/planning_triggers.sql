@@ -68,7 +68,10 @@ BEGIN
            AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING', 'CANCELLED');
     END IF;
     IF message_ids IS NOT NULL THEN
-        PERFORM @extschema@.bs_refresh(message_ids, now());
+        -- What another session has locked may stay as it is when that session ends.
+        PERFORM @extschema@.bs_wake()
+           FROM @extschema@.bs_refresh(message_ids, now()) r
+          WHERE r.skipped > 0;
     END IF;
     -- Few changes are of somebody whose day is near. The users by their key, without
     -- the condition of partial indexes: a plan from when the table was new would
@@ -153,10 +156,10 @@ BEGIN
           FROM new_users n
                JOIN old_users o ON o.id = n.id
          WHERE (n.first_name, n.last_name, n.email, n.timezone, n.birthday_date, n.anniversary_date,
-                n.location_city, n.location_country, n.created_at, n.deleted_at)
+                n.location_city, n.location_country, n.created_at, n.deleted_at, n.version)
                IS DISTINCT FROM
                (o.first_name, o.last_name, o.email, o.timezone, o.birthday_date, o.anniversary_date,
-                o.location_city, o.location_country, o.created_at, o.deleted_at);
+                o.location_city, o.location_country, o.created_at, o.deleted_at, o.version);
         IF touched IS NOT NULL THEN
             PERFORM @extschema@.bs_replan_users(touched);
         END IF;
@@ -195,8 +198,8 @@ CREATE TRIGGER bs_users_after_delete
     REFERENCING OLD TABLE AS old_users
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.bs_users_after_delete();
 
--- A date belongs to its user: to change one is to change the user, whose row
--- lock then keeps planners away.
+-- A date belongs to its user: a change of one raises the version of the user, whose
+-- trigger plans the user again and whose row lock keeps planners away meanwhile.
 CREATE FUNCTION @extschema@.bs_user_dates_after_write()
 RETURNS trigger
 LANGUAGE plpgsql VOLATILE
@@ -231,7 +234,7 @@ BEGIN
           FROM (SELECT n.user_id FROM new_dates n UNION SELECT o.user_id FROM old_dates o) c;
     END IF;
     IF touched IS NOT NULL THEN
-        UPDATE @extschema@.users u SET updated_at = now()
+        UPDATE @extschema@.users u SET version = u.version + 1
           FROM (SELECT l.id
                   FROM unnest(touched) AS w (id)
                        JOIN @extschema@.users l ON l.id = w.id
@@ -246,7 +249,6 @@ BEGIN
             RAISE EXCEPTION 'user % does not exist', bad
                 USING ERRCODE = 'foreign_key_violation';
         END IF;
-        PERFORM @extschema@.bs_replan_users(touched);
     END IF;
     RETURN NULL;
 END

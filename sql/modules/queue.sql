@@ -51,22 +51,39 @@ COMMENT ON FUNCTION @extschema@.bs_claim_statement(regclass) IS
 'The move to SENDING, in one partition: parameters are the ids of rows that the caller has locked, the instant of the claim, the lease, who claims, the token. Rows that are not due any more stay as they are.';
 
 -- A row that a sender holds is out of reach for changes of its user, and so it may be
--- behind them ever after; a version that is not the type's says that the type has
--- changed or that somebody asked for it to be made afresh. Where a claim came to
--- nothing, only the user's row says that it is behind: nobody gets mail after a
--- deletion, or by another name or address than the own. (No EXISTS: the planner
--- would read all users, once.)
+-- behind them once the attempt came to nothing: the versions say so. Address, name and
+-- deletion are compared as well, because a change that came past the triggers raises no
+-- version. (No EXISTS: the planner would read all users, once.)
 CREATE FUNCTION @extschema@.bs_stale_condition()
 RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN '(m.status = ''RETRYING'' OR m.last_retry_at IS NOT NULL'
-       ' OR m.type_version IS DISTINCT FROM ('
+RETURN '(m.type_version IS DISTINCT FROM ('
        '        SELECT t.version FROM @extschema@.message_types t WHERE t.name = m.message_type)'
-       ' OR (SELECT u.deleted_at IS NULL AND u.email = m.recipient_email'
+       ' OR (SELECT u.version = m.user_version AND u.deleted_at IS NULL AND u.email = m.recipient_email'
        '            AND u.first_name || '' '' || u.last_name = m.recipient_name'
        '       FROM @extschema@.users u WHERE u.id = m.user_id) IS NOT TRUE)';
 COMMENT ON FUNCTION @extschema@.bs_stale_condition() IS
-'SQL: may the row m of message_logs be older than what users and types say, so that it is made afresh before it is sent?';
+'SQL: is the row m of message_logs older than what users and types say, so that it is made afresh before it is sent?';
+
+CREATE FUNCTION @extschema@.bs_make_fresh(part regclass, stale uuid[], as_of timestamptz)
+RETURNS uuid[]
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+DECLARE
+    fresh uuid[];
+BEGIN
+    PERFORM @extschema@.bs_refresh(stale, as_of);
+    EXECUTE format('SELECT coalesce(array_agg(m.id), ''{}'') FROM %s AS m WHERE m.id = ANY ($1) AND NOT %s',
+                   part, @extschema@.bs_stale_condition())
+       INTO fresh
+      USING stale;
+    RETURN fresh;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_make_fresh(regclass, uuid[], timestamptz) IS
+'Makes these messages of one partition afresh; gives those that now are as their users and types say. The others must not be claimed: another session has their user locked, or they are cancelled.';
 
 CREATE FUNCTION @extschema@.bs_claim(
     claimed_by text, max_messages integer, lease interval,
@@ -92,6 +109,7 @@ DECLARE
     part regclass;
     ids uuid[];
     stale uuid[];
+    found integer;
 BEGIN
     IF @extschema@.bs_installation_state() <> 'adopted' THEN
         RETURN;
@@ -100,7 +118,7 @@ BEGIN
         EXIT WHEN left_to_claim = 0;
         part := '@extschema@.' || @extschema@.bs_partition_name('message_logs', month);
         EXECUTE format(
-            'SELECT array_agg(c.id), array_agg(c.id) FILTER (WHERE c.stale)'
+            'SELECT array_agg(c.id) FILTER (WHERE NOT c.stale), array_agg(c.id) FILTER (WHERE c.stale), count(*)'
             '  FROM (SELECT m.id, %s AS stale'
             '          FROM %s AS m'
             '         WHERE m.due_at <= $1'
@@ -110,20 +128,27 @@ BEGIN
             '         LIMIT $3'
             '           FOR NO KEY UPDATE OF m SKIP LOCKED) c',
             @extschema@.bs_stale_condition(), part)
-           INTO ids, stale
+           INTO ids, stale, found
           USING as_of, oldest, left_to_claim;
-        CONTINUE WHEN ids IS NULL;
-        left_to_claim := left_to_claim - cardinality(ids);
+        left_to_claim := left_to_claim - found;
         IF stale IS NOT NULL THEN
-            PERFORM @extschema@.bs_refresh(stale, as_of);
+            ids := ids || @extschema@.bs_make_fresh(part, stale, as_of);
+            -- What could not be made afresh waits a moment, so that it neither keeps
+            -- others from being claimed nor makes senders ask for it all the time.
+            EXECUTE format('UPDATE %s AS m SET due_at = $3'
+                           ' WHERE m.id = ANY ($1) AND m.id <> ALL ($2)'
+                           '   AND m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')'
+                           '   AND m.due_at < $3', part)
+            USING stale, coalesce(ids, '{}'), as_of + interval '1 second';
         END IF;
+        CONTINUE WHEN ids IS NULL;
         RETURN QUERY EXECUTE @extschema@.bs_claim_statement(part)
         USING ids, as_of, lease, claimed_by, token;
     END LOOP;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_claim(text, integer, interval, timestamptz) IS
-'Leases up to max_messages due messages to a sender and counts the attempt; commit before sending. Nothing where this database is not adopted or is paused.';
+'Leases up to max_messages due messages to a sender and counts the attempt; commit before sending. What is claimed is as every change of users, dates and types wants it that was committed before; what cannot be brought there, because another session has the user locked, is due again a second later. Nothing where this database is not adopted or is paused.';
 
 CREATE FUNCTION @extschema@.bs_next_due(as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
 RETURNS timestamptz

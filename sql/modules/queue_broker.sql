@@ -207,7 +207,8 @@ BEGIN
             END;
         END IF;
         IF stale <> '{}' THEN
-            PERFORM @extschema@.bs_refresh(stale, as_of);
+            held := ARRAY(SELECT unnest(held) EXCEPT SELECT unnest(stale))
+                    || @extschema@.bs_make_fresh(part, stale, as_of);
         END IF;
         IF held <> '{}' THEN
             RETURN QUERY EXECUTE @extschema@.bs_claim_statement(part)

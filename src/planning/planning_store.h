@@ -17,7 +17,7 @@ typedef struct BsPlanned
 {
 	int64		planned;		/* messages made */
 	int64		changed;		/* messages brought up to date or cancelled */
-	int64		skipped;		/* users whom somebody else was changing */
+	int64		skipped;		/* users and messages that others had locked */
 } BsPlanned;
 
 /*
