@@ -241,7 +241,8 @@ COMMENT ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, 
 'Makes the messages that these users are owed between two instants and that were never planned, but for months that have no partition; gives their number. Of one type and local date only where they are given. The caller holds the users'' row locks.';
 
 -- What these messages should say now; the one place for that. No locks: whoever
--- changes something on its account asks again under them.
+-- changes something on its account asks again under them. A mail in doubt says what
+-- it said, because a second copy must not differ from the first.
 CREATE FUNCTION @extschema@.bs_wanted(
     message_ids uuid[], user_ids uuid[], first_time timestamptz, last_time timestamptz, oldest timestamptz,
     OUT id uuid, OUT old_time timestamptz, OUT gone text, OUT send_at timestamptz, OUT type_version integer, OUT user_version integer,
@@ -268,18 +269,23 @@ BEGIN ATOMIC
                        WHEN t.name IS NULL OR NOT t.enabled THEN 'type_disabled'
                        WHEN e.event_date IS NULL THEN 'date_changed'
                    END AS gone,
-                   coalesce(@extschema@.bs_send_time_or_null(u.timezone::text, m.local_date, t.send_time),
-                            m.scheduled_send_time) AS send_at,
+                   coalesce(CASE WHEN NOT m.in_doubt THEN
+                                @extschema@.bs_send_time_or_null(u.timezone::text, m.local_date, t.send_time)
+                            END, m.scheduled_send_time) AS send_at,
                    t.active_since, coalesce(t.version, m.type_version) AS type_version,
                    coalesce(u.version, m.user_version) AS user_version,
-                   coalesce(u.email, m.recipient_email) AS email,
-                   coalesce(u.first_name || ' ' || u.last_name, m.recipient_name) AS recipient_name,
-                   @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
-                                         e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS subject,
-                   @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
-                                         e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS content,
-                   @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
-                                         e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS html
+                   coalesce(CASE WHEN NOT m.in_doubt THEN u.email END, m.recipient_email) AS email,
+                   coalesce(CASE WHEN NOT m.in_doubt THEN u.first_name || ' ' || u.last_name END,
+                            m.recipient_name) AS recipient_name,
+                   CASE WHEN m.in_doubt THEN m.subject
+                        ELSE @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
+                                              e.event_date, m.local_date, u.location_city::text, u.location_country::text) END AS subject,
+                   CASE WHEN m.in_doubt THEN m.message_content
+                        ELSE @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
+                                              e.event_date, m.local_date, u.location_city::text, u.location_country::text) END AS content,
+                   CASE WHEN m.in_doubt THEN m.html_content
+                        ELSE @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
+                                              e.event_date, m.local_date, u.location_city::text, u.location_country::text) END AS html
               FROM (SELECT f.*
                       FROM pg_catalog.unnest(message_ids) AS l (id)
                            JOIN @extschema@.message_logs f ON f.id = l.id

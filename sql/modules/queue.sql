@@ -53,14 +53,16 @@ COMMENT ON FUNCTION @extschema@.bs_claim_statement(regclass) IS
 -- A row that a sender holds is out of reach for changes of its user, and so it may be
 -- behind them once the attempt came to nothing: the versions say so. Address, name and
 -- deletion are compared as well, because a change that came past the triggers raises no
--- version. (No EXISTS: the planner would read all users, once.)
+-- version; of a mail in doubt they stay as they were. (No EXISTS: the planner would read
+-- all users, once.)
 CREATE FUNCTION @extschema@.bs_stale_condition()
 RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN '(m.type_version IS DISTINCT FROM ('
        '        SELECT t.version FROM @extschema@.message_types t WHERE t.name = m.message_type)'
-       ' OR (SELECT u.version = m.user_version AND u.deleted_at IS NULL AND u.email = m.recipient_email'
-       '            AND u.first_name || '' '' || u.last_name = m.recipient_name'
+       ' OR (SELECT u.version = m.user_version AND u.deleted_at IS NULL'
+       '            AND (m.in_doubt OR u.email = m.recipient_email'
+       '                               AND u.first_name || '' '' || u.last_name = m.recipient_name)'
        '       FROM @extschema@.users u WHERE u.id = m.user_id) IS NOT TRUE)';
 COMMENT ON FUNCTION @extschema@.bs_stale_condition() IS
 'SQL: is the row m of message_logs older than what users and types say, so that it is made afresh before it is sent?';
@@ -280,6 +282,7 @@ BEGIN
         UPDATE @extschema@.message_logs m
            SET status = CASE WHEN m.attempts >= last_attempt THEN 'FAILED' ELSE 'RETRYING' END,
                status_reason = CASE WHEN m.attempts >= last_attempt THEN 'in_doubt' ELSE 'lease' END,
+               in_doubt = true,
                error_message = 'the sender ' || m.claimed_by || ' ended or was given up before it recorded an outcome',
                -- From the second loss on spread over time, so that a message that
                -- kills its sender does not take the same others with it again.
