@@ -26,8 +26,8 @@ SELECT u.id AS user_id, t.name AS message_type, 'birthday_date'::varchar AS date
        u.birthday_date AS event_date, @extschema@.bs_month_day(u.birthday_date) AS month_day,
        u.timezone, greatest(u.created_at, t.active_since) AS since,
        t.send_time, t.feb29_policy, t.cadence
-  FROM @extschema@.users u
-       CROSS JOIN @extschema@.message_types t
+  FROM ONLY @extschema@.users u
+       CROSS JOIN ONLY @extschema@.message_types t
  WHERE t.date_source = 'birthday_date' AND t.enabled
    AND u.deleted_at IS NULL AND (u.birthday_date IS NULL) IS NOT TRUE
 UNION ALL
@@ -35,8 +35,8 @@ SELECT u.id, t.name, 'anniversary_date',
        u.anniversary_date, @extschema@.bs_month_day(u.anniversary_date),
        u.timezone, greatest(u.created_at, t.active_since),
        t.send_time, t.feb29_policy, t.cadence
-  FROM @extschema@.users u
-       CROSS JOIN @extschema@.message_types t
+  FROM ONLY @extschema@.users u
+       CROSS JOIN ONLY @extschema@.message_types t
  WHERE t.date_source = 'anniversary_date' AND t.enabled
    AND u.deleted_at IS NULL AND (u.anniversary_date IS NULL) IS NOT TRUE
 UNION ALL
@@ -44,9 +44,9 @@ SELECT u.id, t.name, 'user_dates',
        d.event_date, @extschema@.bs_month_day(d.event_date),
        u.timezone, greatest(u.created_at, d.created_at, t.active_since),
        t.send_time, t.feb29_policy, t.cadence
-  FROM @extschema@.user_dates d
-       JOIN @extschema@.message_types t ON t.name = d.message_type
-       JOIN @extschema@.users u ON u.id = d.user_id
+  FROM ONLY @extschema@.user_dates d
+       JOIN ONLY @extschema@.message_types t ON t.name = d.message_type
+       JOIN ONLY @extschema@.users u ON u.id = d.user_id
  WHERE t.date_source = 'user_dates' AND t.enabled
    AND u.deleted_at IS NULL;
 COMMENT ON VIEW @extschema@.bs_events IS
@@ -64,13 +64,20 @@ BEGIN ATOMIC
      WHERE bs_dates_of.date_source <> 'user_dates'
     UNION ALL
     SELECT d.event_date, d.created_at
-      FROM @extschema@.user_dates d
+      FROM ONLY @extschema@.user_dates d
      WHERE bs_dates_of.date_source = 'user_dates'
        AND d.user_id = bs_dates_of.user_id
        AND d.message_type = bs_dates_of.message_type;
 END;
 COMMENT ON FUNCTION @extschema@.bs_dates_of(uuid, date, date, varchar, varchar) IS
 'The dates that a type of message mails to a user who is at hand, and since when there is the date, where it is one of its own: what bs_events has of a user, enabled or not.';
+
+CREATE FUNCTION @extschema@.bs_is_of_a_row(code text)
+RETURNS boolean
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN pg_catalog.left(code, 2) <> ALL ('{08,25,40,53,57,58}') AND code <> '55P03';
+COMMENT ON FUNCTION @extschema@.bs_is_of_a_row(text) IS
+'May an error with this SQLSTATE be the fault of one user or message, so that the others are done without it? Not so for locks, conflicts between transactions, a connection, or a server that is short of something.';
 
 CREATE FUNCTION @extschema@.bs_plan_slices(window_from timestamptz, window_until timestamptz)
 RETURNS TABLE (message_type varchar, date_source varchar, local_date date, month_day integer)
@@ -82,7 +89,7 @@ AS $$
 BEGIN
     RETURN QUERY
     SELECT t.name, t.date_source, d.day::date, k.month_day
-      FROM @extschema@.message_types t
+      FROM ONLY @extschema@.message_types t
            -- Timestamps without a zone: the session's may have days that begin at one.
            CROSS JOIN generate_series(
                ((window_from AT TIME ZONE 'UTC')::date - 1)::timestamp,
@@ -139,7 +146,7 @@ BEGIN
              WHERE $5 IS NULL OR (s.message_type = $5 AND s.local_date = $7)
         ), kinds AS MATERIALIZED (
             SELECT t.name, t.date_source, t.send_time, t.cadence, t.feb29_policy, t.active_since
-              FROM @extschema@.message_types t
+              FROM ONLY @extschema@.message_types t
              WHERE t.enabled AND ($5 IS NULL OR (t.name = $5 AND t.date_source = $6))
         )
         SELECT array_agg(o.user_id), array_agg(o.message_type), array_agg(o.local_date),
@@ -152,7 +159,7 @@ BEGIN
                        -- The conditions of partial indexes come later: by statistics of
                        -- when the table was empty it costs nothing to read all of those.
                        CROSS JOIN LATERAL (
-                           SELECT f.* FROM @extschema@.users f WHERE f.id = w.user_id OFFSET 0) u
+                           SELECT f.* FROM ONLY @extschema@.users f WHERE f.id = w.user_id OFFSET 0) u
                        CROSS JOIN kinds t
                        CROSS JOIN LATERAL @extschema@.bs_dates_of(u.id, u.birthday_date, u.anniversary_date,
                                                                   t.name, t.date_source) e
@@ -224,8 +231,8 @@ BEGIN
                   FROM unnest($1, $2, $3, $4, $5) AS w (user_id, message_type, local_date, event_date, send_at)
                  ORDER BY w.send_at) o
                CROSS JOIN LATERAL (
-                   SELECT f.* FROM @extschema@.users f WHERE f.id = o.user_id OFFSET 0) u
-               JOIN @extschema@.message_types t ON t.name = o.message_type
+                   SELECT f.* FROM ONLY @extschema@.users f WHERE f.id = o.user_id OFFSET 0) u
+               JOIN ONLY @extschema@.message_types t ON t.name = o.message_type
         $query$
       USING owed_users, owed_types, owed_dates, owed_events, owed_times, made_at;
     GET DIAGNOSTICS planned = ROW_COUNT;
@@ -242,7 +249,8 @@ COMMENT ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, 
 
 -- What these messages should say now; the one place for that. No locks: whoever
 -- changes something on its account asks again under them. A mail in doubt says what
--- it said, because a second copy must not differ from the first.
+-- it said, because a second copy must not differ from the first; so does one that is
+-- owed no more, because nobody reads it.
 CREATE FUNCTION @extschema@.bs_wanted(
     message_ids uuid[], user_ids uuid[], first_time timestamptz, last_time timestamptz, oldest timestamptz,
     OUT id uuid, OUT old_time timestamptz, OUT gone text, OUT send_at timestamptz, OUT type_version integer, OUT user_version integer,
@@ -274,16 +282,16 @@ BEGIN ATOMIC
                             END, m.scheduled_send_time) AS send_at,
                    t.active_since, coalesce(t.version, m.type_version) AS type_version,
                    coalesce(u.version, m.user_version) AS user_version,
-                   coalesce(CASE WHEN NOT m.in_doubt THEN u.email END, m.recipient_email) AS email,
-                   coalesce(CASE WHEN NOT m.in_doubt THEN u.first_name || ' ' || u.last_name END,
-                            m.recipient_name) AS recipient_name,
-                   CASE WHEN m.in_doubt THEN m.subject
+                   CASE WHEN m.in_doubt OR e.event_date IS NULL THEN m.recipient_email ELSE u.email END AS email,
+                   CASE WHEN m.in_doubt OR e.event_date IS NULL THEN m.recipient_name
+                        ELSE u.first_name || ' ' || u.last_name END AS recipient_name,
+                   CASE WHEN m.in_doubt OR e.event_date IS NULL THEN m.subject
                         ELSE @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
                                               e.event_date, m.local_date, u.location_city::text, u.location_country::text) END AS subject,
-                   CASE WHEN m.in_doubt THEN m.message_content
+                   CASE WHEN m.in_doubt OR e.event_date IS NULL THEN m.message_content
                         ELSE @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
                                               e.event_date, m.local_date, u.location_city::text, u.location_country::text) END AS content,
-                   CASE WHEN m.in_doubt THEN m.html_content
+                   CASE WHEN m.in_doubt OR e.event_date IS NULL THEN m.html_content
                         ELSE @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
                                               e.event_date, m.local_date, u.location_city::text, u.location_country::text) END AS html
               FROM (SELECT f.*
@@ -291,8 +299,8 @@ BEGIN ATOMIC
                            JOIN @extschema@.message_logs f ON f.id = l.id
                      WHERE f.scheduled_send_time BETWEEN first_time AND last_time
                     OFFSET 0) m      -- the users of no others
-                   LEFT JOIN (SELECT f.* FROM @extschema@.users f WHERE f.id = ANY (user_ids) OFFSET 0) u ON u.id = m.user_id
-                   LEFT JOIN @extschema@.message_types t ON t.name = m.message_type
+                   LEFT JOIN (SELECT f.* FROM ONLY @extschema@.users f WHERE f.id = ANY (user_ids) OFFSET 0) u ON u.id = m.user_id
+                   LEFT JOIN ONLY @extschema@.message_types t ON t.name = m.message_type
                    LEFT JOIN LATERAL (
                        SELECT min(d.event_date) AS event_date
                          FROM @extschema@.bs_dates_of(u.id, u.birthday_date, u.anniversary_date,
@@ -338,14 +346,14 @@ BEGIN
         RETURN;
     END IF;
     sure_users := ARRAY(SELECT u.id
-                          FROM @extschema@.users u
+                          FROM ONLY @extschema@.users u
                          WHERE u.id = ANY (user_ids)
                            FOR SHARE SKIP LOCKED);
     IF cardinality(sure_users) < cardinality(user_ids) THEN
         -- A user who does not exist cannot be locked, and needs no lock.
         sure_users := sure_users || ARRAY(SELECT w.id
                                             FROM unnest(user_ids) AS w (id)
-                                           WHERE NOT EXISTS (SELECT FROM @extschema@.users u WHERE u.id = w.id));
+                                           WHERE NOT EXISTS (SELECT FROM ONLY @extschema@.users u WHERE u.id = w.id));
     END IF;
     SELECT array_agg(l.id), min(l.scheduled_send_time), max(l.scheduled_send_time)
       INTO locked, first_time, last_time
@@ -380,9 +388,9 @@ BEGIN
                scheduled_send_time = CASE WHEN w.gone IS NULL THEN w.send_at ELSE m.scheduled_send_time END,
                recipient_email = w.email,
                recipient_name = w.recipient_name,
-               subject = coalesce(w.subject, m.subject),
-               message_content = coalesce(w.content, m.message_content),
-               html_content = CASE WHEN w.gone IS NULL THEN w.html ELSE m.html_content END,
+               subject = w.subject,
+               message_content = w.content,
+               html_content = w.html,
                type_version = w.type_version,
                user_version = w.user_version,
                updated_at = now()

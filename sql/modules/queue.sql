@@ -59,11 +59,11 @@ CREATE FUNCTION @extschema@.bs_stale_condition()
 RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN '(m.type_version IS DISTINCT FROM ('
-       '        SELECT t.version FROM @extschema@.message_types t WHERE t.name = m.message_type)'
+       '        SELECT t.version FROM ONLY @extschema@.message_types t WHERE t.name = m.message_type)'
        ' OR (SELECT u.version = m.user_version AND u.deleted_at IS NULL'
        '            AND (m.in_doubt OR u.email = m.recipient_email'
        '                               AND u.first_name || '' '' || u.last_name = m.recipient_name)'
-       '       FROM @extschema@.users u WHERE u.id = m.user_id) IS NOT TRUE)';
+       '       FROM ONLY @extschema@.users u WHERE u.id = m.user_id) IS NOT TRUE)';
 COMMENT ON FUNCTION @extschema@.bs_stale_condition() IS
 'SQL: is the row m of message_logs older than what users and types say, so that it is made afresh before it is sent?';
 
@@ -75,8 +75,27 @@ SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     fresh uuid[];
+    one uuid;
 BEGIN
-    PERFORM @extschema@.bs_refresh(stale, as_of);
+    BEGIN
+        PERFORM @extschema@.bs_refresh(stale, as_of);
+    EXCEPTION
+        WHEN OTHERS THEN
+            IF NOT @extschema@.bs_is_of_a_row(SQLSTATE) THEN
+                RAISE;
+            END IF;
+            -- One message must not keep the others from being sent.
+            FOREACH one IN ARRAY stale LOOP
+                BEGIN
+                    PERFORM @extschema@.bs_refresh(ARRAY[one], as_of);
+                EXCEPTION
+                    WHEN OTHERS THEN
+                        IF NOT @extschema@.bs_is_of_a_row(SQLSTATE) THEN
+                            RAISE;
+                        END IF;
+                END;
+            END LOOP;
+    END;
     EXECUTE format('SELECT coalesce(array_agg(m.id), ''{}'') FROM %s AS m WHERE m.id = ANY ($1) AND NOT %s',
                    part, @extschema@.bs_stale_condition())
        INTO fresh
@@ -85,7 +104,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_make_fresh(regclass, uuid[], timestamptz) IS
-'Makes these messages of one partition afresh; gives those that now are as their users and types say. The others must not be claimed: another session has their user locked, or they are cancelled.';
+'Makes these messages of one partition afresh; gives those that now are as their users and types say. The others must not be claimed: another session has their user locked, they cannot be made afresh, or they are cancelled.';
 
 CREATE FUNCTION @extschema@.bs_claim(
     claimed_by text, max_messages integer, lease interval,

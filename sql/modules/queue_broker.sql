@@ -108,7 +108,7 @@ BEGIN
             '  FROM (SELECT l.id'
             '          FROM unnest($1, $2) AS w (id, due_at)'
             '               JOIN %1$s AS l ON l.id = w.id'
-            '               JOIN @extschema@.users u ON u.id = l.user_id'
+            '               JOIN ONLY @extschema@.users u ON u.id = l.user_id'
             '         WHERE (l.due_at = w.due_at'
             '                AND l.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')) IS TRUE'
             '           FOR SHARE OF u SKIP LOCKED'
@@ -260,7 +260,7 @@ BEGIN
     WITH queued AS (
         SELECT m.id, m.scheduled_send_time
           FROM @extschema@.message_logs m
-               JOIN @extschema@.users u ON u.id = m.user_id
+               JOIN ONLY @extschema@.users u ON u.id = m.user_id
          WHERE m.status = 'QUEUED'
          LIMIT max_messages
            FOR SHARE OF u SKIP LOCKED
