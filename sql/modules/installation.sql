@@ -19,6 +19,8 @@ CREATE TABLE @extschema@.bs_installation (
     failed_users integer NOT NULL DEFAULT 0,
     failed_user uuid,
     failed_code text,
+    past_triggers bigint,
+    past_triggers_at timestamptz,
     CONSTRAINT bs_installation_pkey PRIMARY KEY (singleton),
     CONSTRAINT check_singleton CHECK (singleton)
 );
@@ -34,6 +36,8 @@ COMMENT ON COLUMN @extschema@.bs_installation.lost_zones IS 'Time zones of users
 COMMENT ON COLUMN @extschema@.bs_installation.failed_users IS 'Users whose planning ended with an error in the last pass.';
 COMMENT ON COLUMN @extschema@.bs_installation.failed_user IS 'One of them.';
 COMMENT ON COLUMN @extschema@.bs_installation.failed_code IS 'That user''s error: its SQLSTATE.';
+COMMENT ON COLUMN @extschema@.bs_installation.past_triggers IS 'Users and messages that changes past the triggers (replication, session_replication_role) had left behind, as the last pass that met such has counted them.';
+COMMENT ON COLUMN @extschema@.bs_installation.past_triggers_at IS 'When that pass caught them up; NULL: never.';
 COMMENT ON COLUMN @extschema@.bs_installation.planned_until IS 'All that is due up to this instant has been planned.';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.bs_installation', '');

@@ -254,7 +254,7 @@ COMMENT ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, 
 CREATE FUNCTION @extschema@.bs_wanted(
     message_ids uuid[], user_ids uuid[], first_time timestamptz, last_time timestamptz, oldest timestamptz,
     OUT id uuid, OUT old_time timestamptz, OUT gone text, OUT send_at timestamptz, OUT type_version integer, OUT user_version integer,
-    OUT email varchar, OUT recipient_name text, OUT subject text, OUT content text, OUT html text, OUT behind boolean)
+    OUT email varchar, OUT recipient_name text, OUT subject text, OUT content text, OUT html text, OUT behind boolean, OUT past_triggers boolean)
 RETURNS SETOF record
 LANGUAGE sql STABLE
 BEGIN ATOMIC
@@ -268,7 +268,12 @@ BEGIN ATOMIC
                     IS DISTINCT FROM
                     (w.send_at, w.email, w.recipient_name, w.subject,
                      w.content, w.html, w.type_version, w.user_version)
-           END
+           END,
+           -- Another time alone may come of new rules of the zone.
+           (w.old_type_version, w.old_user_version) = (w.type_version, w.user_version)
+           AND (w.gone IS NOT NULL OR w.status = 'CANCELLED'
+                OR (w.recipient_email, w.old_name, w.old_subject, w.message_content, w.html_content)
+                   IS DISTINCT FROM (w.email, w.recipient_name, w.subject, w.content, w.html))
       FROM (SELECT m.id, m.scheduled_send_time AS old_time, m.status, m.recipient_email,
                    m.recipient_name AS old_name, m.subject AS old_subject, m.message_content,
                    m.html_content, m.type_version AS old_type_version, m.user_version AS old_user_version,
@@ -310,7 +315,7 @@ BEGIN ATOMIC
             OFFSET 0) w;      -- each is made once, however often it is named above
 END;
 COMMENT ON FUNCTION @extschema@.bs_wanted(uuid[], uuid[], timestamptz, timestamptz, timestamptz) IS
-'What these messages, due between two instants, should say by users, dates and types as they are now; user_ids are all their users, also those that do not exist any more. gone is why a message is owed no more, behind whether it differs. One that was cancelled is behind if it is owed again, from oldest on.';
+'What these messages, due between two instants, should say by users, dates and types as they are now; user_ids are all their users, also those that do not exist any more. gone is why a message is owed no more, behind whether it differs, past_triggers whether one that is behind differs although no version has changed. One that was cancelled is behind if it is owed again, from oldest on.';
 
 -- Brings messages that no sender has claimed to what users, dates and types say
 -- now; cancels what is owed no more, takes back a cancellation that is void.

@@ -4,8 +4,7 @@
 -- What a pass reads of users, who hardly ever share a page, is read page by page, in
 -- their order and 64 ahead of time: where the disk has them, that takes most of the
 -- time. A bitmap scan does so.
-CREATE FUNCTION @extschema@.bs_lock_users(user_ids uuid[])
-RETURNS uuid[]
+CREATE FUNCTION @extschema@.bs_lock_users(user_ids uuid[], OUT ids uuid[], OUT past_triggers integer)
 LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
@@ -17,18 +16,19 @@ SET enable_bitmapscan = on
 SET effective_io_concurrency = 64
 AS $$
 BEGIN
-    RETURN ARRAY(SELECT u.id
-                   FROM ONLY @extschema@.users u
-                  WHERE u.id = ANY (user_ids)
-                    FOR SHARE SKIP LOCKED);
+    SELECT coalesce(array_agg(l.id), '{}'), count(*) FILTER (WHERE l.version = 0) INTO ids, past_triggers
+      FROM (SELECT u.id, u.version
+              FROM ONLY @extschema@.users u
+             WHERE u.id = ANY (user_ids)
+               FOR SHARE SKIP LOCKED) l;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_lock_users(uuid[]) IS
-'Locks these users FOR SHARE, but for those that somebody else has locked; gives the ids of the locked ones.';
+'Locks these users FOR SHARE, except those that another session has locked; gives the ids of the locked ones, and how many of them came past the triggers.';
 
 CREATE FUNCTION @extschema@.bs_behind(
-    message_ids uuid[], user_ids uuid[], first_time timestamptz, last_time timestamptz, oldest timestamptz)
-RETURNS uuid[]
+    message_ids uuid[], user_ids uuid[], first_time timestamptz, last_time timestamptz, oldest timestamptz,
+    OUT ids uuid[], OUT past_triggers integer)
 LANGUAGE plpgsql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
@@ -40,13 +40,13 @@ SET enable_bitmapscan = on
 SET effective_io_concurrency = 64
 AS $$
 BEGIN
-    RETURN ARRAY(SELECT f.id
-                   FROM @extschema@.bs_wanted(message_ids, user_ids, first_time, last_time, oldest) f
-                  WHERE f.behind);
+    SELECT coalesce(array_agg(f.id), '{}'), count(*) FILTER (WHERE f.past_triggers) INTO ids, past_triggers
+      FROM @extschema@.bs_wanted(message_ids, user_ids, first_time, last_time, oldest) f
+     WHERE f.behind;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_behind(uuid[], uuid[], timestamptz, timestamptz, timestamptz) IS
-'Which of these messages do not say what bs_wanted() has for them.';
+'Which of these messages do not say what bs_wanted() has for them, and how many of those because of a change that came past the triggers.';
 
 -- The state of a pass after an error of one user or message. What was tried is tried
 -- again in halves until one is left, which is noted and passed over. After a hundred
@@ -116,6 +116,7 @@ DECLARE
     missing date[] := ARRAY(SELECT m::date FROM jsonb_array_elements_text(state -> 'missing') AS m ORDER BY 1);
     planned bigint := 0;
     skipped bigint := 0;
+    past_triggers integer := 0;
 BEGIN
     -- Who has the day, and nine o'clock of it within the window, from an index
     -- alone, as far as two chunks go. Own dates know no zone.
@@ -173,7 +174,7 @@ BEGIN
              LIMIT chunk) c;
     IF ids IS NOT NULL THEN
         BEGIN
-            locked := @extschema@.bs_lock_users(ids);
+            SELECT l.ids, l.past_triggers INTO locked, past_triggers FROM @extschema@.bs_lock_users(ids) l;
             planned := @extschema@.bs_plan_users(locked, window_from, window_until, missing,
                                                  slice_type, slice_source, slice_date);
             skipped := cardinality(ids) - cardinality(locked);
@@ -200,7 +201,8 @@ BEGIN
     END IF;
     RETURN state || jsonb_build_object(
         'planned', (state -> 'planned')::bigint + planned,
-        'skipped', (state -> 'skipped')::bigint + skipped);
+        'skipped', (state -> 'skipped')::bigint + skipped,
+        'past_triggers', (state -> 'past_triggers')::bigint + past_triggers);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_plan_slice(jsonb, integer) IS
@@ -227,6 +229,7 @@ DECLARE
     times timestamptz[];
     tried uuid[];
     behind uuid[];
+    past_triggers integer := 0;
     changed bigint;
     skipped bigint;
 BEGIN
@@ -235,7 +238,9 @@ BEGIN
               FROM @extschema@.message_logs m
              WHERE m.scheduled_send_time >= refreshed
                AND (after IS NULL OR (m.scheduled_send_time, m.id) > (refreshed, after))
-               AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+               -- Those as well that a change past the triggers may bring back.
+               AND (m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+                    OR (m.status = 'CANCELLED' AND m.status_reason <> 'by_hand'))
                AND (m.created_at BETWEEN began AND clock_timestamp()) IS NOT TRUE
              ORDER BY m.scheduled_send_time, m.id
              LIMIT chunk) c;
@@ -243,8 +248,9 @@ BEGIN
         RETURN NULL;
     END IF;
     BEGIN
-        behind := @extschema@.bs_behind(ids, whose, times[1], times[cardinality(times)],
-                                        as_of - @extschema@.bs_max_lateness());
+        SELECT b.ids, b.past_triggers INTO behind, past_triggers
+          FROM @extschema@.bs_behind(ids, whose, times[1], times[cardinality(times)],
+                                     as_of - @extschema@.bs_max_lateness()) b;
         SELECT r.changed, r.skipped INTO changed, skipped
           FROM @extschema@.bs_refresh(behind, as_of) r
          WHERE behind <> '{}';
@@ -263,7 +269,8 @@ BEGIN
     RETURN state || jsonb_build_object(
         'refreshed', times[cardinality(times)], 'after', ids[cardinality(ids)],
         'changed', (state -> 'changed')::bigint + coalesce(changed, 0),
-        'skipped', (state -> 'skipped')::bigint + coalesce(skipped, 0));
+        'skipped', (state -> 'skipped')::bigint + coalesce(skipped, 0),
+        'past_triggers', (state -> 'past_triggers')::bigint + past_triggers);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_plan_compare(jsonb, integer) IS
@@ -311,7 +318,7 @@ BEGIN
                         ELSE @extschema@.bs_missing_months((window_from - interval '2 days')::date,
                                                            (window_until + interval '2 days')::date) END;
         RETURN state || jsonb_build_object(
-            'began', clock_timestamp(), 'from', window_from, 'missing', missing, 'trouble', trouble, 'planned', 0, 'changed', 0, 'skipped', 0, 'failed', 0, 'done', false,
+            'began', clock_timestamp(), 'from', window_from, 'missing', missing, 'trouble', trouble, 'planned', 0, 'changed', 0, 'skipped', 0, 'failed', 0, 'past_triggers', 0, 'done', false,
             'refreshed', '-infinity',
             'slices', coalesce((
                 SELECT jsonb_agg(jsonb_build_array(s.message_type, s.date_source, s.local_date, s.month_day))
@@ -337,6 +344,10 @@ BEGIN
      WHERE (i.planned_until >= window_until) IS NOT TRUE
         OR (i.failed_users, i.failed_user, i.failed_code) IS DISTINCT FROM
            ((state -> 'failed')::integer, (state ->> 'failed_user')::uuid, state ->> 'failed_code');
+    IF (state -> 'past_triggers')::bigint > 0 THEN
+        UPDATE ONLY @extschema@.bs_installation
+           SET past_triggers = (state -> 'past_triggers')::bigint, past_triggers_at = now();
+    END IF;
     IF (state -> 'upkeep')::boolean THEN
         RETURN state || '{"upkeep_left": ["partitions", "retention"]}';
     END IF;
@@ -344,7 +355,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_plan_step(jsonb, integer) IS
-'One step of a planning pass: begin with {"as_of": instant, "until": instant}, hand the answer to the next call, stop when done is true. With "upkeep": true the partitions are looked after at the end. planned and changed count messages, skipped counts users and messages that another session had locked, failed users whose planning ended with an error.';
+'One step of a planning pass: begin with {"as_of": instant, "until": instant}, hand the answer to the next call, stop when done is true. With "upkeep": true the partitions are looked after at the end. planned and changed count messages, skipped counts users and messages that another session had locked, failed users whose planning ended with an error, past_triggers users and messages that a change past the triggers had left behind.';
 
 CREATE FUNCTION @extschema@.bs_plan(until timestamptz DEFAULT NULL, as_of timestamptz DEFAULT pg_catalog.now())
 RETURNS bigint

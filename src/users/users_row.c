@@ -92,10 +92,11 @@ is_changed(HeapTuple old_tuple, TupleDesc desc, int attnum,
 
 /*
  * next_version
- *		The version of a user after an UPDATE.
+ *		The version of a user who is written; "old" is NULL for an INSERT.
  *
  * It rises if one of the columns that messages are made from changes, or if the
- * statement sets another version, as a change of the user's dates does.
+ * statement sets another version, as a change of the user's dates does.  A restore
+ * brings a user's version along.
  */
 static int32
 next_version(Relation rel, HeapTuple old, HeapTuple tuple,
@@ -105,13 +106,16 @@ next_version(Relation rel, HeapTuple old, HeapTuple tuple,
 	TupleDesc	desc = RelationGetDescr(rel);
 	int			column = find_column(rel, "version", INT4OID);
 	bool		isnull;
-	int32		version = DatumGetInt32(heap_getattr(old, column, desc,
-													 &isnull));
 	int32		wanted = DatumGetInt32(heap_getattr(tuple, column, desc,
 													&isnull));
-	bool		changed = isnull || wanted != version;
+	bool		changed = isnull;
+	int32		version;
 	int			i;
 
+	if (old == NULL)
+		return isnull || wanted < 1 ? 1 : wanted;
+	version = DatumGetInt32(heap_getattr(old, column, desc, &isnull));
+	changed |= wanted != version;
 	for (i = 0; i < BS_USER_COLUMN_COUNT && !changed; i++)
 		changed = is_changed(old, desc, attnum[i], user->value[i],
 							 user->isnull[i]);
@@ -188,16 +192,14 @@ bs_users_before_write(PG_FUNCTION_ARGS)
 		replace(&replacement, created_at, now, false);
 	if (old != NULL || no_updated_at)
 		replace(&replacement, updated_at, now, false);
-	if (old != NULL)
-		replace(&replacement, find_column(rel, "version", INT4OID),
-				Int32GetDatum(next_version(rel, old, tuple, &user, attnum)),
-				false);
+	replace(&replacement, find_column(rel, "version", INT4OID),
+			Int32GetDatum(next_version(rel, old, tuple, &user, attnum)),
+			false);
 
-	if (replacement.count > 0)
-		tuple = heap_modify_tuple_by_cols(tuple, desc, replacement.count,
-										  replacement.attnum,
-										  replacement.value,
-										  replacement.isnull);
+	tuple = heap_modify_tuple_by_cols(tuple, desc, replacement.count,
+									  replacement.attnum,
+									  replacement.value,
+									  replacement.isnull);
 	return PointerGetDatum(tuple);
 }
 
