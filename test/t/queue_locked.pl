@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use BS::Broker;
 use BS::Test;
 use BS::Delivery;
 use BS::Sender;
@@ -13,19 +14,19 @@ use Time::HiRes qw(time);
 my $watched = 4;    # seconds
 my $catcher = start_catcher(scratch_dir() . '/mail', '--brief');
 
-# Calls of bs_claim() and bs_next_due() until now.
+# Calls of what senders and publisher look with, until now.
 sub calls
 {
 	my ($node) = @_;
 
 	return sql($node, q{SELECT coalesce(sum(calls), 0) FROM pg_stat_user_functions
-		WHERE funcname IN ('bs_claim', 'bs_next_due')});
+		WHERE funcname IN ('bs_claim', 'bs_next_due', 'bs_due_messages', 'bs_mark_queued')});
 }
 
-# is_calm($node, $prefix, $what, $senders)
+# is_calm($node, $prefix, $what, $limit): at most that many calls a second
 sub is_calm
 {
-	my ($node, $prefix, $what, $senders) = @_;
+	my ($node, $prefix, $what, $limit) = @_;
 
 	my $session = $node->background_psql('postgres');
 
@@ -43,7 +44,7 @@ sub is_calm
 	wait_for(sub { time > $begun + $watched }, 'the time to pass', 10);
 	my $seen = calls($node) - $before;
 	diag "$what: $seen calls in $watched s";
-	cmp_ok($seen, '<=', 4 * $senders * ($watched + 1), "$what: a locked row is looked at about once a second");
+	cmp_ok($seen, '<=', $limit * $watched, "$what: a locked row is looked at about once a second");
 	cmp_ok($seen, '>', 0, "$what: it is looked at");
 
 	add_due($node, 3, "${prefix}other");
@@ -57,13 +58,18 @@ sub is_calm
 }
 
 my $node = mail_node('main', mail_url => $catcher->url, conf => "track_functions = 'pl'\n");
-is_calm($node, 'in', 'in-server senders', 2);
+is_calm($node, 'in', 'in-server senders', 8);
 $node->stop;
 
 my $far = remote_node('far', conf => "track_functions = 'pl'\n");
 my $sender = BS::Sender->new($far, 'one', mail_url => $catcher->url);
 $sender->start;
-is_calm($far, 'out', 'bs_sender', 1);
+is_calm($far, 'out', 'bs_sender', 4);
 $sender->stop;
+
+my $broker = BS::Broker->new('main');
+my $published = mail_node('published', mail_url => $catcher->url, amqp_url => $broker->url,
+	queue => 'rabbitmq', conf => "track_functions = 'pl'\n");
+is_calm($published, 'by', 'publisher', 12);
 
 done_testing();
