@@ -16,6 +16,11 @@ CREATE TABLE @extschema@.bs_installation (
     planned_until timestamptz,
     paused_reason varchar(200),
     lost_zones integer,
+    failed_users integer NOT NULL DEFAULT 0,
+    failed_user uuid,
+    failed_code text,
+    past_triggers bigint,
+    past_triggers_at timestamptz,
     CONSTRAINT bs_installation_pkey PRIMARY KEY (singleton),
     CONSTRAINT check_singleton CHECK (singleton)
 );
@@ -28,6 +33,11 @@ COMMENT ON COLUMN @extschema@.bs_installation.adopted_at IS 'Since when.';
 COMMENT ON COLUMN @extschema@.bs_installation.paused_at IS 'Sending has been paused since then by bs_pause(); NULL: not paused.';
 COMMENT ON COLUMN @extschema@.bs_installation.paused_reason IS 'What was said to bs_pause(); NULL: nothing.';
 COMMENT ON COLUMN @extschema@.bs_installation.lost_zones IS 'Time zones of users that the server did not know at the last upkeep of the partitions.';
+COMMENT ON COLUMN @extschema@.bs_installation.failed_users IS 'Users whose planning ended with an error in the last pass.';
+COMMENT ON COLUMN @extschema@.bs_installation.failed_user IS 'One of them.';
+COMMENT ON COLUMN @extschema@.bs_installation.failed_code IS 'That user''s error: its SQLSTATE.';
+COMMENT ON COLUMN @extschema@.bs_installation.past_triggers IS 'Users and messages that changes past the triggers (replication, session_replication_role) had left behind, as the last pass that met such has counted them.';
+COMMENT ON COLUMN @extschema@.bs_installation.past_triggers_at IS 'When that pass caught them up; NULL: never.';
 COMMENT ON COLUMN @extschema@.bs_installation.planned_until IS 'All that is due up to this instant has been planned.';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.bs_installation', '');
@@ -47,7 +57,7 @@ BEGIN
                     WHEN i.paused_at IS NOT NULL THEN 'paused'
                     ELSE 'adopted'
                 END
-           FROM @extschema@.bs_installation i,
+           FROM ONLY @extschema@.bs_installation i,
                 pg_database d
           WHERE d.datname = current_database()),
         'new');
@@ -125,7 +135,7 @@ SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     PERFORM @extschema@.bs_adopt(false);
-    UPDATE @extschema@.bs_installation i
+    UPDATE ONLY @extschema@.bs_installation i
        SET paused_at = coalesce(i.paused_at, now()),
            paused_reason = coalesce(reason, i.paused_reason);
     RETURN 'nothing is sent until bs_resume(); ' || (SELECT o.words FROM @extschema@.bs_pause_outlook() o);
@@ -143,7 +153,7 @@ SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
     PERFORM @extschema@.bs_adopt(true);
-    UPDATE @extschema@.bs_installation i SET paused_at = NULL, paused_reason = NULL WHERE i.paused_at IS NOT NULL;
+    UPDATE ONLY @extschema@.bs_installation i SET paused_at = NULL, paused_reason = NULL WHERE i.paused_at IS NOT NULL;
     PERFORM @extschema@.bs_wake();
 END
 $$;

@@ -72,7 +72,7 @@ BEGIN
                 USING ERRCODE = 'object_not_in_prerequisite_state',
                       HINT = 'Set enabled to false.';
         END IF;
-        IF EXISTS (SELECT FROM @extschema@.user_dates d WHERE d.message_type = OLD.name) THEN
+        IF EXISTS (SELECT FROM ONLY @extschema@.user_dates d WHERE d.message_type = OLD.name) THEN
             RAISE EXCEPTION 'message type "%" has dates of users', OLD.name
                 USING ERRCODE = 'foreign_key_violation',
                       HINT = 'Set enabled to false, or delete its rows of user_dates first.';
@@ -82,7 +82,7 @@ BEGIN
     IF TG_OP = 'INSERT' THEN
         -- A dump brings its own row of a type that came with the extension:
         -- it takes the place of the untouched one.
-        DELETE FROM @extschema@.message_types t WHERE t.name = NEW.name AND t.built_in;
+        DELETE FROM ONLY @extschema@.message_types t WHERE t.name = NEW.name AND t.built_in;
         RETURN NEW;
     END IF;
     IF NEW.name <> OLD.name THEN

@@ -33,6 +33,8 @@ CREATE TABLE @extschema@.message_logs (
     idempotency_key varchar(255) NOT NULL,
     type_version integer NOT NULL DEFAULT 1,
     owed_at timestamptz,
+    user_version integer NOT NULL DEFAULT 1,
+    in_doubt boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     CONSTRAINT check_message_status CHECK (status::text = ANY
@@ -68,6 +70,8 @@ COMMENT ON COLUMN @extschema@.message_logs.error_message IS 'What went wrong at 
 COMMENT ON COLUMN @extschema@.message_logs.idempotency_key IS 'user id:type:local date; Message-ID and Idempotency-Key derive from it alone.';
 COMMENT ON COLUMN @extschema@.message_logs.type_version IS 'The version of the message type that it was made from; 0: to be made afresh before it is sent.';
 COMMENT ON COLUMN @extschema@.message_logs.owed_at IS 'The send time before bs_send_late() moved it; NULL: not moved.';
+COMMENT ON COLUMN @extschema@.message_logs.user_version IS 'The version of the user that it was made from; before it is sent it is the present one.';
+COMMENT ON COLUMN @extschema@.message_logs.in_doubt IS 'An attempt ended without an answer, so the mail may be in the mailbox: recipient, words and send time stay as they were, so that a second copy is the same mail.';
 COMMENT ON COLUMN @extschema@.message_logs.created_at IS 'When it was planned.';
 COMMENT ON COLUMN @extschema@.message_logs.updated_at IS 'Last change of the row; for SENT the moment at which that was recorded.';
 

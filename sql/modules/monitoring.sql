@@ -83,7 +83,7 @@ DECLARE
     as_of timestamptz := clock_timestamp();
     -- Older ones are expired by the scheduler; while it is away they wait.
     oldest timestamptz := as_of - @extschema@.bs_max_lateness() - interval '48 hours';
-    types varchar[] := ARRAY(SELECT t.name FROM @extschema@.message_types t);
+    types varchar[] := ARRAY(SELECT t.name FROM ONLY @extschema@.message_types t);
     month date;
     here record;
 BEGIN
@@ -232,7 +232,7 @@ DECLARE
     found record;
     relay record;
 BEGIN
-    SELECT i.paused_at, i.paused_reason INTO found FROM @extschema@.bs_installation i;
+    SELECT i.paused_at, i.paused_reason INTO found FROM ONLY @extschema@.bs_installation i;
     lines := CASE installation
                  WHEN 'new' THEN 'new: no user was added yet'
                  WHEN 'copy' THEN E'copy: nothing is sent until\nbs_resume() adopts it'

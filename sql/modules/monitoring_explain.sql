@@ -46,7 +46,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN code IS NOT NULL
             THEN pg_catalog.format('the relay said "%s"', pg_catalog.regexp_replace(pg_catalog.regexp_replace(
                      pg_catalog.btrim(CASE WHEN pg_catalog.starts_with(body, code::text) THEN '' ELSE code || ' ' END || coalesce(body, '')),
-                     '\S*@\S*', '(address)', 'g'), '\s+', ' ', 'g'))
+                     E'\\S*@\\S*', '(address)', 'g'), E'\\s+', ' ', 'g'))
        END;
 COMMENT ON FUNCTION @extschema@.bs_relay_words(integer, text) IS
 'What the relay answered, in one line and without addresses; NULL if it did not answer.';

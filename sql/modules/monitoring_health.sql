@@ -184,22 +184,33 @@ BEGIN ATOMIC
     SELECT pg_catalog.jsonb_build_object(
                'status', CASE WHEN p.nothing THEN 'warning'
                               WHEN p.behind THEN 'error'
-                              WHEN p.lost_zones > 0 THEN 'warning'
+                              WHEN p.failed_users > 0 OR p.lost_zones > 0 OR p.past_triggers IS NOT NULL THEN 'warning'
                               ELSE 'ok' END,
                'reason', CASE WHEN p.nothing THEN 'nothing was planned yet'
                               WHEN p.behind THEN 'planning has fallen behind'
+                              WHEN p.failed_users > 0
+                              THEN pg_catalog.format('planning failed for %s users, one of them is %s (SQLSTATE %s)',
+                                                     p.failed_users, p.failed_user, p.failed_code)
                               WHEN p.lost_zones > 0
-                              THEN pg_catalog.format('%s time zones of users are not in the server''s database', p.lost_zones) END,
+                              THEN pg_catalog.format('%s time zones of users are not in the server''s database', p.lost_zones)
+                              WHEN p.past_triggers IS NOT NULL
+                              THEN pg_catalog.format('%s users or messages were changed past the triggers; a planning pass caught them up at %s',
+                                                     p.past_triggers, p.past_triggers_at) END,
                'planned_until', p.planned_until)
       FROM (SELECT i.planned_until,
                    installation IN ('new', 'copy') OR i.planned_until IS NULL AS nothing,
                    i.planned_until < pg_catalog.now() + @extschema@.bs_horizon() / 2 AS behind,
-                   i.lost_zones
-              FROM (SELECT pg_catalog.max(i.planned_until) AS planned_until, pg_catalog.max(i.lost_zones) AS lost_zones
-                      FROM @extschema@.bs_installation i) i) p;
+                   i.lost_zones, i.failed_users, i.failed_user, i.failed_code,
+                   i.past_triggers, i.past_triggers_at
+              FROM (SELECT pg_catalog.max(i.planned_until) AS planned_until, pg_catalog.max(i.lost_zones) AS lost_zones,
+                           pg_catalog.max(i.failed_users) AS failed_users,
+                           pg_catalog.max(i.failed_user::text) AS failed_user, pg_catalog.max(i.failed_code) AS failed_code,
+                           pg_catalog.max(i.past_triggers) FILTER (WHERE i.past_triggers_at > pg_catalog.now() - interval '1 day') AS past_triggers,
+                           pg_catalog.max(i.past_triggers_at) AS past_triggers_at
+                      FROM ONLY @extschema@.bs_installation i) i) p;
 END;
 COMMENT ON FUNCTION @extschema@.bs_planning_health(text) IS
-'The part of bs_health() about planning: how far it has come, and whether users have zones that the server does not know.';
+'The part of bs_health() about planning: how far it has come, whether planning failed for single users, whether users have zones that the server does not know, and whether within a day rows came past the triggers.';
 
 CREATE FUNCTION @extschema@.bs_partition_health(installation text)
 RETURNS jsonb
@@ -217,7 +228,7 @@ BEGIN ATOMIC
                               ELSE r.trouble END)
       FROM (SELECT @extschema@.bs_partitions_ready(
                        (pg_catalog.now() - interval '1 day')::date, (pg_catalog.now() + interval '32 days')::date) AS ready,
-                   (SELECT l.trouble FROM @extschema@.bs_upkeep_log l WHERE l.task = 'partitions') AS trouble) r;
+                   (SELECT l.trouble FROM ONLY @extschema@.bs_upkeep_log l WHERE l.task = 'partitions') AS trouble) r;
 END;
 COMMENT ON FUNCTION @extschema@.bs_partition_health(text) IS
 'The part of bs_health() about the months: are those there that are needed soon?';
@@ -251,7 +262,7 @@ BEGIN ATOMIC
                                WHEN pg_catalog.bool_or(s.state = 'alive') THEN 'alive'
                                ELSE 'absent'
                            END AS cron
-                      FROM @extschema@.bs_upkeep_log l
+                      FROM ONLY @extschema@.bs_upkeep_log l
                            CROSS JOIN LATERAL (SELECT @extschema@.bs_cron_state(l.task::text) AS state) s) w) f;
 END;
 COMMENT ON FUNCTION @extschema@.bs_upkeep_health(text) IS
@@ -313,7 +324,7 @@ BEGIN
                 WHEN 'copy' THEN 'this database is a copy: nothing is planned or sent until bs_resume()'
                 WHEN 'paused' THEN (SELECT concat_ws('; ', 'paused by bs_pause(): nothing is sent until bs_resume()',
                                                      i.paused_reason, o.words)
-                                      FROM @extschema@.bs_installation i, @extschema@.bs_pause_outlook() o) END),
+                                      FROM ONLY @extschema@.bs_installation i, @extschema@.bs_pause_outlook() o) END),
         'copy', jsonb_build_object(
             'status', CASE installation WHEN 'copy' THEN 'warning' ELSE 'ok' END,
             'reason', CASE installation WHEN 'copy' THEN 'the tables came from another server or database' END),

@@ -105,7 +105,7 @@ BEGIN
         SELECT m.metric, '{}'::jsonb, m.reading, m.kind, m.description
           FROM (VALUES
                    ('horizon_seconds', 'gauge', extract(epoch FROM @extschema@.bs_horizon())::double precision, 'How far ahead messages are to be planned.'),
-                   ('planned_until_timestamp_seconds', 'gauge', (SELECT extract(epoch FROM i.planned_until) FROM @extschema@.bs_installation i)::double precision, 'Up to when all that is due has been planned.'),
+                   ('planned_until_timestamp_seconds', 'gauge', (SELECT extract(epoch FROM i.planned_until) FROM ONLY @extschema@.bs_installation i)::double precision, 'Up to when all that is due has been planned.'),
                    ('planned_total', 'counter', scheduler.planned, 'Messages made, since server start.'),
                    ('updated_total', 'counter', scheduler.updated, 'Messages brought up to date or cancelled after a change of user or type, since server start.'),
                    ('cancelled_total', 'counter', scheduler.cancelled, 'Messages cancelled, since server start.'),
@@ -172,14 +172,14 @@ BEGIN
     END IF;
 
     IF coalesce(metric, 'cron_stale') IN ('partitions_ahead', 'cron_stale', 'last_upkeep_timestamp_seconds') THEN
-        SELECT bool_or(@extschema@.bs_cron_state(l.task::text) = 'stale') AS stale INTO upkeep FROM @extschema@.bs_upkeep_log l;
+        SELECT bool_or(@extschema@.bs_cron_state(l.task::text) = 'stale') AS stale INTO upkeep FROM ONLY @extschema@.bs_upkeep_log l;
         RETURN QUERY VALUES
             ('partitions_ahead', '{}'::jsonb, @extschema@.bs_months_ahead()::double precision, 'gauge', 'Months after this one that have their partitions, without a gap; -1 where those of this month are missing.'),
             ('cron_stale', '{}', coalesce(upkeep.stale, false)::integer, 'gauge', 'Whether pg_cron was to do the upkeep and has not for 25 hours.');
         RETURN QUERY
         SELECT 'last_upkeep_timestamp_seconds', jsonb_build_object('task', l.task), extract(epoch FROM l.done_at)::double precision,
                'gauge', 'When a task of the upkeep was done last.'
-          FROM @extschema@.bs_upkeep_log l
+          FROM ONLY @extschema@.bs_upkeep_log l
          WHERE l.done_at IS NOT NULL
          ORDER BY l.task;
     END IF;

@@ -184,7 +184,7 @@ BEGIN
         RAISE EXCEPTION 'only superusers can take jobs out of pg_cron'
             USING ERRCODE = 'insufficient_privilege';
     END IF;
-    UPDATE @extschema@.bs_upkeep_log SET cron_since = NULL, cron_at = NULL;
+    UPDATE ONLY @extschema@.bs_upkeep_log SET cron_since = NULL, cron_at = NULL;
     IF NOT @extschema@.bs_is_cron_there() THEN
         RETURN;
     END IF;

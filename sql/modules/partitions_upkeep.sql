@@ -33,7 +33,7 @@ BEGIN ATOMIC
                     WHEN greatest(l.cron_since, l.cron_at) < pg_catalog.clock_timestamp() - interval '25 hours' THEN 'stale'
                     ELSE 'alive'
                 END
-           FROM @extschema@.bs_upkeep_log l
+           FROM ONLY @extschema@.bs_upkeep_log l
           WHERE l.task = bs_cron_state.task),
         'absent');
 END;
@@ -47,7 +47,7 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT pg_catalog.count(*)::integer
-      FROM (SELECT DISTINCT u.timezone FROM @extschema@.users u WHERE u.deleted_at IS NULL) z
+      FROM (SELECT DISTINCT u.timezone FROM ONLY @extschema@.users u WHERE u.deleted_at IS NULL) z
      WHERE NOT @extschema@.bs_is_timezone(z.timezone::text);
 END;
 COMMENT ON FUNCTION @extschema@.bs_lost_zones() IS
@@ -79,7 +79,7 @@ BEGIN
     END IF;
     INSERT INTO @extschema@.bs_upkeep_log AS l (task) VALUES (bs_upkeep.task) ON CONFLICT (task) DO NOTHING;
     SELECT l.done_at INTO last_done
-      FROM @extschema@.bs_upkeep_log l
+      FROM ONLY @extschema@.bs_upkeep_log l
      WHERE l.task = bs_upkeep.task
        FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
@@ -97,7 +97,7 @@ BEGIN
         words := @extschema@.bs_try_partitions(
             (@extschema@.bs_month(now()) - interval '1 month')::date,
             (@extschema@.bs_month(now()) + interval '12 months')::date);
-        UPDATE @extschema@.bs_installation SET lost_zones = @extschema@.bs_lost_zones();
+        UPDATE ONLY @extschema@.bs_installation SET lost_zones = @extschema@.bs_lost_zones();
     ELSIF task = 'recovery' THEN
         PERFORM @extschema@.bs_recover('{}'::text[], current_setting('birthday_scheduler.delivery_guarantee') = 'at_most_once',
                                         clock_timestamp());
@@ -113,7 +113,7 @@ BEGIN
         END IF;
     END IF;
 
-    UPDATE @extschema@.bs_upkeep_log l
+    UPDATE ONLY @extschema@.bs_upkeep_log l
        SET done_at = CASE WHEN more THEN NULL ELSE clock_timestamp() END,
            done_by = bs_upkeep.done_by,
            trouble = words,

@@ -26,8 +26,8 @@ SELECT u.id AS user_id, t.name AS message_type, 'birthday_date'::varchar AS date
        u.birthday_date AS event_date, @extschema@.bs_month_day(u.birthday_date) AS month_day,
        u.timezone, greatest(u.created_at, t.active_since) AS since,
        t.send_time, t.feb29_policy, t.cadence
-  FROM @extschema@.users u
-       CROSS JOIN @extschema@.message_types t
+  FROM ONLY @extschema@.users u
+       CROSS JOIN ONLY @extschema@.message_types t
  WHERE t.date_source = 'birthday_date' AND t.enabled
    AND u.deleted_at IS NULL AND (u.birthday_date IS NULL) IS NOT TRUE
 UNION ALL
@@ -35,8 +35,8 @@ SELECT u.id, t.name, 'anniversary_date',
        u.anniversary_date, @extschema@.bs_month_day(u.anniversary_date),
        u.timezone, greatest(u.created_at, t.active_since),
        t.send_time, t.feb29_policy, t.cadence
-  FROM @extschema@.users u
-       CROSS JOIN @extschema@.message_types t
+  FROM ONLY @extschema@.users u
+       CROSS JOIN ONLY @extschema@.message_types t
  WHERE t.date_source = 'anniversary_date' AND t.enabled
    AND u.deleted_at IS NULL AND (u.anniversary_date IS NULL) IS NOT TRUE
 UNION ALL
@@ -44,9 +44,9 @@ SELECT u.id, t.name, 'user_dates',
        d.event_date, @extschema@.bs_month_day(d.event_date),
        u.timezone, greatest(u.created_at, d.created_at, t.active_since),
        t.send_time, t.feb29_policy, t.cadence
-  FROM @extschema@.user_dates d
-       JOIN @extschema@.message_types t ON t.name = d.message_type
-       JOIN @extschema@.users u ON u.id = d.user_id
+  FROM ONLY @extschema@.user_dates d
+       JOIN ONLY @extschema@.message_types t ON t.name = d.message_type
+       JOIN ONLY @extschema@.users u ON u.id = d.user_id
  WHERE t.date_source = 'user_dates' AND t.enabled
    AND u.deleted_at IS NULL;
 COMMENT ON VIEW @extschema@.bs_events IS
@@ -64,13 +64,20 @@ BEGIN ATOMIC
      WHERE bs_dates_of.date_source <> 'user_dates'
     UNION ALL
     SELECT d.event_date, d.created_at
-      FROM @extschema@.user_dates d
+      FROM ONLY @extschema@.user_dates d
      WHERE bs_dates_of.date_source = 'user_dates'
        AND d.user_id = bs_dates_of.user_id
        AND d.message_type = bs_dates_of.message_type;
 END;
 COMMENT ON FUNCTION @extschema@.bs_dates_of(uuid, date, date, varchar, varchar) IS
 'The dates that a type of message mails to a user who is at hand, and since when there is the date, where it is one of its own: what bs_events has of a user, enabled or not.';
+
+CREATE FUNCTION @extschema@.bs_is_of_a_row(code text)
+RETURNS boolean
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN pg_catalog.left(code, 2) <> ALL ('{08,25,40,53,57,58}') AND code <> '55P03';
+COMMENT ON FUNCTION @extschema@.bs_is_of_a_row(text) IS
+'May an error with this SQLSTATE be the fault of one user or message, so that the others are done without it? Not so for locks, conflicts between transactions, a connection, or a server that is short of something.';
 
 CREATE FUNCTION @extschema@.bs_plan_slices(window_from timestamptz, window_until timestamptz)
 RETURNS TABLE (message_type varchar, date_source varchar, local_date date, month_day integer)
@@ -82,7 +89,7 @@ AS $$
 BEGIN
     RETURN QUERY
     SELECT t.name, t.date_source, d.day::date, k.month_day
-      FROM @extschema@.message_types t
+      FROM ONLY @extschema@.message_types t
            -- Timestamps without a zone: the session's may have days that begin at one.
            CROSS JOIN generate_series(
                ((window_from AT TIME ZONE 'UTC')::date - 1)::timestamp,
@@ -139,7 +146,7 @@ BEGIN
              WHERE $5 IS NULL OR (s.message_type = $5 AND s.local_date = $7)
         ), kinds AS MATERIALIZED (
             SELECT t.name, t.date_source, t.send_time, t.cadence, t.feb29_policy, t.active_since
-              FROM @extschema@.message_types t
+              FROM ONLY @extschema@.message_types t
              WHERE t.enabled AND ($5 IS NULL OR (t.name = $5 AND t.date_source = $6))
         )
         SELECT array_agg(o.user_id), array_agg(o.message_type), array_agg(o.local_date),
@@ -152,7 +159,7 @@ BEGIN
                        -- The conditions of partial indexes come later: by statistics of
                        -- when the table was empty it costs nothing to read all of those.
                        CROSS JOIN LATERAL (
-                           SELECT f.* FROM @extschema@.users f WHERE f.id = w.user_id OFFSET 0) u
+                           SELECT f.* FROM ONLY @extschema@.users f WHERE f.id = w.user_id OFFSET 0) u
                        CROSS JOIN kinds t
                        CROSS JOIN LATERAL @extschema@.bs_dates_of(u.id, u.birthday_date, u.anniversary_date,
                                                                   t.name, t.date_source) e
@@ -209,7 +216,7 @@ BEGIN
         INSERT INTO @extschema@.message_logs
                (id, user_id, message_type, local_date, scheduled_send_time, due_at, idempotency_key,
                 recipient_email, recipient_name, subject, message_content, html_content, type_version,
-                created_at)
+                user_version, created_at)
         SELECT @extschema@.bs_uuidv7(), u.id, t.name, o.local_date, o.send_at, o.send_at,
                format('%s:%s:%s', u.id, t.name, to_char(o.local_date, 'YYYY-MM-DD')),
                u.email, u.first_name || ' ' || u.last_name,
@@ -219,13 +226,13 @@ BEGIN
                                      o.event_date, o.local_date, u.location_city::text, u.location_country::text),
                @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
                                      o.event_date, o.local_date, u.location_city::text, u.location_country::text),
-               t.version, $6
+               t.version, u.version, $6
           FROM (SELECT w.*
                   FROM unnest($1, $2, $3, $4, $5) AS w (user_id, message_type, local_date, event_date, send_at)
                  ORDER BY w.send_at) o
                CROSS JOIN LATERAL (
-                   SELECT f.* FROM @extschema@.users f WHERE f.id = o.user_id OFFSET 0) u
-               JOIN @extschema@.message_types t ON t.name = o.message_type
+                   SELECT f.* FROM ONLY @extschema@.users f WHERE f.id = o.user_id OFFSET 0) u
+               JOIN ONLY @extschema@.message_types t ON t.name = o.message_type
         $query$
       USING owed_users, owed_types, owed_dates, owed_events, owed_times, made_at;
     GET DIAGNOSTICS planned = ROW_COUNT;
@@ -241,53 +248,65 @@ COMMENT ON FUNCTION @extschema@.bs_plan_users(uuid[], timestamptz, timestamptz, 
 'Makes the messages that these users are owed between two instants and that were never planned, but for months that have no partition; gives their number. Of one type and local date only where they are given. The caller holds the users'' row locks.';
 
 -- What these messages should say now; the one place for that. No locks: whoever
--- changes something on its account asks again under them.
+-- changes something on its account asks again under them. A mail in doubt says what
+-- it said, because a second copy must not differ from the first; so does one that is
+-- owed no more, because nobody reads it.
 CREATE FUNCTION @extschema@.bs_wanted(
     message_ids uuid[], user_ids uuid[], first_time timestamptz, last_time timestamptz, oldest timestamptz,
-    OUT id uuid, OUT old_time timestamptz, OUT gone text, OUT send_at timestamptz, OUT type_version integer,
-    OUT email varchar, OUT recipient_name text, OUT subject text, OUT content text, OUT html text, OUT behind boolean)
+    OUT id uuid, OUT old_time timestamptz, OUT gone text, OUT send_at timestamptz, OUT type_version integer, OUT user_version integer,
+    OUT email varchar, OUT recipient_name text, OUT subject text, OUT content text, OUT html text, OUT behind boolean, OUT past_triggers boolean)
 RETURNS SETOF record
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT w.id, w.old_time, w.gone, w.send_at, w.type_version,
+    SELECT w.id, w.old_time, w.gone, w.send_at, w.type_version, w.user_version,
            w.email, w.recipient_name, w.subject, w.content, w.html,
            CASE
                WHEN w.gone IS NOT NULL THEN w.status <> 'CANCELLED'
                WHEN w.status = 'CANCELLED' THEN w.send_at >= greatest(oldest, w.active_since)
                ELSE (w.old_time, w.recipient_email, w.old_name, w.old_subject,
-                     w.message_content, w.html_content, w.old_version)
+                     w.message_content, w.html_content, w.old_type_version, w.old_user_version)
                     IS DISTINCT FROM
                     (w.send_at, w.email, w.recipient_name, w.subject,
-                     w.content, w.html, w.type_version)
-           END
+                     w.content, w.html, w.type_version, w.user_version)
+           END,
+           -- Another time alone may come of new rules of the zone.
+           (w.old_type_version, w.old_user_version) = (w.type_version, w.user_version)
+           AND (w.gone IS NOT NULL OR w.status = 'CANCELLED'
+                OR (w.recipient_email, w.old_name, w.old_subject, w.message_content, w.html_content)
+                   IS DISTINCT FROM (w.email, w.recipient_name, w.subject, w.content, w.html))
       FROM (SELECT m.id, m.scheduled_send_time AS old_time, m.status, m.recipient_email,
                    m.recipient_name AS old_name, m.subject AS old_subject, m.message_content,
-                   m.html_content, m.type_version AS old_version,
+                   m.html_content, m.type_version AS old_type_version, m.user_version AS old_user_version,
                    CASE
-                       WHEN u.deleted_at IS NOT NULL THEN 'user_deleted'
+                       WHEN u.id IS NULL OR u.deleted_at IS NOT NULL THEN 'user_deleted'
                        WHEN t.name IS NULL OR NOT t.enabled THEN 'type_disabled'
                        WHEN e.event_date IS NULL THEN 'date_changed'
                    END AS gone,
-                   -- A person has said when; see bs_send_late().
-                   CASE WHEN m.owed_at IS NULL
-                        THEN coalesce(@extschema@.bs_send_time_or_null(u.timezone::text, m.local_date, t.send_time),
-                                      m.scheduled_send_time)
-                        ELSE m.scheduled_send_time END AS send_at,
+                   -- After bs_send_late() a person has said when; in doubt, nothing moves it.
+                   coalesce(CASE WHEN m.owed_at IS NULL AND NOT m.in_doubt THEN
+                                @extschema@.bs_send_time_or_null(u.timezone::text, m.local_date, t.send_time)
+                            END, m.scheduled_send_time) AS send_at,
                    t.active_since, coalesce(t.version, m.type_version) AS type_version,
-                   u.email, u.first_name || ' ' || u.last_name AS recipient_name,
-                   @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
-                                         e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS subject,
-                   @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
-                                         e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS content,
-                   @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
-                                         e.event_date, m.local_date, u.location_city::text, u.location_country::text) AS html
+                   coalesce(u.version, m.user_version) AS user_version,
+                   CASE WHEN m.in_doubt OR e.event_date IS NULL THEN m.recipient_email ELSE u.email END AS email,
+                   CASE WHEN m.in_doubt OR e.event_date IS NULL THEN m.recipient_name
+                        ELSE u.first_name || ' ' || u.last_name END AS recipient_name,
+                   CASE WHEN m.in_doubt OR e.event_date IS NULL THEN m.subject
+                        ELSE @extschema@.bs_render(t.subject_template, 'header', u.first_name::text, u.last_name::text,
+                                              e.event_date, m.local_date, u.location_city::text, u.location_country::text) END AS subject,
+                   CASE WHEN m.in_doubt OR e.event_date IS NULL THEN m.message_content
+                        ELSE @extschema@.bs_render(t.text_template, 'plain', u.first_name::text, u.last_name::text,
+                                              e.event_date, m.local_date, u.location_city::text, u.location_country::text) END AS content,
+                   CASE WHEN m.in_doubt OR e.event_date IS NULL THEN m.html_content
+                        ELSE @extschema@.bs_render(t.html_template, 'html', u.first_name::text, u.last_name::text,
+                                              e.event_date, m.local_date, u.location_city::text, u.location_country::text) END AS html
               FROM (SELECT f.*
                       FROM pg_catalog.unnest(message_ids) AS l (id)
                            JOIN @extschema@.message_logs f ON f.id = l.id
                      WHERE f.scheduled_send_time BETWEEN first_time AND last_time
                     OFFSET 0) m      -- the users of no others
-                   JOIN (SELECT f.* FROM @extschema@.users f WHERE f.id = ANY (user_ids) OFFSET 0) u ON u.id = m.user_id
-                   LEFT JOIN @extschema@.message_types t ON t.name = m.message_type
+                   LEFT JOIN (SELECT f.* FROM ONLY @extschema@.users f WHERE f.id = ANY (user_ids) OFFSET 0) u ON u.id = m.user_id
+                   LEFT JOIN ONLY @extschema@.message_types t ON t.name = m.message_type
                    LEFT JOIN LATERAL (
                        SELECT min(d.event_date) AS event_date
                          FROM @extschema@.bs_dates_of(u.id, u.birthday_date, u.anniversary_date,
@@ -297,12 +316,13 @@ BEGIN ATOMIC
             OFFSET 0) w;      -- each is made once, however often it is named above
 END;
 COMMENT ON FUNCTION @extschema@.bs_wanted(uuid[], uuid[], timestamptz, timestamptz, timestamptz) IS
-'What these messages of these users, due between two instants, should say by users, dates and types as they are now: gone is why they are owed no more, behind whether they differ. One that was cancelled is behind where it is owed again, from oldest on.';
+'What these messages, due between two instants, should say by users, dates and types as they are now; user_ids are all their users, also those that do not exist any more. gone is why a message is owed no more, behind whether it differs, past_triggers whether one that is behind differs although no version has changed. One that was cancelled is behind if it is owed again, from oldest on.';
 
 -- Brings messages that no sender has claimed to what users, dates and types say
 -- now; cancels what is owed no more, takes back a cancellation that is void.
-CREATE FUNCTION @extschema@.bs_refresh(message_ids uuid[], as_of timestamptz)
-RETURNS bigint
+CREATE FUNCTION @extschema@.bs_refresh(
+    message_ids uuid[], as_of timestamptz,
+    OUT changed bigint, OUT skipped bigint)
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
@@ -311,40 +331,53 @@ SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     oldest timestamptz := as_of - @extschema@.bs_max_lateness();
-    locked_users uuid[];
+    user_ids uuid[];
+    sure_users uuid[];
     locked uuid[];
     first_time timestamptz;
     last_time timestamptz;
-    changed bigint;
     cancelled bigint;
     first_due timestamptz;
 BEGIN
     -- The users first: a lock on a message whose user somebody is changing would
     -- keep that change away from the message.
-    SELECT array_agg(l.id) INTO locked_users
-      FROM (SELECT u.id
-              FROM @extschema@.users u
-             WHERE u.id IN (SELECT m.user_id
-                              FROM unnest(message_ids) AS w (id)
-                                   JOIN @extschema@.message_logs m ON m.id = w.id
-                             WHERE m.scheduled_send_time >= oldest - interval '2 days')
-               FOR SHARE SKIP LOCKED) l;
+    SELECT array_agg(DISTINCT m.user_id), count(*) INTO user_ids, skipped
+      FROM unnest(message_ids) AS w (id)
+           JOIN @extschema@.message_logs m ON m.id = w.id
+     WHERE m.scheduled_send_time >= oldest - interval '2 days'
+       AND (m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+            OR (m.status = 'CANCELLED' AND m.status_reason <> 'by_hand'));
+    changed := 0;
+    IF user_ids IS NULL THEN
+        RETURN;
+    END IF;
+    sure_users := ARRAY(SELECT u.id
+                          FROM ONLY @extschema@.users u
+                         WHERE u.id = ANY (user_ids)
+                           FOR SHARE SKIP LOCKED);
+    IF cardinality(sure_users) < cardinality(user_ids) THEN
+        -- A user who does not exist cannot be locked, and needs no lock.
+        sure_users := sure_users || ARRAY(SELECT w.id
+                                            FROM unnest(user_ids) AS w (id)
+                                           WHERE NOT EXISTS (SELECT FROM ONLY @extschema@.users u WHERE u.id = w.id));
+    END IF;
     SELECT array_agg(l.id), min(l.scheduled_send_time), max(l.scheduled_send_time)
       INTO locked, first_time, last_time
       FROM (SELECT m.id, m.scheduled_send_time
               FROM unnest(message_ids) AS w (id)
                    JOIN @extschema@.message_logs m ON m.id = w.id
-                   JOIN unnest(locked_users) AS u (id) ON u.id = m.user_id
+                   JOIN unnest(sure_users) AS u (id) ON u.id = m.user_id
              WHERE m.scheduled_send_time >= oldest - interval '2 days'
                AND (m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
                     OR (m.status = 'CANCELLED' AND m.status_reason <> 'by_hand'))
                FOR NO KEY UPDATE OF m SKIP LOCKED) l;
     IF locked IS NULL THEN
-        RETURN 0;
+        RETURN;
     END IF;
+    skipped := greatest(skipped - cardinality(locked), 0);
 
     WITH want AS MATERIALIZED (
-        SELECT * FROM @extschema@.bs_wanted(locked, locked_users, first_time, last_time, oldest) f WHERE f.behind
+        SELECT * FROM @extschema@.bs_wanted(locked, sure_users, first_time, last_time, oldest) f WHERE f.behind
     ), done AS (
         UPDATE @extschema@.message_logs m
            SET status = CASE
@@ -361,14 +394,17 @@ BEGIN
                scheduled_send_time = CASE WHEN w.gone IS NULL THEN w.send_at ELSE m.scheduled_send_time END,
                recipient_email = w.email,
                recipient_name = w.recipient_name,
-               subject = coalesce(w.subject, m.subject),
-               message_content = coalesce(w.content, m.message_content),
-               html_content = CASE WHEN w.gone IS NULL THEN w.html ELSE m.html_content END,
+               subject = w.subject,
+               message_content = w.content,
+               html_content = w.html,
                type_version = w.type_version,
+               user_version = w.user_version,
                updated_at = now()
           FROM want w
          WHERE m.id = w.id
-           AND m.scheduled_send_time = w.old_time
+           -- By the key: in a month that grew since it was analyzed, the index on the
+           -- instant looks as good, and thousands may share one.
+           AND (m.scheduled_send_time = w.old_time) IS TRUE
            AND m.scheduled_send_time BETWEEN first_time AND last_time
         RETURNING m.due_at, m.status
     )
@@ -382,8 +418,7 @@ BEGIN
     IF first_due IS NOT NULL THEN
         PERFORM @extschema@.bs_wake_senders(first_due);
     END IF;
-    RETURN changed;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_refresh(uuid[], timestamptz) IS
-'Brings these messages, where no sender has claimed them and nobody else is at them, to what users, dates and types say now; gives the number that changed.';
+'Brings these messages to what users, dates and types say now, unless a sender has claimed them; gives the number that changed, and the number that was skipped because another session has the message or its user locked: ask again for those.';

@@ -46,7 +46,7 @@ AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM @extschema@.bs_get_user(bs_preview.user_id);
-    IF NOT EXISTS (SELECT FROM @extschema@.message_types t WHERE t.name = bs_preview.message_type) THEN
+    IF NOT EXISTS (SELECT FROM ONLY @extschema@.message_types t WHERE t.name = bs_preview.message_type) THEN
         RAISE EXCEPTION 'message type "%" does not exist', bs_preview.message_type
             USING ERRCODE = 'no_data_found';
     END IF;
@@ -59,8 +59,8 @@ BEGIN
                                  e.event_date, d.local_date, u.location_city::text, u.location_country::text)
       INTO send_at, subject, message_content, html_content
       FROM @extschema@.bs_events e
-           JOIN @extschema@.users u ON u.id = e.user_id
-           JOIN @extschema@.message_types t ON t.name = e.message_type
+           JOIN ONLY @extschema@.users u ON u.id = e.user_id
+           JOIN ONLY @extschema@.message_types t ON t.name = e.message_type
            CROSS JOIN LATERAL (
                SELECT @extschema@.bs_occurrence(e.event_date, bs_preview.year, t.feb29_policy::text) AS local_date) d
      WHERE e.user_id = bs_preview.user_id

@@ -40,7 +40,7 @@ DECLARE
 BEGIN
     SELECT coalesce(w.id::text, 'NULL') INTO unknown
       FROM unnest(bs_calendar.user_ids) AS w (id)
-     WHERE NOT EXISTS (SELECT FROM @extschema@.users u WHERE u.id = w.id)
+     WHERE NOT EXISTS (SELECT FROM ONLY @extschema@.users u WHERE u.id = w.id)
      ORDER BY w.id LIMIT 1;
     IF unknown IS NOT NULL THEN
         RAISE EXCEPTION 'user % does not exist', unknown
@@ -69,7 +69,7 @@ BEGIN
                '' ORDER BY n.local_date, u.last_name COLLATE "C", u.first_name COLLATE "C", e.user_id, e.message_type COLLATE "C", e.event_date)
       INTO events
       FROM @extschema@.bs_events e
-           JOIN @extschema@.users u ON u.id = e.user_id
+           JOIN ONLY @extschema@.users u ON u.id = e.user_id
            CROSS JOIN LATERAL (
                SELECT d.local_date
                  FROM (SELECT greatest(extract(year FROM e.since)::integer - 1,

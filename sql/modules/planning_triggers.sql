@@ -68,7 +68,10 @@ BEGIN
            AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING', 'CANCELLED');
     END IF;
     IF message_ids IS NOT NULL THEN
-        PERFORM @extschema@.bs_refresh(message_ids, now());
+        -- What another session has locked may stay as it is when that session ends.
+        PERFORM @extschema@.bs_wake()
+           FROM @extschema@.bs_refresh(message_ids, now()) r
+          WHERE r.skipped > 0;
     END IF;
     -- Few changes are of somebody whose day is near. The users by their key, without
     -- the condition of partial indexes: a plan from when the table was new would
@@ -80,7 +83,7 @@ BEGIN
     SELECT array_agg(u.id) INTO near
       FROM unnest(user_ids) AS w (id)
            CROSS JOIN LATERAL (
-               SELECT f.* FROM @extschema@.users f WHERE f.id = w.id OFFSET 0) u
+               SELECT f.* FROM ONLY @extschema@.users f WHERE f.id = w.id OFFSET 0) u
      WHERE u.deleted_at IS NULL
        AND (@extschema@.bs_month_day(u.birthday_date) IN (
                 SELECT d.month_day FROM days d WHERE d.date_source = 'birthday_date')
@@ -88,7 +91,7 @@ BEGIN
                 SELECT d.month_day FROM days d WHERE d.date_source = 'anniversary_date')
             OR EXISTS (
                 SELECT
-                  FROM @extschema@.user_dates o
+                  FROM ONLY @extschema@.user_dates o
                  WHERE o.user_id = u.id
                    AND @extschema@.bs_month_day(o.event_date) IN (
                         SELECT d.month_day FROM days d WHERE d.date_source = 'user_dates')));
@@ -153,10 +156,10 @@ BEGIN
           FROM new_users n
                JOIN old_users o ON o.id = n.id
          WHERE (n.first_name, n.last_name, n.email, n.timezone, n.birthday_date, n.anniversary_date,
-                n.location_city, n.location_country, n.created_at, n.deleted_at)
+                n.location_city, n.location_country, n.created_at, n.deleted_at, n.version)
                IS DISTINCT FROM
                (o.first_name, o.last_name, o.email, o.timezone, o.birthday_date, o.anniversary_date,
-                o.location_city, o.location_country, o.created_at, o.deleted_at);
+                o.location_city, o.location_country, o.created_at, o.deleted_at, o.version);
         IF touched IS NOT NULL THEN
             PERFORM @extschema@.bs_replan_users(touched);
         END IF;
@@ -182,8 +185,15 @@ SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 AS $$
 BEGIN
-    DELETE FROM @extschema@.user_dates d USING old_users o WHERE d.user_id = o.id;
-    DELETE FROM @extschema@.message_ledger k USING old_users o WHERE k.user_id = o.id;
+    -- A table that inherits from users may have had the row, and users the same id.
+    DELETE FROM ONLY @extschema@.user_dates d
+     USING old_users o
+     WHERE d.user_id = o.id
+       AND NOT EXISTS (SELECT FROM ONLY @extschema@.users u WHERE u.id = o.id);
+    DELETE FROM @extschema@.message_ledger k
+     USING old_users o
+     WHERE k.user_id = o.id
+       AND NOT EXISTS (SELECT FROM ONLY @extschema@.users u WHERE u.id = o.id);
     RETURN NULL;
 END
 $$;
@@ -195,8 +205,8 @@ CREATE TRIGGER bs_users_after_delete
     REFERENCING OLD TABLE AS old_users
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.bs_users_after_delete();
 
--- A date belongs to its user: to change one is to change the user, whose row
--- lock then keeps planners away.
+-- A date belongs to its user: a change of one raises the version of the user, whose
+-- trigger plans the user again and whose row lock keeps planners away meanwhile.
 CREATE FUNCTION @extschema@.bs_user_dates_after_write()
 RETURNS trigger
 LANGUAGE plpgsql VOLATILE
@@ -216,7 +226,7 @@ BEGIN
     IF TG_OP <> 'DELETE' THEN
         SELECT min(n.message_type) INTO bad
           FROM (SELECT DISTINCT n.message_type FROM new_dates n) n
-         WHERE n.message_type NOT IN (SELECT t.name FROM @extschema@.message_types t);
+         WHERE n.message_type NOT IN (SELECT t.name FROM ONLY @extschema@.message_types t);
         IF bad IS NOT NULL THEN
             RAISE EXCEPTION 'message type "%" does not exist', bad
                 USING ERRCODE = 'foreign_key_violation';
@@ -231,10 +241,10 @@ BEGIN
           FROM (SELECT n.user_id FROM new_dates n UNION SELECT o.user_id FROM old_dates o) c;
     END IF;
     IF touched IS NOT NULL THEN
-        UPDATE @extschema@.users u SET updated_at = now()
+        UPDATE ONLY @extschema@.users u SET version = u.version + 1
           FROM (SELECT l.id
                   FROM unnest(touched) AS w (id)
-                       JOIN @extschema@.users l ON l.id = w.id
+                       JOIN ONLY @extschema@.users l ON l.id = w.id
                  ORDER BY l.id
                    FOR NO KEY UPDATE OF l) l
          WHERE u.id = l.id;
@@ -242,11 +252,10 @@ BEGIN
         IF TG_OP <> 'DELETE' AND found < cardinality(touched) THEN
             SELECT min(w.id::text) INTO bad
               FROM unnest(touched) AS w (id)
-             WHERE NOT EXISTS (SELECT FROM @extschema@.users u WHERE u.id = w.id);
+             WHERE NOT EXISTS (SELECT FROM ONLY @extschema@.users u WHERE u.id = w.id);
             RAISE EXCEPTION 'user % does not exist', bad
                 USING ERRCODE = 'foreign_key_violation';
         END IF;
-        PERFORM @extschema@.bs_replan_users(touched);
     END IF;
     RETURN NULL;
 END

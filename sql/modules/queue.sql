@@ -51,22 +51,60 @@ COMMENT ON FUNCTION @extschema@.bs_claim_statement(regclass) IS
 'The move to SENDING, in one partition: parameters are the ids of rows that the caller has locked, the instant of the claim, the lease, who claims, the token. Rows that are not due any more stay as they are.';
 
 -- A row that a sender holds is out of reach for changes of its user, and so it may be
--- behind them ever after; a version that is not the type's says that the type has
--- changed or that somebody asked for it to be made afresh. Where a claim came to
--- nothing, only the user's row says that it is behind: nobody gets mail after a
--- deletion, or by another name or address than the own. (No EXISTS: the planner
--- would read all users, once.)
+-- behind them once the attempt came to nothing: the versions say so. Address, name and
+-- deletion are compared as well, because a change that came past the triggers raises no
+-- version; of a mail in doubt they stay as they were. (No EXISTS: the planner would read
+-- all users, once.)
 CREATE FUNCTION @extschema@.bs_stale_condition()
 RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN '(m.status = ''RETRYING'' OR m.last_retry_at IS NOT NULL'
-       ' OR m.type_version IS DISTINCT FROM ('
-       '        SELECT t.version FROM @extschema@.message_types t WHERE t.name = m.message_type)'
-       ' OR (SELECT u.deleted_at IS NULL AND u.email = m.recipient_email'
-       '            AND u.first_name || '' '' || u.last_name = m.recipient_name'
-       '       FROM @extschema@.users u WHERE u.id = m.user_id) IS NOT TRUE)';
+RETURN '(m.type_version IS DISTINCT FROM ('
+       '        SELECT t.version FROM ONLY @extschema@.message_types t WHERE t.name = m.message_type)'
+       ' OR (SELECT u.version = m.user_version AND u.deleted_at IS NULL'
+       '            AND (m.in_doubt OR u.email = m.recipient_email'
+       '                               AND u.first_name || '' '' || u.last_name = m.recipient_name)'
+       '       FROM ONLY @extschema@.users u WHERE u.id = m.user_id) IS NOT TRUE)';
 COMMENT ON FUNCTION @extschema@.bs_stale_condition() IS
-'SQL: may the row m of message_logs be older than what users and types say, so that it is made afresh before it is sent?';
+'SQL: is the row m of message_logs older than what users and types say, so that it is made afresh before it is sent?';
+
+CREATE FUNCTION @extschema@.bs_make_fresh(part regclass, stale uuid[], as_of timestamptz)
+RETURNS uuid[]
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+DECLARE
+    fresh uuid[];
+    one uuid;
+BEGIN
+    BEGIN
+        PERFORM @extschema@.bs_refresh(stale, as_of);
+    EXCEPTION
+        WHEN OTHERS THEN
+            IF NOT @extschema@.bs_is_of_a_row(SQLSTATE) THEN
+                RAISE;
+            END IF;
+            -- One message must not keep the others from being sent.
+            FOREACH one IN ARRAY stale LOOP
+                BEGIN
+                    PERFORM @extschema@.bs_refresh(ARRAY[one], as_of);
+                EXCEPTION
+                    WHEN OTHERS THEN
+                        IF NOT @extschema@.bs_is_of_a_row(SQLSTATE) THEN
+                            RAISE;
+                        END IF;
+                END;
+            END LOOP;
+    END;
+    EXECUTE format('SELECT coalesce(array_agg(m.id), ''{}'') FROM %s AS m WHERE m.id = ANY ($1) AND NOT %s',
+                   part, @extschema@.bs_stale_condition())
+       INTO fresh
+      USING stale;
+    RETURN fresh;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_make_fresh(regclass, uuid[], timestamptz) IS
+'Makes these messages of one partition afresh; gives those that now are as their users and types say. The others must not be claimed: another session has their user locked, they cannot be made afresh, or they are cancelled.';
 
 CREATE FUNCTION @extschema@.bs_check_lease(lease interval)
 RETURNS void
@@ -139,6 +177,7 @@ DECLARE
     ids uuid[];
     stale uuid[];
     octets bigint;
+    found integer;
 BEGIN
     as_of := @extschema@.bs_capped(as_of, interval '1 minute');
     oldest := as_of - @extschema@.bs_max_lateness();
@@ -150,7 +189,7 @@ BEGIN
         EXIT WHEN left_to_claim = 0 OR left_of_bytes <= 0;
         part := '@extschema@.' || @extschema@.bs_partition_name('message_logs', month);
         EXECUTE format(
-            'SELECT array_agg(c.id), array_agg(c.id) FILTER (WHERE c.stale), sum(c.octets)'
+            'SELECT array_agg(c.id) FILTER (WHERE NOT c.stale), array_agg(c.id) FILTER (WHERE c.stale), count(*), sum(c.octets)'
             '  FROM (SELECT m.id, %s AS stale, %s AS octets'
             '          FROM %s AS m'
             '         WHERE m.due_at <= $1'
@@ -160,13 +199,20 @@ BEGIN
             '         LIMIT $3'
             '           FOR NO KEY UPDATE OF m SKIP LOCKED) c',
             @extschema@.bs_stale_condition(), @extschema@.bs_letter_octets(), part)
-           INTO ids, stale, octets
+           INTO ids, stale, found, octets
           USING as_of, oldest, left_to_claim;
-        CONTINUE WHEN ids IS NULL;
-        left_to_claim := left_to_claim - cardinality(ids);
+        left_to_claim := left_to_claim - found;
         IF stale IS NOT NULL THEN
-            PERFORM @extschema@.bs_refresh(stale, as_of);
+            ids := ids || @extschema@.bs_make_fresh(part, stale, as_of);
+            -- What could not be made afresh waits a moment, so that it neither keeps
+            -- others from being claimed nor makes senders ask for it all the time.
+            EXECUTE format('UPDATE %s AS m SET due_at = $3'
+                           ' WHERE m.id = ANY ($1) AND m.id <> ALL ($2)'
+                           '   AND m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')'
+                           '   AND m.due_at < $3', part)
+            USING stale, coalesce(ids, '{}'), as_of + interval '1 second';
         END IF;
+        CONTINUE WHEN ids IS NULL OR ids = '{}';
         IF octets > left_of_bytes OR stale IS NOT NULL THEN
             SELECT f.ids, f.octets INTO ids, octets
               FROM @extschema@.bs_claim_fitting(part, left_of_bytes, ids) AS f;
@@ -178,7 +224,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_claim(text, integer, interval, timestamptz, bigint) IS
-'Leases up to max_messages (10,000 at most) due messages to a sender, for at most a day, and counts the attempt; commit before sending. as_of is capped by bs_capped(). It stops once the letters have max_bytes octets, so that at most one letter goes beyond; NULL: no limit. Gives nothing if this database is not adopted or is paused. Error 22023 for a lease out of range.';
+'Leases up to max_messages (10,000 at most) due messages to a sender, for at most a day, and counts the attempt; commit before sending. as_of is capped by bs_capped(). It stops once the letters have max_bytes octets, so that at most one letter goes beyond; NULL: no limit. What cannot be proven to be as users and types say now is not claimed, and is due again a second later. Gives nothing if this database is not adopted or is paused. Error 22023 for a lease out of range.';
 
 CREATE FUNCTION @extschema@.bs_next_due(as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
 RETURNS timestamptz
@@ -320,6 +366,7 @@ BEGIN
         UPDATE @extschema@.message_logs m
            SET status = CASE WHEN m.attempts >= last_attempt THEN 'FAILED' ELSE 'RETRYING' END,
                status_reason = CASE WHEN m.attempts >= last_attempt THEN 'in_doubt' ELSE 'lease' END,
+               in_doubt = true,
                error_message = 'the sender ' || m.claimed_by || ' ended or was given up before it recorded an outcome',
                -- From the second loss on spread over time, so that a message that
                -- kills its sender does not take the same others with it again.

@@ -113,7 +113,7 @@ BEGIN
             '  FROM (SELECT l.id'
             '          FROM unnest($1, $2) AS w (id, due_at)'
             '               JOIN %1$s AS l ON l.id = w.id'
-            '               JOIN @extschema@.users u ON u.id = l.user_id'
+            '               JOIN ONLY @extschema@.users u ON u.id = l.user_id'
             '         WHERE (l.due_at = w.due_at'
             '                AND l.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')) IS TRUE'
             '           FOR SHARE OF u SKIP LOCKED'
@@ -220,7 +220,8 @@ BEGIN
             END;
         END IF;
         IF stale <> '{}' THEN
-            PERFORM @extschema@.bs_refresh(stale, as_of);
+            held := ARRAY(SELECT unnest(held) EXCEPT SELECT unnest(stale))
+                    || @extschema@.bs_make_fresh(part, stale, as_of);
         END IF;
         IF octets > left_of_bytes OR stale <> '{}' THEN
             SELECT f.ids, f.octets INTO held, octets
@@ -277,7 +278,7 @@ BEGIN
     WITH queued AS (
         SELECT m.id, m.scheduled_send_time
           FROM @extschema@.message_logs m
-               JOIN @extschema@.users u ON u.id = m.user_id
+               JOIN ONLY @extschema@.users u ON u.id = m.user_id
          WHERE m.status = 'QUEUED'
          LIMIT max_messages
            FOR SHARE OF u SKIP LOCKED

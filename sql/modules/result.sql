@@ -54,6 +54,7 @@ DECLARE
         'UPDATE @extschema@.%1$I AS m'
         '   SET status = CASE r.state WHEN ''RELEASED'' THEN ''RETRYING'' ELSE r.state END,'
         '       status_reason = r.reason,'
+        '       in_doubt = m.in_doubt OR r.reason IS NOT DISTINCT FROM ''in_doubt'','
         '       due_at = CASE WHEN r.state IN (''RETRYING'', ''RELEASED'') THEN r.next_attempt END,'
         '       actual_send_time = CASE r.state WHEN ''SENT'' THEN r.ended_at END,'
         '       attempts = CASE r.state WHEN ''RELEASED'' THEN m.attempts - 1 ELSE m.attempts END,'

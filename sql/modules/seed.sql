@@ -47,7 +47,7 @@ BEGIN
                    CASE WHEN u.n % 50 = 49 THEN 'EXPIRED' WHEN u.n % 20 = 19 THEN 'FAILED'
                         WHEN u.n % 25 = 24 THEN 'CANCELLED' ELSE 'SENT' END AS status
               FROM (SELECT u.*, row_number() OVER (ORDER BY u.id)::integer AS n
-                      FROM @extschema@.users u
+                      FROM ONLY @extschema@.users u
                      WHERE u.email LIKE 'seed-' || batch || '-%') u
                    CROSS JOIN LATERAL (SELECT (now() AT TIME ZONE 'UTC')::date - 4 - u.n % 30 AS local_date) d
         ), won AS (

@@ -13,6 +13,7 @@ CREATE TABLE @extschema@.users (
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     deleted_at timestamptz,
+    version integer NOT NULL DEFAULT 0,
     CONSTRAINT users_pkey PRIMARY KEY (id),
     CONSTRAINT check_first_name CHECK (pg_catalog.btrim(first_name) <> ''),
     CONSTRAINT check_last_name CHECK (pg_catalog.btrim(last_name) <> ''),
@@ -58,13 +59,14 @@ COMMENT ON COLUMN @extschema@.users.location_country IS 'For templates; may be N
 COMMENT ON COLUMN @extschema@.users.created_at IS 'When the user came; occasions before that instant are not mailed.';
 COMMENT ON COLUMN @extschema@.users.updated_at IS 'Last change of the row or of the user''s dates.';
 COMMENT ON COLUMN @extschema@.users.deleted_at IS 'Soft delete: when; NULL for a user who gets mail.';
+COMMENT ON COLUMN @extschema@.users.version IS 'Counts changes of what messages are made from, the user''s dates among them; a message made from another version is made afresh before it is sent. 0: the row came past the triggers.';
 
 CREATE FUNCTION @extschema@.bs_users_before_write()
 RETURNS trigger
 LANGUAGE C VOLATILE
 AS 'MODULE_PATHNAME', 'bs_users_before_write';
 COMMENT ON FUNCTION @extschema@.bs_users_before_write() IS
-'Normalises a row of users and refuses what cannot be one: 22023 with a hint for address, zone, names and dates.';
+'Normalises a row of users, counts its version, and refuses what cannot be one: 22023 with a hint for address, zone, names and dates.';
 
 CREATE TRIGGER bs_users_before_write
     BEFORE INSERT OR UPDATE ON @extschema@.users

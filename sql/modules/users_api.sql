@@ -45,7 +45,7 @@ AS $$
 DECLARE
     found_user @extschema@.users;
 BEGIN
-    SELECT u.* INTO found_user FROM @extschema@.users u WHERE u.id = bs_get_user.id;
+    SELECT u.* INTO found_user FROM ONLY @extschema@.users u WHERE u.id = bs_get_user.id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'user % does not exist', coalesce(bs_get_user.id::text, 'NULL')
             USING ERRCODE = 'no_data_found';
@@ -98,14 +98,14 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
 
-    SELECT u.* INTO old_user FROM @extschema@.users u
+    SELECT u.* INTO old_user FROM ONLY @extschema@.users u
      WHERE u.id = bs_update_user.id FOR NO KEY UPDATE;
     IF NOT FOUND OR old_user.deleted_at IS NOT NULL THEN
         RAISE EXCEPTION 'user % does not exist', coalesce(bs_update_user.id::text, 'NULL')
             USING ERRCODE = 'no_data_found';
     END IF;
     new_user := jsonb_populate_record(old_user, changes);
-    UPDATE @extschema@.users u
+    UPDATE ONLY @extschema@.users u
        SET (first_name, last_name, email, timezone, birthday_date, anniversary_date,
             location_city, location_country)
          = (new_user.first_name, new_user.last_name, new_user.email, new_user.timezone,
@@ -137,7 +137,7 @@ AS $$
 BEGIN
     -- Not the condition of partial indexes, which by statistics of when the table was
     -- empty cost nothing to read from end to end.
-    UPDATE @extschema@.users u SET deleted_at = now()
+    UPDATE ONLY @extschema@.users u SET deleted_at = now()
      WHERE u.id = bs_delete_user.id AND (u.deleted_at IS NOT NULL) IS NOT TRUE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'user % does not exist', coalesce(bs_delete_user.id::text, 'NULL')
@@ -156,7 +156,7 @@ SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
-    UPDATE @extschema@.users u SET deleted_at = NULL
+    UPDATE ONLY @extschema@.users u SET deleted_at = NULL
      WHERE u.id = bs_restore_user.id AND u.deleted_at IS NOT NULL;
     IF NOT FOUND THEN
         PERFORM @extschema@.bs_get_user(bs_restore_user.id);
@@ -181,7 +181,7 @@ SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
-    DELETE FROM @extschema@.users u WHERE u.id = bs_purge_user.id;
+    DELETE FROM ONLY @extschema@.users u WHERE u.id = bs_purge_user.id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'user % does not exist', coalesce(bs_purge_user.id::text, 'NULL')
             USING ERRCODE = 'no_data_found';

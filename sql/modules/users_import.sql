@@ -59,7 +59,7 @@ BEGIN
            coalesce((c.fault).reason, 'a user with this e-mail address exists'),
            CASE WHEN (c.fault).code IS NOT NULL THEN (c.fault).hint
                 ELSE coalesce((SELECT format('It is user %s.', u.id)
-                                 FROM @extschema@.users u
+                                 FROM ONLY @extschema@.users u
                                 WHERE lower(u.email COLLATE "C") = lower(@extschema@.bs_trim(c.email) COLLATE "C")
                                   AND u.deleted_at IS NULL),
                               'It came with an earlier row.')

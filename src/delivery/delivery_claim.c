@@ -18,8 +18,6 @@
 #include "delivery/delivery_claim.h"
 #include "queue/queue_store.h"
 
-#define BUSY_MS 5				/* another sender is just taking what is due */
-
 typedef struct BsClaimWork
 {
 	BsClaim    *claims;
@@ -110,9 +108,11 @@ bs_delivery_claim_due(BsSender *sender)
 		BS_FAILPOINT("claim-after-commit");
 	for (i = 0; i < work.count; i++)
 		bs_outbox_begin(&sender->outbox, &work.claims[i], until_ms, no_copy);
-	/* Due, but another sender is just taking it: no spinning meanwhile. */
+	if (work.count > 0 || work.next_due > start)
+		sender->busy = 0;
+	/* Due, but another session has it locked: no spinning meanwhile. */
 	if (work.count < work.limit && work.next_due <= start)
-		work.next_due = bs_time_ms_from_now(BUSY_MS);
+		work.next_due = bs_time_ms_from_now(bs_backoff_ms(&sender->busy));
 	sender->next_claim = bs_wake_settle_sleep(work.next_due);
 }
 

@@ -18,6 +18,7 @@ typedef struct BsSender
 {
 	BsOutbox	outbox;
 	TimestampTz next_claim;		/* not before */
+	int			busy;			/* of bs_backoff_ms(): what is due is locked */
 	TimestampTz fault_logged;
 } BsSender;
 

@@ -36,7 +36,8 @@
  * put into our schema can be a better match than ours.
  */
 static BsStatement plan_begin = {
-	.sql = "SELECT p.state::pg_catalog.text, false, 0::int8, 0::int8, 0::int8"
+	.sql = "SELECT p.state::pg_catalog.text, false, 0::int8, 0::int8, 0::int8,"
+	"       0::int8, NULL::pg_catalog.text, NULL::pg_catalog.text"
 	"  FROM %s.bs_plan_step(pg_catalog.jsonb_build_object("
 	"       'as_of', pg_catalog.now(),"
 	"       'until', pg_catalog.now() + $1, 'upkeep', true), 5000) AS p (state)",
@@ -47,7 +48,8 @@ static BsStatement plan_begin = {
 static BsStatement plan_step = {
 	.sql = "SELECT p.state::pg_catalog.text, (p.state -> 'done')::bool,"
 	"       (p.state -> 'planned')::int8, (p.state -> 'changed')::int8,"
-	"       (p.state -> 'skipped')::int8"
+	"       (p.state -> 'skipped')::int8, (p.state -> 'failed')::int8,"
+	"       p.state ->> 'failed_user', p.state ->> 'failed_code'"
 	"  FROM %s.bs_plan_step($1::pg_catalog.jsonb, 5000) AS p (state)",
 	.nargs = 1,
 	.argtypes = {TEXTOID}
@@ -72,6 +74,15 @@ get_int64(int column)
 									  SPI_tuptable->tupdesc, column, &isnull);
 
 	return isnull ? 0 : DatumGetInt64(value);
+}
+
+static void
+get_text(int column, char *text, Size size)
+{
+	char	   *value = SPI_getvalue(SPI_tuptable->vals[0],
+									 SPI_tuptable->tupdesc, column);
+
+	strlcpy(text, value ? value : "", size);
 }
 
 /* One step of a pass; the state outlives the transaction in "caller". */
@@ -112,6 +123,9 @@ plan_work(void *arg)
 	work->result->planned = get_int64(3);
 	work->result->changed = get_int64(4);
 	work->result->skipped = get_int64(5);
+	work->result->failed = get_int64(6);
+	get_text(7, work->result->failed_user, sizeof(work->result->failed_user));
+	get_text(8, work->result->failed_code, sizeof(work->result->failed_code));
 	BS_FAILPOINT("plan-before-commit");
 }
 

@@ -17,7 +17,10 @@ typedef struct BsPlanned
 {
 	int64		planned;		/* messages made */
 	int64		changed;		/* messages brought up to date or cancelled */
-	int64		skipped;		/* users whom somebody else was changing */
+	int64		skipped;		/* users and messages that others had locked */
+	int64		failed;			/* users whose planning ended with an error */
+	char		failed_user[40];	/* one of them */
+	char		failed_code[8]; /* and its SQLSTATE */
 } BsPlanned;
 
 /*

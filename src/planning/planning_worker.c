@@ -106,6 +106,11 @@ plan(int64 *retry_ms)
 				(errmsg("birthday_scheduler planned %lld messages and brought %lld up to date",
 						(long long) result.planned,
 						(long long) result.changed)));
+	if (result.failed > 0)
+		ereport(WARNING,
+				(errmsg("planning failed for %lld users, one of them is %s (SQLSTATE %s)",
+						(long long) result.failed, result.failed_user,
+						result.failed_code)));
 	if (complete && result.skipped == 0)
 		*retry_ms = FIRST_RETRY_MS;
 	else

@@ -21,12 +21,14 @@
 #include "bs_txn.h"
 #include "bs_wake.h"
 #include "bs_worker.h"
+#include "net/net_limit.h"
 #include "net/net_payload.h"
 #include "queue/queue_publisher.h"
 
 #define RECORD_BATCH		256
 #define RECORD_DELAY_MS		10	/* how long a confirm may wait for others */
-#define HELD_MS				20	/* at most, for what is under way */
+#define HELD_MS				20	/* at least, for what is under way; longer
+								 * each time that nothing new is found */
 #define IDLE_MS				500 /* between looks at what is overdue in the
 								 * queue */
 #define LEFT_WAIT_MS		250 /* before what was locked is tried again */
@@ -308,9 +310,13 @@ read_due(BsPublisher *publisher, BsReadWork *work)
 	 */
 	publisher->held = publisher->free_count < BS_PUBLISHER_WINDOW ||
 		work->count > 0;
+	if (work->count > 0 || work->next_due > start)
+		publisher->busy = 0;
 	if (work->count < work->limit && work->next_due <= start)
 		work->next_due =
-			bs_time_ms_from_now(publisher->held ? HELD_MS : IDLE_MS);
+			bs_time_ms_from_now(publisher->held ?
+								Max(HELD_MS, bs_backoff_ms(&publisher->busy)) :
+								IDLE_MS);
 	publisher->next_read = bs_wake_settle_sleep(work->next_due);
 	return true;
 }
@@ -469,8 +475,12 @@ bs_publisher_record(BsPublisher *publisher, bool at_once)
 		set_free(publisher, item);
 		publisher->confirmed_count--;
 	}
-	if (publisher->held && publisher->refused_wait_ms == REFUSED_WAIT_MS)
+	if (publisher->held && publisher->refused_wait_ms == REFUSED_WAIT_MS &&
+		work.left_count < work.count)
+	{
 		publisher->next_read = DT_NOBEGIN;	/* nothing hides what is next */
+		publisher->busy = 0;
+	}
 	publisher->held = false;
 	publisher->next_record = work.left_count == 0 ? DT_NOBEGIN :
 		bs_time_ms_from_now(LEFT_WAIT_MS);

@@ -38,6 +38,7 @@ typedef struct BsPublisher
 	int			confirmed_count;
 	TimestampTz next_read;		/* not before */
 	bool		held;			/* next_read waits for what is under way */
+	int			busy;			/* of bs_backoff_ms(): nothing comes of it */
 	TimestampTz first_confirm;	/* that is not recorded */
 	TimestampTz next_record;	/* not before: the last one failed, or left
 								 * some */

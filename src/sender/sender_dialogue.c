@@ -20,7 +20,8 @@
 #include "sender/sender_log.h"
 #include "sender/sender_settings.h"
 
-#define BUSY_MS		5			/* another sender is just taking what is due */
+#define SOON_MS		5			/* at least, before what is due soon is
+								 * claimed */
 
 static int64_t asked_ms;		/* when */
 
@@ -143,6 +144,8 @@ take_claims(const PGresult *answer, bool of_copies)
 		for (i = 0; i < count; i++)
 			bs_outbox_begin(&bs_sender.outbox, &claims[i], lease_until_ms, no_copy);
 		bs_sender.due_known = count > 0 && bs_sender.outbox.free_count == 0;
+		if (count > 0)
+			bs_sender.busy = 0;
 		bs_sender.claim_at_ms = 0;
 	}
 	bs_sender.totals.claimed += count;
@@ -158,9 +161,15 @@ take_next_due(const PGresult *answer)
 
 	bs_sender.outbox.clock_ahead_us = clock_us - bs_sender.database.asked_wall_us;
 	bs_sender.due_known = due_ms <= poll_ms;
-	/* Due, but another sender is just taking it: no spinning meanwhile. */
-	if (due_ms < BUSY_MS)
-		due_ms = BUSY_MS;
+	/* Due, but another session may have it locked: no spinning meanwhile. */
+	if (due_ms <= 0)
+		due_ms = bs_backoff_ms(&bs_sender.busy);
+	else
+	{
+		bs_sender.busy = 0;
+		if (due_ms < SOON_MS)
+			due_ms = SOON_MS;
+	}
 	bs_sender.claim_at_ms = bs_net_clock_ms() + (bs_sender.due_known ? due_ms : poll_ms);
 }
 

@@ -48,6 +48,7 @@ typedef struct BsSenderState
 	int64_t		look_at_ms;
 	int64_t		claim_at_ms;	/* not before */
 	bool		due_known;		/* what is due then is known to be */
+	int			busy;			/* of bs_backoff_ms(): what is due is locked */
 	bool		renew_wanted;	/* mailer and link, once nothing is held */
 	int64_t		renew_at_ms;
 	bool		reconnect_wanted;	/* to the database, likewise */

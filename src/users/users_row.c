@@ -20,6 +20,7 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/date.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -30,13 +31,13 @@
 PG_FUNCTION_INFO_V1(bs_users_before_write);
 PG_FUNCTION_INFO_V1(bs_is_email);
 
-/* The columns whose values are replaced, those of the check and two more. */
+/* The columns whose values are replaced, those of the check and three more. */
 typedef struct BsReplacement
 {
 	int			count;
-	int			attnum[BS_USER_COLUMN_COUNT + 2];
-	Datum		value[BS_USER_COLUMN_COUNT + 2];
-	bool		isnull[BS_USER_COLUMN_COUNT + 2];
+	int			attnum[BS_USER_COLUMN_COUNT + 3];
+	Datum		value[BS_USER_COLUMN_COUNT + 3];
+	bool		isnull[BS_USER_COLUMN_COUNT + 3];
 } BsReplacement;
 
 static void
@@ -65,7 +66,7 @@ find_column(Relation rel, const char *name, Oid type)
 }
 
 /*
- * Does an UPDATE change this text?
+ * Does an UPDATE change this text, date or instant?
  */
 static bool
 is_changed(HeapTuple old_tuple, TupleDesc desc, int attnum,
@@ -76,8 +77,59 @@ is_changed(HeapTuple old_tuple, TupleDesc desc, int attnum,
 
 	if (old_isnull || isnull)
 		return old_isnull != isnull;
-	return !DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, old,
-												 value));
+	switch (TupleDescAttr(desc, attnum - 1)->atttypid)
+	{
+		case DATEOID:
+			return DatumGetDateADT(old) != DatumGetDateADT(value);
+		case TIMESTAMPTZOID:
+			return DatumGetTimestampTz(old) != DatumGetTimestampTz(value);
+		default:
+			return !DatumGetBool(DirectFunctionCall2Coll(texteq,
+														 C_COLLATION_OID,
+														 old, value));
+	}
+}
+
+/*
+ * next_version
+ *		The version of a user who is written; "old" is NULL for an INSERT.
+ *
+ * It rises if one of the columns that messages are made from changes, or if the
+ * statement sets another version, as a change of the user's dates does.  A restore
+ * brings a user's version along.
+ */
+static int32
+next_version(Relation rel, HeapTuple old, HeapTuple tuple,
+			 const BsUserValues *user, const int *attnum)
+{
+	static const char *const instants[] = {"created_at", "deleted_at"};
+	TupleDesc	desc = RelationGetDescr(rel);
+	int			column = find_column(rel, "version", INT4OID);
+	bool		isnull;
+	int32		wanted = DatumGetInt32(heap_getattr(tuple, column, desc,
+													&isnull));
+	bool		changed = isnull;
+	int32		version;
+	int			i;
+
+	if (old == NULL)
+		return isnull || wanted < 1 ? 1 : wanted;
+	version = DatumGetInt32(heap_getattr(old, column, desc, &isnull));
+	changed |= wanted != version;
+	for (i = 0; i < BS_USER_COLUMN_COUNT && !changed; i++)
+		changed = is_changed(old, desc, attnum[i], user->value[i],
+							 user->isnull[i]);
+	for (i = 0; i < (int) lengthof(instants) && !changed; i++)
+	{
+		Datum		value;
+
+		column = find_column(rel, instants[i], TIMESTAMPTZOID);
+		value = heap_getattr(tuple, column, desc, &isnull);
+		changed = is_changed(old, desc, column, value, isnull);
+	}
+	if (!changed)
+		return version;
+	return version < PG_INT32_MAX ? version + 1 : 1;
 }
 
 Datum
@@ -140,12 +192,14 @@ bs_users_before_write(PG_FUNCTION_ARGS)
 		replace(&replacement, created_at, now, false);
 	if (old != NULL || no_updated_at)
 		replace(&replacement, updated_at, now, false);
+	replace(&replacement, find_column(rel, "version", INT4OID),
+			Int32GetDatum(next_version(rel, old, tuple, &user, attnum)),
+			false);
 
-	if (replacement.count > 0)
-		tuple = heap_modify_tuple_by_cols(tuple, desc, replacement.count,
-										  replacement.attnum,
-										  replacement.value,
-										  replacement.isnull);
+	tuple = heap_modify_tuple_by_cols(tuple, desc, replacement.count,
+									  replacement.attnum,
+									  replacement.value,
+									  replacement.isnull);
 	return PointerGetDatum(tuple);
 }
 

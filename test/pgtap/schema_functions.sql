@@ -61,13 +61,22 @@ SELECT is_empty($$SELECT c.oid::regclass, a.privilege_type FROM pg_class c JOIN 
 
 -- ---- labels
 SELECT set_eq('SELECT name FROM member WHERE provolatile = ''i''', ARRAY['bs_occurrence', 'bs_month_day', 'bs_celebrated', 'bs_is_owed', 'bs_is_email',
-    'bs_check_template', 'bs_render', 'bs_ical_line', 'bs_ical_text', 'bs_partition_name', 'bs_partition_options', 'bs_stale_condition', 'bs_short', 'bs_lines', 'bs_trim', 'bs_letter_octets', 'bs_cut', 'bs_relay_words', 'bs_cron_command'], 'pure arithmetic is immutable; what reads zone files, tables or the clock is not');
+    'bs_check_template', 'bs_render', 'bs_ical_line', 'bs_ical_text', 'bs_partition_name', 'bs_partition_options', 'bs_stale_condition', 'bs_short', 'bs_lines', 'bs_trim', 'bs_letter_octets', 'bs_cut', 'bs_relay_words', 'bs_cron_command', 'bs_is_of_a_row', 'bs_plan_failed', 'bs_plan_went_on'], 'pure arithmetic is immutable; what reads zone files, tables or the clock is not');
 SELECT is_empty('SELECT signature FROM member WHERE provolatile = ''v'' AND proparallel = ''s''', 'what writes is not parallel safe');
 SELECT is_empty('SELECT signature FROM member WHERE provolatile = ''i'' AND proparallel <> ''s''', 'what is arithmetic is');
 SELECT is_empty($$SELECT signature FROM member WHERE prorettype = 'trigger'::regtype AND provolatile <> 'v'$$, 'triggers are volatile');
 SELECT is_empty($$SELECT signature FROM member WHERE lang = 'c' AND NOT proisstrict AND prorettype <> 'trigger'::regtype AND name NOT IN ('bs_render', 'bs_user_fault')$$, 'C functions get no NULLs, but for two that look');
 SELECT is_empty($$SELECT signature FROM member WHERE 'internal'::regtype = ANY (proargtypes) OR prorettype = 'internal'::regtype$$, 'nothing takes or gives internal');
 SELECT is_empty($$SELECT signature FROM member WHERE lang NOT IN ('c', 'sql', 'plpgsql')$$, 'in three languages');
+
+-- ---- rows of tables that inherit from ours are not ours
+SELECT is_empty($$SELECT signature FROM member
+    WHERE pg_get_functiondef(oid) ~ '(FROM|JOIN|UPDATE)\s+\(*(public\.)?(users|user_dates|message_types|bs_installation|bs_upkeep_log)\M'$$,
+    'functions say ONLY before a table that others may inherit from');
+SELECT is_empty($$SELECT c.oid::regclass FROM pg_class c JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+                       JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'birthday_scheduler'
+    WHERE c.relkind = 'v' AND pg_get_viewdef(c.oid) ~ '(FROM|JOIN)\s+\(*(public\.)?(users|user_dates|message_types|bs_installation|bs_upkeep_log)\M'$$,
+    'and so do views');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -8,7 +8,7 @@ SELECT plan(90);
 -- ---- users
 SELECT has_table('users');
 SELECT columns_are('users', ARRAY['id', 'first_name', 'last_name', 'email', 'timezone', 'birthday_date', 'anniversary_date',
-    'location_city', 'location_country', 'created_at', 'updated_at', 'deleted_at']);
+    'location_city', 'location_country', 'created_at', 'updated_at', 'deleted_at', 'version']);
 SELECT col_is_pk('users', 'id');
 SELECT col_type_is('users', 'id', 'uuid');
 SELECT col_has_default('users', 'id');
