@@ -39,7 +39,7 @@ BEGIN
         WHEN 'worker' THEN
             functions := '{bs_installation_state,bs_plan_step,bs_claim,bs_claim_holders,bs_next_due,bs_recover,bs_record,bs_due_messages,bs_mark_queued,bs_claim_copies,bs_create_partitions}';
         WHEN 'sender' THEN
-            functions := '{bs_installation_state,bs_system_identifier,bs_claim,bs_claim_copies,bs_next_due,bs_record,bs_release_claims}';
+            functions := '{bs_installation_state,bs_system_identifier,bs_claim,bs_claim_copies,bs_next_due,bs_record,bs_release_claims,bs_report_sender}';
         WHEN 'application' THEN
             functions := '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_import_users,bs_import_rows,bs_preview,bs_explain,bs_upcoming,bs_calendar}';
         WHEN 'reader' THEN
@@ -68,5 +68,5 @@ REVOKE ALL ON FUNCTION @extschema@.bs_grant(name, text) FROM PUBLIC;
 
 REVOKE ALL ON @extschema@.users, @extschema@.user_dates, @extschema@.message_types,
     @extschema@.message_logs, @extschema@.message_ledger, @extschema@.bs_installation,
-    @extschema@.bs_upkeep_log, @extschema@.bs_pending_outcomes, @extschema@.bs_events, @extschema@.bs_status, @extschema@.bs_workers,
+    @extschema@.bs_upkeep_log, @extschema@.bs_pending_outcomes, @extschema@.bs_senders, @extschema@.bs_events, @extschema@.bs_status, @extschema@.bs_workers,
     @extschema@.bs_daily FROM PUBLIC;

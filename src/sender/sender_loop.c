@@ -12,6 +12,7 @@
  */
 #include "sender/sender_loop.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -74,8 +75,12 @@ make_identity(void)
 {
 	char		name[256] = "";
 	unsigned	number = 0;
+	char	   *c;
 
 	(void) gethostname(name, sizeof(name) - 1);
+	for (c = name; *c != '\0'; c++)
+		if (!isalnum((unsigned char) *c) && *c != '.' && *c != '-')
+			*c = '-';
 	if (getrandom(&number, sizeof(number), GRND_NONBLOCK) != sizeof(number))
 		number = (unsigned) bs_net_wall_us();
 	srandom(number);

@@ -16,6 +16,7 @@
 #include "sender/sender_work.h"
 
 #define BS_RECHECK_MS	10000	/* how often to look what is there */
+#define BS_REPORT_MS	30000	/* how often an idle sender says that it lives */
 
 /* What the database was asked. */
 typedef enum BsQuestion

@@ -61,6 +61,19 @@ add_lease(BsArguments *arguments)
 }
 
 bool
+bs_work_ask_state(BsDatabase *database, const char *identity, int held)
+{
+	char		report[BS_REPORT_SIZE];
+
+	/* What is in our name needs no quoting, see make_identity(). */
+	snprintf(report, sizeof(report),
+			 ", %s.bs_report_sender('%s'::text, '%lld ms'::interval, %d)",
+			 database->schema, identity, (long long) bs_settings()->lease_ms,
+			 held);
+	return bs_database_ask_state(database, held < 0 ? "" : report);
+}
+
+bool
 bs_work_ask_claim(BsDatabase *database, const char *identity, int limit)
 {
 	BsArguments arguments = {0};

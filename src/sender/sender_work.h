@@ -17,6 +17,13 @@
 
 #define BS_IDENTITY_SIZE 100	/* of message_logs.claimed_by */
 
+/*
+ * The state of the installation, and the report that this sender lives and holds
+ * that many messages; -1: no report.
+ */
+extern bool bs_work_ask_state(BsDatabase *database, const char *identity,
+							  int held);
+
 /* Up to "limit" due messages. */
 extern bool bs_work_ask_claim(BsDatabase *database, const char *identity,
 							  int limit);

@@ -47,7 +47,7 @@ SELECT set_eq('SELECT name FROM member WHERE prosecdef', ARRAY[
     -- operators
     'bs_plan', 'bs_pause', 'bs_resume', 'bs_cancel_message', 'bs_retry_message', 'bs_retry_failed', 'bs_create_partitions', 'bs_drop_partitions', 'bs_upkeep', 'bs_health', 'bs_metrics', 'bs_counts', 'bs_days', 'bs_state_lines',
     -- workers
-    'bs_installation_state', 'bs_plan_step', 'bs_claim', 'bs_claim_holders', 'bs_next_due', 'bs_recover', 'bs_release_claims', 'bs_record', 'bs_due_messages', 'bs_mark_queued', 'bs_claim_copies',
+    'bs_installation_state', 'bs_plan_step', 'bs_claim', 'bs_claim_holders', 'bs_next_due', 'bs_recover', 'bs_release_claims', 'bs_report_sender', 'bs_record', 'bs_due_messages', 'bs_mark_queued', 'bs_claim_copies',
     -- triggers, for whoever may write the table
     'bs_users_after_insert', 'bs_users_after_update', 'bs_users_after_delete', 'bs_user_dates_after_write', 'bs_message_types_after_write'],
     'these run with the owner''s rights, and no others');

@@ -1,0 +1,336 @@
+-- queue: what senders hold, and the way back from senders that are lost. Owns SENDING
+-- to RETRYING or FAILED when a lease runs out, and EXPIRED for what is too late.
+--
+-- An outcome that a living sender knows must not be judged as lost. So a lease that
+-- has ended is no proof: the claims of senders that are known to live are spared, and
+-- any other claim is judged at the second look. The first look extends it for a moment,
+-- which proves that the row can be written again; a sender tries at least once a
+-- second, so a living one has recorded by then.
+--
+-- Statements are made for one month at a time: one that is locked must not hold up the
+-- others, and locks on every month would fill the server's lock table.
+
+CREATE FUNCTION @extschema@.bs_live_senders()
+RETURNS text[]
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'bs_live_senders';
+COMMENT ON FUNCTION @extschema@.bs_live_senders() IS
+'The in-server senders that hold messages and have made a turn of their loop within birthday_scheduler.lease, as claimed_by has them.';
+
+-- The state of the surroundings, not of the people in it: not dumped.
+CREATE TABLE @extschema@.bs_senders (
+    name varchar(100) NOT NULL,
+    seen_at timestamptz NOT NULL,
+    lease interval NOT NULL,
+    held integer NOT NULL,
+    CONSTRAINT bs_senders_pkey PRIMARY KEY (name)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE @extschema@.bs_senders IS
+'The remote senders (bs_sender) that were seen within the last day, as they report themselves.';
+COMMENT ON COLUMN @extschema@.bs_senders.name IS 'As in claimed_by.';
+COMMENT ON COLUMN @extschema@.bs_senders.seen_at IS 'Its last report, by this server''s clock.';
+COMMENT ON COLUMN @extschema@.bs_senders.lease IS 'How long it may keep a message: it is given up when it has been silent for as long.';
+COMMENT ON COLUMN @extschema@.bs_senders.held IS 'How many messages it held at that time.';
+
+-- What goes wrong here must not keep the sender from its work. The report need not
+-- survive a crash, so its commit waits for no disk and no standby.
+CREATE FUNCTION @extschema@.bs_report_sender(name text, lease interval, held integer)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+SET lock_timeout = '100ms'
+AS $$
+#variable_conflict use_column
+DECLARE
+    at_most constant bigint := 1000;
+BEGIN
+    IF (bs_report_sender.name ~ '^remote/[^/]{0,64}/\d{1,10}/[0-9a-f]{8}$') IS NOT TRUE THEN
+        RAISE EXCEPTION 'invalid name of a sender: "%"', left(bs_report_sender.name, 100)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'It is remote/host/process/eight hexadecimal digits.';
+    END IF;
+    PERFORM set_config('synchronous_commit', 'off', true);
+    DELETE FROM @extschema@.bs_senders s WHERE s.seen_at < clock_timestamp() - interval '1 day';
+    INSERT INTO @extschema@.bs_senders AS s (name, seen_at, lease, held)
+    SELECT bs_report_sender.name, clock_timestamp(),
+           greatest(least(bs_report_sender.lease, interval '1 day'), interval '0'),
+           greatest(bs_report_sender.held, 0)
+     WHERE EXISTS (SELECT FROM @extschema@.bs_senders e WHERE e.name = bs_report_sender.name)
+        OR (SELECT count(*) FROM @extschema@.bs_senders) < at_most
+        ON CONFLICT (name) DO UPDATE
+           SET seen_at = excluded.seen_at, lease = excluded.lease, held = excluded.held;
+    RETURN FOUND;
+EXCEPTION
+    WHEN lock_not_available OR deadlock_detected OR read_only_sql_transaction OR insufficient_resources THEN
+        RETURN false;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_report_sender(text, interval, integer) IS
+'For bs_sender: it lives, and holds that many messages. Its claims are not given up before it has been silent for the lease, a day at most. False where that cannot be noted now. Error 22023: not the name of a bs_sender.';
+
+CREATE FUNCTION @extschema@.bs_spared_senders(as_of timestamptz)
+RETURNS text[]
+LANGUAGE plpgsql STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+BEGIN
+    RETURN @extschema@.bs_live_senders()
+           || ARRAY(SELECT s.name::text FROM @extschema@.bs_senders s
+                     WHERE s.held > 0 AND s.seen_at + s.lease > as_of);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_spared_senders(timestamptz) IS
+'The senders that hold messages and are known to live: their claims are not given up, though the lease has ended.';
+
+CREATE FUNCTION @extschema@.bs_unfinished_months(as_of timestamptz)
+RETURNS SETOF regclass
+LANGUAGE plpgsql STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT c.oid::regclass
+      FROM pg_inherits i
+           JOIN pg_class c ON c.oid = i.inhrelid
+     WHERE i.inhparent = '@extschema@.message_logs'::regclass
+       AND NOT i.inhdetachpending
+     ORDER BY c.relname;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_unfinished_months(timestamptz) IS
+'The partitions of message_logs that may hold messages to which something is still to happen.';
+
+CREATE FUNCTION @extschema@.bs_claim_holders(as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
+RETURNS SETOF varchar
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+SET jit = off
+SET lock_timeout = '100ms'
+SET enable_seqscan = off
+AS $$
+DECLARE
+    part regclass;
+    holders varchar[] := '{}';
+    here varchar[];
+BEGIN
+    FOR part IN SELECT @extschema@.bs_unfinished_months(as_of) LOOP
+        BEGIN
+            EXECUTE format('SELECT array_agg(DISTINCT m.claimed_by) FROM %s AS m'
+                           ' WHERE m.due_at IS NOT NULL AND m.status = ''SENDING'' AND m.claimed_by IS NOT NULL', part)
+               INTO here;
+            holders := holders || here;
+        EXCEPTION
+            WHEN lock_not_available OR deadlock_detected OR undefined_table THEN
+                NULL;                   -- its claims cannot be judged now
+        END;
+    END LOOP;
+    RETURN QUERY SELECT DISTINCT h.holder FROM unnest(holders) AS h (holder);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_claim_holders(timestamptz) IS
+'The senders that hold messages; those of a month that is locked are left out.';
+
+-- For bs_sender, which may lose its connection between a commit and the answer: what
+-- it claimed then would wait for the end of the lease, though nothing begins it.
+CREATE FUNCTION @extschema@.bs_release_claims(
+    claimed_by text, tokens_known uuid[],
+    as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+SET jit = off
+SET enable_seqscan = off
+AS $$
+DECLARE
+    part regclass;
+    released bigint := 0;
+    moved bigint;
+BEGIN
+    FOR part IN SELECT @extschema@.bs_unfinished_months(as_of) LOOP
+        EXECUTE format(
+            'UPDATE %s AS m'
+            '   SET status = ''RETRYING'','
+            '       status_reason = ''released'','
+            '       due_at = $3,'
+            '       attempts = m.attempts - 1,'
+            '       retry_count = greatest(m.attempts - 2, 0),'
+            '       claim_token = NULL,'
+            '       updated_at = $3'
+            ' WHERE m.due_at IS NOT NULL'
+            '   AND m.status = ''SENDING'''
+            '   AND m.claimed_by = $1'
+            '   AND m.claim_token <> ALL ($2)'
+            '   AND NOT EXISTS (SELECT FROM @extschema@.bs_pending_outcomes p'
+            '                    WHERE p.id = m.id AND p.claim_token = m.claim_token)', part)
+        USING claimed_by, tokens_known, as_of;
+        GET DIAGNOSTICS moved = ROW_COUNT;
+        released := released + moved;
+    END LOOP;
+    IF released > 0 THEN
+        PERFORM @extschema@.bs_wake_senders(as_of);
+    END IF;
+    RETURN released;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_release_claims(text, uuid[], timestamptz) IS
+'Gives back, unharmed, what this sender has claimed under other tokens than those that it knows: claims whose answer never reached it. Gives their number.';
+
+CREATE FUNCTION @extschema@.bs_judge_claims(
+    part regclass, dead_senders text[], spared_senders text[], last_attempt integer, as_of timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+SET jit = off
+SET enable_seqscan = off
+AS $$
+DECLARE
+    -- Of a claim whose outcome is noted nothing is unknown.
+    candidates constant text := format(
+        'SELECT m.id FROM %s AS m'
+        ' WHERE m.due_at IS NOT NULL'
+        '   AND m.status = ''SENDING'''
+        '   AND NOT EXISTS (SELECT FROM @extschema@.bs_pending_outcomes p'
+        '                    WHERE p.id = m.id AND p.claim_token = m.claim_token)', part);
+    lost bigint;
+BEGIN
+    -- From the second loss on spread over time, so that a message that kills its
+    -- sender does not take the same others with it again.
+    EXECUTE format(
+        'UPDATE %s AS m'
+        '   SET status = CASE WHEN m.attempts >= $3 THEN ''FAILED'' ELSE ''RETRYING'' END,'
+        '       status_reason = CASE WHEN m.attempts >= $3 THEN ''in_doubt'' ELSE ''lease'' END,'
+        '       error_message = ''the sender '' || m.claimed_by || '' ended or was given up before it recorded an outcome'','
+        '       due_at = CASE WHEN m.attempts >= $3 THEN NULL'
+        '                     WHEN m.attempts = 1 THEN $4'
+        '                     ELSE $4 + random() * least(m.attempts, 6) * interval ''10 seconds'' END,'
+        '       claim_token = NULL,'
+        '       updated_at = $4'
+        '  FROM (%s AND (m.claimed_by = ANY ($1)'
+        '                OR m.due_at <= $4 AND m.status_reason = ''lease'' AND (m.claimed_by = ANY ($2)) IS NOT TRUE)'
+        '         ORDER BY m.due_at'
+        '           FOR NO KEY UPDATE OF m SKIP LOCKED) AS l'
+        ' WHERE m.id = l.id', part, candidates)
+    USING dead_senders, spared_senders, last_attempt, as_of;
+    GET DIAGNOSTICS lost = ROW_COUNT;
+    EXECUTE format(
+        'UPDATE %s AS m'
+        '   SET status_reason = ''lease'','
+        '       due_at = $2 + least(m.due_at - m.last_retry_at, interval ''10 seconds''),'
+        '       updated_at = $2'
+        '  FROM (%s AND m.due_at <= $2 AND m.status_reason IS DISTINCT FROM ''lease'''
+        '           AND (m.claimed_by = ANY ($1)) IS NOT TRUE'
+        '           FOR NO KEY UPDATE OF m SKIP LOCKED) AS l'
+        ' WHERE m.id = l.id', part, candidates)
+    USING spared_senders, as_of;
+    RETURN lost;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_judge_claims(regclass, text[], text[], integer, timestamptz) IS
+'In one partition: puts back what dead senders hold, and claims that were extended and have ended again; extends other claims whose lease has ended by as long as the lease, ten seconds at most. Gives the number put back.';
+
+CREATE FUNCTION @extschema@.bs_expire(part regclass, oldest timestamptz, as_of timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+SET intervalstyle = 'postgres'
+SET jit = off
+SET enable_seqscan = off
+AS $$
+DECLARE
+    expired bigint;
+BEGIN
+    EXECUTE format(
+        'UPDATE %1$s AS m'
+        '   SET status = ''EXPIRED'','
+        '       status_reason = ''too_late'','
+        '       due_at = NULL,'
+        '       error_message = concat_ws(''; '', m.error_message, ''not sent within '' || $3 || '' of its send time''),'
+        '       updated_at = $2'
+        '  FROM (SELECT m.id FROM %1$s AS m'
+        '         WHERE m.due_at IS NOT NULL'
+        '           AND m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')'
+        '           AND m.scheduled_send_time < $1'
+        '           FOR NO KEY UPDATE SKIP LOCKED) AS l'
+        ' WHERE m.id = l.id', part)
+    USING oldest, as_of, @extschema@.bs_max_lateness();
+    GET DIAGNOSTICS expired = ROW_COUNT;
+    RETURN expired;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_expire(regclass, timestamptz, timestamptz) IS
+'In one partition: what should have been sent before the oldest instant and was not ends as EXPIRED. Gives its number.';
+
+CREATE FUNCTION @extschema@.bs_recover(
+    dead_senders text[], at_most_once boolean DEFAULT false,
+    as_of timestamptz DEFAULT pg_catalog.clock_timestamp(),
+    OUT recovered bigint, OUT expired bigint, OUT next_lease_end timestamptz)
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+SET jit = off
+SET lock_timeout = '100ms'
+AS $$
+DECLARE
+    oldest timestamptz := as_of - @extschema@.bs_max_lateness();
+    last_attempt integer := CASE WHEN at_most_once THEN 1
+                                 ELSE current_setting('birthday_scheduler.max_attempts')::integer END;
+    at_a_time constant bigint := 2000;
+    spared text[];
+    taken_back bigint := 0;
+    left_over bigint;
+    part regclass;
+    lost bigint;
+    late bigint;
+    lease_end timestamptz;
+BEGIN
+    left_over := @extschema@.bs_record_pending();
+    spared := @extschema@.bs_spared_senders(as_of);
+    recovered := 0;
+    expired := 0;
+    FOR part IN SELECT @extschema@.bs_unfinished_months(as_of) LOOP
+        BEGIN
+            lost := @extschema@.bs_judge_claims(part, dead_senders, spared, last_attempt, as_of);
+            late := @extschema@.bs_expire(part, oldest, as_of);
+            EXECUTE format('SELECT min(m.due_at) FROM %s AS m WHERE m.due_at IS NOT NULL AND m.status = ''SENDING''', part)
+               INTO lease_end;
+            recovered := recovered + lost;
+            expired := expired + late;
+            next_lease_end := least(next_lease_end, lease_end);
+        EXCEPTION
+            WHEN lock_not_available OR deadlock_detected OR serialization_failure OR undefined_table THEN
+                left_over := left_over + 1;
+        END;
+    END LOOP;
+    IF recovered > 0 THEN
+        PERFORM @extschema@.bs_wake_senders(as_of);
+    END IF;
+    -- What is locked, or waits for a sender that lives, is looked at every second.
+    IF left_over > 0 OR next_lease_end <= as_of THEN
+        next_lease_end := as_of + interval '1 second';
+    END IF;
+
+    IF current_setting('birthday_scheduler.queue') = 'postgres' THEN
+        taken_back := @extschema@.bs_take_back(at_a_time, as_of);
+        recovered := recovered + taken_back;
+        IF taken_back = at_a_time THEN
+            next_lease_end := as_of;
+        END IF;
+    END IF;
+    IF recovered > 0 OR expired > 0 THEN
+        PERFORM @extschema@.bs_count_moves(0::bigint, 0::bigint, 0::bigint, recovered, expired);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_recover(text[], boolean, timestamptz) IS
+'Records what could not be recorded before, puts back what senders hold that are known to be gone, and what was claimed under a lease that has run out, at the second look and if the sender is not known to live: RETRYING, or FAILED after max_attempts and where nothing may be sent twice; EXPIRED for what is past max_lateness. With birthday_scheduler.queue = postgres also what is QUEUED, some thousand at a time. A month that is locked is left for later. next_lease_end: when to look again.';
