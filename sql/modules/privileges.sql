@@ -68,5 +68,5 @@ REVOKE ALL ON FUNCTION @extschema@.bs_grant(name, text) FROM PUBLIC;
 
 REVOKE ALL ON @extschema@.users, @extschema@.user_dates, @extschema@.message_types,
     @extschema@.message_logs, @extschema@.message_ledger, @extschema@.bs_installation,
-    @extschema@.bs_upkeep_log, @extschema@.bs_pending_outcomes, @extschema@.bs_senders, @extschema@.bs_events, @extschema@.bs_status, @extschema@.bs_workers,
+    @extschema@.bs_upkeep_log, @extschema@.bs_pending_outcomes, @extschema@.bs_senders, @extschema@.bs_finished_months, @extschema@.bs_events, @extschema@.bs_status, @extschema@.bs_workers,
     @extschema@.bs_daily FROM PUBLIC;

@@ -257,7 +257,7 @@ DECLARE
     due timestamptz;
     first_due timestamptz;
 BEGIN
-    FOR part IN SELECT @extschema@.bs_unfinished_months(as_of) LOOP
+    FOR part IN SELECT u.part FROM @extschema@.bs_unfinished_months(as_of) u LOOP
         BEGIN
             EXECUTE format('SELECT EXISTS (SELECT FROM %s AS m WHERE m.status = ''QUEUED'')', part) INTO any_queued;
             CONTINUE WHEN NOT any_queued;

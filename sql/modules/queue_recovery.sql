@@ -7,8 +7,9 @@
 -- which proves that the row can be written again; a sender tries at least once a
 -- second, so a living one has recorded by then.
 --
--- Statements are made for one month at a time: one that is locked must not hold up the
--- others, and locks on every month would fill the server's lock table.
+-- Statements are made for one month at a time, and only for months that may hold
+-- unfinished messages: one that is locked must not hold up the others, and locks on
+-- every month and its indexes would fill the server's lock table.
 
 CREATE FUNCTION @extschema@.bs_live_senders()
 RETURNS text[]
@@ -85,24 +86,81 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_spared_senders(timestamptz) IS
 'The senders that hold messages and are known to live: their claims are not given up, though the lease has ended.';
 
-CREATE FUNCTION @extschema@.bs_unfinished_months(as_of timestamptz)
-RETURNS SETOF regclass
+-- Nothing but an operator's move makes an old month unfinished again, and that takes
+-- its mark away. It is a mark of one attachment, not of a month: one that was detached,
+-- or came from a dump, is looked at anew.
+CREATE TABLE @extschema@.bs_finished_months (
+    part oid NOT NULL,
+    attached_by xid NOT NULL,
+    past timestamptz NOT NULL,
+    CONSTRAINT bs_finished_months_pkey PRIMARY KEY (part)
+);
+COMMENT ON TABLE @extschema@.bs_finished_months IS
+'Old partitions of message_logs in which every message is finished, so that recovery need not open them.';
+COMMENT ON COLUMN @extschema@.bs_finished_months.part IS 'The partition.';
+COMMENT ON COLUMN @extschema@.bs_finished_months.attached_by IS 'The transaction that attached it.';
+COMMENT ON COLUMN @extschema@.bs_finished_months.past IS 'The first instant after it.';
+
+CREATE FUNCTION @extschema@.bs_unfinished_months(
+    as_of timestamptz, OUT part regclass, OUT past timestamptz, OUT is_old boolean)
+RETURNS SETOF record
 LANGUAGE plpgsql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 AS $$
+#variable_conflict use_column
+DECLARE
+    old_until constant timestamptz := as_of - interval '2 months';
+    planned_until constant timestamptz := interval '7 days' +
+        greatest(as_of + @extschema@.bs_horizon(), (SELECT i.planned_until FROM @extschema@.bs_installation i));
+    at_a_time constant bigint := 12;
 BEGIN
     RETURN QUERY
-    SELECT c.oid::regclass
-      FROM pg_inherits i
-           JOIN pg_class c ON c.oid = i.inhrelid
-     WHERE i.inhparent = '@extschema@.message_logs'::regclass
-       AND NOT i.inhdetachpending
-     ORDER BY c.relname;
+    -- By their names: to read its bounds would wait for the locks on a partition. One
+    -- with a name of its own is looked at always.
+    WITH months AS (
+        SELECT i.inhrelid::regclass AS part,
+               make_timestamptz(n.month[1]::integer, n.month[2]::integer, 1, 0, 0, 0, 'UTC') AS first,
+               (make_timestamp(n.month[1]::integer, n.month[2]::integer, 1, 0, 0, 0) + interval '1 month') AT TIME ZONE 'UTC' AS past
+          FROM pg_inherits i
+               JOIN pg_class c ON c.oid = i.inhrelid
+               LEFT JOIN LATERAL regexp_match(c.relname, '^message_logs_(\d{4})_(0[1-9]|1[0-2])$') AS n (month) ON true
+         WHERE i.inhparent = '@extschema@.message_logs'::regclass
+           AND NOT i.inhdetachpending
+           AND NOT EXISTS (SELECT FROM @extschema@.bs_finished_months f
+                            WHERE f.part = i.inhrelid AND f.attached_by = i.xmin AND f.past <= old_until)
+    )
+    (SELECT m.part, m.past, true FROM months m WHERE m.past <= old_until ORDER BY m.past LIMIT at_a_time)
+    UNION ALL
+    (SELECT m.part, m.past, false FROM months m
+      WHERE (m.past > old_until AND m.first <= planned_until) IS NOT FALSE ORDER BY m.past);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_unfinished_months(timestamptz) IS
-'The partitions of message_logs that may hold messages to which something is still to happen.';
+'The partitions of message_logs that may hold messages to which something is still to happen: those from two months ago to what is planned, and at most a dozen older ones (is_old) at a time that are not known to be finished.';
+
+-- The lock keeps operators' moves away until the mark is committed; what was moved and
+-- not committed before is waited for by the next look.
+CREATE FUNCTION @extschema@.bs_mark_finished(part regclass, past timestamptz)
+RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+BEGIN
+    EXECUTE format('LOCK TABLE %s IN SHARE MODE NOWAIT', part);
+    IF NOT @extschema@.bs_is_unfinished('message_logs'::text, part::oid) THEN
+        INSERT INTO @extschema@.bs_finished_months (part, attached_by, past)
+        SELECT i.inhrelid, i.xmin, bs_mark_finished.past FROM pg_inherits i WHERE i.inhrelid = bs_mark_finished.part
+            ON CONFLICT ON CONSTRAINT bs_finished_months_pkey DO NOTHING;
+    END IF;
+EXCEPTION
+    WHEN lock_not_available OR deadlock_detected OR undefined_table THEN
+        NULL;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_mark_finished(regclass, timestamptz) IS
+'Notes an old partition in bs_finished_months, if all in it is finished and nothing else writes there just now.';
 
 CREATE FUNCTION @extschema@.bs_claim_holders(as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
 RETURNS SETOF varchar
@@ -119,7 +177,7 @@ DECLARE
     holders varchar[] := '{}';
     here varchar[];
 BEGIN
-    FOR part IN SELECT @extschema@.bs_unfinished_months(as_of) LOOP
+    FOR part IN SELECT u.part FROM @extschema@.bs_unfinished_months(as_of) u LOOP
         BEGIN
             EXECUTE format('SELECT array_agg(DISTINCT m.claimed_by) FROM %s AS m'
                            ' WHERE m.due_at IS NOT NULL AND m.status = ''SENDING'' AND m.claimed_by IS NOT NULL', part)
@@ -154,7 +212,7 @@ DECLARE
     released bigint := 0;
     moved bigint;
 BEGIN
-    FOR part IN SELECT @extschema@.bs_unfinished_months(as_of) LOOP
+    FOR part IN SELECT u.part FROM @extschema@.bs_unfinished_months(as_of) u LOOP
         EXECUTE format(
             'UPDATE %s AS m'
             '   SET status = ''RETRYING'','
@@ -224,7 +282,7 @@ BEGIN
     EXECUTE format(
         'UPDATE %s AS m'
         '   SET status_reason = ''lease'','
-        '       due_at = $2 + least(m.due_at - m.last_retry_at, interval ''10 seconds''),'
+        '       due_at = $2 + least(greatest(m.due_at - m.last_retry_at, interval ''0''), interval ''10 seconds''),'
         '       updated_at = $2'
         '  FROM (%s AND m.due_at <= $2 AND m.status_reason IS DISTINCT FROM ''lease'''
         '           AND (m.claimed_by = ANY ($1)) IS NOT TRUE'
@@ -289,7 +347,7 @@ DECLARE
     spared text[];
     taken_back bigint := 0;
     left_over bigint;
-    part regclass;
+    month record;
     lost bigint;
     late bigint;
     lease_end timestamptz;
@@ -298,12 +356,17 @@ BEGIN
     spared := @extschema@.bs_spared_senders(as_of);
     recovered := 0;
     expired := 0;
-    FOR part IN SELECT @extschema@.bs_unfinished_months(as_of) LOOP
+    DELETE FROM @extschema@.bs_finished_months f
+     WHERE NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = f.part AND i.xmin = f.attached_by AND NOT i.inhdetachpending);
+    FOR month IN SELECT u.* FROM @extschema@.bs_unfinished_months(as_of) u LOOP
         BEGIN
-            lost := @extschema@.bs_judge_claims(part, dead_senders, spared, last_attempt, as_of);
-            late := @extschema@.bs_expire(part, oldest, as_of);
-            EXECUTE format('SELECT min(m.due_at) FROM %s AS m WHERE m.due_at IS NOT NULL AND m.status = ''SENDING''', part)
+            lost := @extschema@.bs_judge_claims(month.part, dead_senders, spared, last_attempt, as_of);
+            late := @extschema@.bs_expire(month.part, oldest, as_of);
+            EXECUTE format('SELECT min(m.due_at) FROM %s AS m WHERE m.due_at IS NOT NULL AND m.status = ''SENDING''', month.part)
                INTO lease_end;
+            IF month.is_old THEN
+                PERFORM @extschema@.bs_mark_finished(month.part, month.past);
+            END IF;
             recovered := recovered + lost;
             expired := expired + late;
             next_lease_end := least(next_lease_end, lease_end);

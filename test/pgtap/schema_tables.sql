@@ -87,7 +87,7 @@ SELECT set_eq($$SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal AND t
 SELECT set_eq($$SELECT c::regclass::text FROM pg_extension, unnest(extconfig) AS c WHERE extname = 'birthday_scheduler'$$,
     ARRAY['users', 'user_dates', 'message_types', 'message_logs', 'message_ledger', 'bs_installation', 'bs_pending_outcomes'], 'the rows of these tables are dumped');
 SELECT is_empty($$SELECT c.oid::regclass FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid
-                   WHERE e.extname = 'birthday_scheduler' AND c.relkind IN ('r', 'p', 'S') AND c.oid <> ALL (e.extconfig || ARRAY['bs_upkeep_log', 'bs_senders']::regclass[]::oid[])$$, 'and there is no other table or sequence, but for the state of this server');
+                   WHERE e.extname = 'birthday_scheduler' AND c.relkind IN ('r', 'p', 'S') AND c.oid <> ALL (e.extconfig || ARRAY['bs_upkeep_log', 'bs_senders', 'bs_finished_months']::regclass[]::oid[])$$, 'and there is no other table or sequence, but for the state of this server');
 
 -- ---- every partition, after the next one was made
 SELECT lives_ok('SELECT count(*) FROM bs_create_partitions(13)', 'partitions are made');
