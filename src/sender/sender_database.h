@@ -94,7 +94,7 @@ extern BsObstacle bs_database_take_look(BsDatabase *database,
 										const PGresult *answer);
 
 /* Longest report of a sender, see bs_work_ask_state(). */
-#define BS_REPORT_SIZE	2048
+#define BS_REPORT_SIZE	3072
 
 /*
  * After a look that found no obstacle: the state of the installation, and with it

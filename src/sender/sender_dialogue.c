@@ -95,21 +95,27 @@ look_interval_ms(void)
 }
 
 /*
- * The state, and the report: at each look while something is held, otherwise
- * seldom.
+ * The state, and the report: at each look while something is held or has been
+ * since the last one, otherwise seldom.
  */
 static bool
 ask_state(void)
 {
 	static int64_t report_at_ms = 0;
-	int			held = bs_sender.outbox.job_count - bs_sender.outbox.free_count;
+	static uint64_t reported = 0;	/* claims */
+	static bool was_holding = false;
+	bool		holding = !bs_outbox_is_empty(&bs_sender.outbox);
 	int64_t		now_ms = bs_net_clock_ms();
+	BsSenderStats stats;
 
-	if (held == 0 && now_ms < report_at_ms)
-		held = -1;
-	else
-		report_at_ms = now_ms + BS_REPORT_MS;
-	return bs_work_ask_state(&bs_sender.database, bs_sender.identity, held);
+	if (!holding && !was_holding && bs_sender.totals.claimed == reported &&
+		now_ms < report_at_ms)
+		return bs_work_ask_state(&bs_sender.database, bs_sender.identity, NULL);
+	was_holding = holding;
+	reported = bs_sender.totals.claimed;
+	report_at_ms = now_ms + BS_REPORT_MS;
+	bs_supply_fill_stats(&stats);
+	return bs_work_ask_state(&bs_sender.database, bs_sender.identity, &stats);
 }
 
 static void
@@ -210,6 +216,8 @@ count_results(void)
 		{
 			case BS_NEXT_SENT:
 				bs_sender.totals.sent++;
+				bs_supply_observe(BS_HISTOGRAM_LATENESS, result->ended_us -
+								  recorded_claims[i]->send_time_us);
 				break;
 			case BS_NEXT_RETRYING:
 				bs_sender.totals.retried++;

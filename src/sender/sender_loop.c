@@ -58,11 +58,20 @@ log_breaker(BsBreakerState state)
 		   "pauses sending for 30 seconds: too many attempts failed");
 }
 
+static void
+count_attempt(BsOutcome outcome, int64_t us)
+{
+	bs_sender.totals.outcomes[outcome]++;
+	if (us >= 0)
+		bs_supply_observe(BS_HISTOGRAM_DELIVERY, us);
+}
+
 static const BsOutboxHost host = {
 	.bucket = &bucket,
 	.breaker = &breaker,
 	.random = next_random,
 	.breaker_moved = log_breaker,
+	.attempted = count_attempt,
 	.report_error = bs_log_trouble
 };
 

@@ -81,6 +81,12 @@ extern void bs_supply_close_link(void);
 
 extern void bs_supply_open_pages(void);
 
+/* Into a histogram. */
+extern void bs_supply_observe(BsHistogramKind kind, int64_t us);
+
+/* What the pages show, and the database is told. */
+extern void bs_supply_fill_stats(BsSenderStats *stats);
+
 /* ---- sender_dialogue.c: questions and answers ---- */
 
 /* Room for all that the outbox can hold; false where memory is short. */

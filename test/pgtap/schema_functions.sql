@@ -45,7 +45,7 @@ SELECT set_eq('SELECT name FROM member WHERE prosecdef', ARRAY[
     -- applications
     'bs_add_user', 'bs_get_user', 'bs_update_user', 'bs_delete_user', 'bs_restore_user', 'bs_purge_user', 'bs_import_rows', 'bs_calendar', 'bs_preview', 'bs_explain', 'bs_upcoming', 'bs_seed',
     -- operators
-    'bs_plan', 'bs_pause', 'bs_resume', 'bs_cancel_message', 'bs_retry_message', 'bs_retry_failed', 'bs_create_partitions', 'bs_drop_partitions', 'bs_upkeep', 'bs_health', 'bs_metrics', 'bs_counts', 'bs_days', 'bs_state_lines',
+    'bs_plan', 'bs_pause', 'bs_resume', 'bs_cancel_message', 'bs_retry_message', 'bs_retry_failed', 'bs_create_partitions', 'bs_drop_partitions', 'bs_upkeep', 'bs_health', 'bs_metrics', 'bs_counts', 'bs_days', 'bs_sender_stats', 'bs_state_lines',
     -- workers
     'bs_installation_state', 'bs_plan_step', 'bs_claim', 'bs_claim_holders', 'bs_next_due', 'bs_recover', 'bs_release_claims', 'bs_report_sender', 'bs_record', 'bs_due_messages', 'bs_mark_queued', 'bs_claim_copies',
     -- triggers, for whoever may write the table
@@ -61,7 +61,7 @@ SELECT is_empty($$SELECT c.oid::regclass, a.privilege_type FROM pg_class c JOIN 
 
 -- ---- labels
 SELECT set_eq('SELECT name FROM member WHERE provolatile = ''i''', ARRAY['bs_occurrence', 'bs_month_day', 'bs_celebrated', 'bs_is_owed', 'bs_is_email',
-    'bs_check_template', 'bs_render', 'bs_ical_line', 'bs_ical_text', 'bs_partition_name', 'bs_partition_options', 'bs_stale_condition', 'bs_short', 'bs_lines'], 'pure arithmetic is immutable; what reads zone files, tables or the clock is not');
+    'bs_check_template', 'bs_render', 'bs_ical_line', 'bs_ical_text', 'bs_partition_name', 'bs_partition_options', 'bs_stale_condition', 'bs_short', 'bs_lines', 'bs_growth', 'bs_trouble_class'], 'pure arithmetic is immutable; what reads zone files, tables or the clock is not');
 SELECT is_empty('SELECT signature FROM member WHERE provolatile = ''v'' AND proparallel = ''s''', 'what writes is not parallel safe');
 SELECT is_empty('SELECT signature FROM member WHERE provolatile = ''i'' AND proparallel <> ''s''', 'what is arithmetic is');
 SELECT is_empty($$SELECT signature FROM member WHERE prorettype = 'trigger'::regtype AND provolatile <> 'v'$$, 'triggers are volatile');

@@ -73,7 +73,12 @@ DELETE FROM users;
 DO $$ BEGIN FOR n IN 1..2 LOOP PERFORM test.add('B' || n, 'UTC', '1990-05-25'); END LOOP; END $$;
 SELECT test.plan('2044-05-24 12:00+00');
 SELECT n, count(*) FROM unnest('{remote/one/1/0000000a,remote/two/2/0000000b}'::text[]) AS n, bs_claim(n, 1, '5 s', '2044-05-25 09:00+00') GROUP BY 1 ORDER BY 1;
-SELECT bs_report_sender('remote/one/1/0000000a', '1 min', 1), bs_report_sender('remote/two/2/0000000b', '100 years', 0);
+CREATE FUNCTION test.report(name text, lease interval, held integer, state text DEFAULT 'working', results bigint[] DEFAULT '{0,0,0}',
+                            attempts bigint[] DEFAULT '{0,0,0,0,0,0,0}', trouble text DEFAULT '')
+RETURNS boolean
+LANGUAGE sql
+RETURN bs_report_sender(name, lease, held, state, results, attempts, array_fill(1::bigint, '{18}'), array_fill(1::bigint, '{18}'), trouble);
+SELECT test.report('remote/one/1/0000000a', '1 min', 1), test.report('remote/two/2/0000000b', '100 years', 0);
 SELECT name, held, lease FROM bs_senders ORDER BY 1;
 UPDATE bs_senders SET seen_at = '2044-05-25 09:00:10+00';
 SELECT recovered FROM bs_recover('{}', false, '2044-05-25 09:00:06+00');
@@ -82,11 +87,23 @@ SELECT status, reason, by, due FROM test.rows ORDER BY 3;
 SELECT recovered FROM bs_recover('{}', false, '2044-05-25 09:01:10+00');
 SELECT recovered FROM bs_recover('{}', false, '2044-05-25 09:01:15+00');
 SELECT status, reason, by, due FROM test.rows ORDER BY 3;
-SELECT bs_report_sender('remote/one/1/0000000a', '1 min', -5);
+SELECT test.report('remote/one/1/0000000a', '1 min', -5);
 UPDATE bs_senders SET seen_at = now() - interval '25 hours' WHERE name LIKE '%two%';
-SELECT bs_report_sender('remote/one/1/0000000a', '-1 min', 3);
+SELECT test.report('remote/one/1/0000000a', '-1 min', 3, 'breaker', '{7,8,9}', '{1,2,3,4,5,6,7}', 'the relay: could not resolve host secret.example');
+SELECT up, state, held, sent, failed, retried, attempts, last_error, clock_timestamp() - last_error_at < '1 min' AS lately FROM bs_sender_stats();
+-- The class of an error stays, its moment moves only where there was more of it.
+UPDATE bs_senders SET last_error_at = '2044-05-25';
+SELECT test.report('remote/one/1/0000000a', '1 min', 0, 'working', '{7,8,9}', '{2,2,3,4,5,6,7}', 'the relay: could not resolve host secret.example');
+SELECT last_error, last_error_at AT TIME ZONE 'UTC' AS last_error_at FROM bs_sender_stats();
+SELECT test.report('remote/one/1/0000000a', '1 min', 0, 'working', '{7,8,9}', '{2,2,3,5,5,6,7}', 'the relay: could not resolve host secret.example');
+SELECT last_error, last_error_at < '2044-05-25' AS moved FROM bs_sender_stats();
+SELECT bs_growth('{5,5,5}', '{4,5,9}'), bs_growth(NULL, '{1,2}'), bs_growth('{1}', '{}'), bs_growth('{0}', '{9223372036854775807}');
+SELECT test.error($$SELECT test.report('remote/one/1/0000000a', '1 min', 0, 'other')$$) AS state,
+       test.error($$SELECT test.report('remote/one/1/0000000a', '1 min', 0, 'idle', '{1}')$$) AS few,
+       test.error($$SELECT test.report('remote/one/1/0000000a', '1 min', 0, 'idle', '{1,NULL,3}')$$) AS unknown;
+UPDATE bs_senders SET held = 3, lease = '0';
 SELECT name, held, lease, clock_timestamp() - seen_at < '1 min' AS seen FROM bs_senders ORDER BY 1;
-SELECT n, test.error(format('SELECT bs_report_sender(%L, %L, 1)', n, '1 min'))
+SELECT n, test.error(format('SELECT test.report(%L, %L, 1)', n, '1 min'))
   FROM unnest('{server/1/2,remote/one/1/0000000A,remote/a/b/1/0000000a,"remote/one/1/0000000a ",NULL}'::text[]) AS n;
 DELETE FROM users;
 
