@@ -50,6 +50,8 @@ init_shared(void)
 	memset(bs_shared, 0, shared_size());
 	bs_shared->lock = &GetNamedLWLockTranche("birthday_scheduler")->lock;
 	pg_atomic_init_u64(&bs_shared->breaker_opened, 0);
+	for (i = 0; i < bs_group_count() * bs_group_size(); i++)
+		pg_atomic_init_u64(&slots[i].holding_ms, 0);
 	bs_shared->group_count = bs_group_count();
 	bs_shared->group_size = bs_group_size();
 	for (i = 0; i < bs_shared->group_count; i++)

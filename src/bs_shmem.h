@@ -12,6 +12,7 @@
 #define BS_SHMEM_H
 
 #include "datatype/timestamp.h"
+#include "port/atomics.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 
@@ -39,6 +40,9 @@ typedef struct BsWorkerSlot
 	char		state[16];		/* "idle", "working", "waiting", "stopped" */
 	char		identity[BS_SENDER_NAME_SIZE];	/* bs_claim(claimed_by) */
 	TimestampTz sleep_until;	/* a sender's next look; see bs_wake.c */
+	pg_atomic_uint64 holding_ms;	/* when it last made a turn with messages
+									 * in hand, bs_time_monotonic_ms(); 0: it
+									 * holds none; without the lock */
 	uint64		sent;
 	uint64		failed;
 	uint64		retried;

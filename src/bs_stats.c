@@ -10,22 +10,15 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "utils/array.h"
 #include "utils/timestamp.h"
 
 #include "bs_group.h"
 
 PG_FUNCTION_INFO_V1(bs_count_moves);
-
-/* From a relay next door to a day of outage; from a local relay to a timeout. */
-const double bs_histogram_bounds[BS_HISTOGRAMS][BS_HISTOGRAM_BOUNDS] = {
-	[BS_HISTOGRAM_LATENESS] = {
-		0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600,
-	21600, 86400},
-	[BS_HISTOGRAM_DELIVERY] = {
-		0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5,
-	10, 30, 60, 120}
-};
+PG_FUNCTION_INFO_V1(bs_count_report);
 
 /* Of the transaction that is open. */
 static int64 wishes[BS_MOVES];
@@ -63,15 +56,11 @@ bs_stats_observe(BsHistogramKind kind, int64 us)
 {
 	BsGroup    *group = bs_group_own();
 	BsHistogram *histogram;
-	double		seconds = (double) Max(us, 0) / USECS_PER_SEC;
-	int			i = 0;
 
 	if (group == NULL)
 		return;
 	histogram = &group->stats.histograms[kind];
-	while (i < BS_HISTOGRAM_BOUNDS && seconds > bs_histogram_bounds[kind][i])
-		i++;
-	pg_atomic_fetch_add_u64(&histogram->counts[i], 1);
+	pg_atomic_fetch_add_u64(&histogram->counts[bs_histogram_bucket(kind, us)], 1);
 	pg_atomic_fetch_add_u64(&histogram->sum_us, Max(us, 0));
 }
 
@@ -152,5 +141,46 @@ bs_count_moves(PG_FUNCTION_ARGS)
 	}
 	for (i = 0; i < BS_MOVES; i++)
 		wishes[i] += PG_GETARG_INT64(i);
+	PG_RETURN_VOID();
+}
+
+/*
+ * The numbers of an array of as many as there are counters, added to them.
+ */
+static void
+add_all(pg_atomic_uint64 *counters, int count, ArrayType *array)
+{
+	const int64 *numbers = (const int64 *) ARR_DATA_PTR(array);
+	int			i;
+
+	if (ARR_NDIM(array) != 1 || ARR_DIMS(array)[0] != count ||
+		ARR_HASNULL(array) || ARR_ELEMTYPE(array) != INT8OID)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%d numbers are wanted", count)));
+	for (i = 0; i < count; i++)
+		pg_atomic_fetch_add_u64(&counters[i], Max(numbers[i], 0));
+}
+
+/*
+ * bs_count_report
+ *		Count what a remote sender has done since its last report.
+ *
+ * Attempts in the order of BsOutcome, and two histograms: the buckets and the sum
+ * in microseconds.
+ */
+Datum
+bs_count_report(PG_FUNCTION_ARGS)
+{
+	BsGroup    *group = bs_shared == NULL ? NULL : bs_group_find_own();
+	int			i;
+
+	if (group == NULL)
+		PG_RETURN_VOID();
+	add_all(group->stats.outcomes, BS_OUTCOMES, PG_GETARG_ARRAYTYPE_P(0));
+	/* The sum follows the buckets, see BsHistogram. */
+	for (i = 0; i < BS_HISTOGRAMS; i++)
+		add_all(group->stats.histograms[i].counts, BS_HISTOGRAM_BOUNDS + 2,
+				PG_GETARG_ARRAYTYPE_P(1 + i));
 	PG_RETURN_VOID();
 }

@@ -17,24 +17,14 @@
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
 
+#include "net/net_histogram.h"
 #include "net/net_outcome.h"
-
-/* Finite upper bounds of a histogram's buckets; one more takes the rest. */
-#define BS_HISTOGRAM_BOUNDS 16
 
 typedef struct BsHistogram
 {
 	pg_atomic_uint64 counts[BS_HISTOGRAM_BOUNDS + 1];
-	pg_atomic_uint64 sum_us;
+	pg_atomic_uint64 sum_us;	/* right behind them, see bs_count_report() */
 } BsHistogram;
-
-typedef enum BsHistogramKind
-{
-	BS_HISTOGRAM_LATENESS,		/* send time to "accepted" */
-	BS_HISTOGRAM_DELIVERY		/* an attempt's begin to the relay's answer */
-} BsHistogramKind;
-
-#define BS_HISTOGRAMS (BS_HISTOGRAM_DELIVERY + 1)
 
 /* Moves of messages that happen in SQL; counted when they are committed. */
 typedef enum BsMove
@@ -60,9 +50,6 @@ typedef struct BsStats
 	pg_atomic_uint64 last_pass_at;	/* TimestampTz; 0: none yet */
 	pg_atomic_uint64 last_pass_us;	/* how long it took */
 } BsStats;
-
-/* The bounds in seconds, rising: Prometheus' "le". */
-extern const double bs_histogram_bounds[BS_HISTOGRAMS][BS_HISTOGRAM_BOUNDS];
 
 extern void bs_stats_init(BsStats *stats);
 

@@ -8,6 +8,10 @@
  * registered once a backend.  No LISTEN: an idle listener would hold up the
  * cluster's NOTIFY queue.
  *
+ * A due row may also come into being without a wish: by a prepared transaction, an
+ * attached partition, replication, or with triggers off.  So nothing sleeps for
+ * longer than LONGEST_SLEEP_MS, whatever it knows to be due.
+ *
  * src/bs_wake.c
  *
  *-------------------------------------------------------------------------
@@ -20,8 +24,11 @@
 #include "utils/timestamp.h"
 
 #include "bs_group.h"
+#include "bs_time.h"
 #include "bs_wake.h"
 #include "bs_worker.h"
+
+#define LONGEST_SLEEP_MS	30000
 
 PG_FUNCTION_INFO_V1(bs_wake_sql);
 PG_FUNCTION_INFO_V1(bs_wake_senders_sql);
@@ -101,6 +108,7 @@ bs_wake_settle_sleep(TimestampTz due)
 {
 	BsWorkerSlot *slot = bs_worker_slot();
 
+	due = Min(due, bs_time_ms_from_now(LONGEST_SLEEP_MS));
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
 	if (due < slot->sleep_until)
 		slot->sleep_until = due;
@@ -131,14 +139,18 @@ bs_wake_sleep_until(void)
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
-	if (event == XACT_EVENT_COMMIT)
+	/*
+	 * No callback comes when a prepared transaction is committed: what it has
+	 * planned is looked for from now on, as if it were committed.
+	 */
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
 	{
 		if (plan_wish)
 			bs_wake_scheduler();
 		if (due_wish != DT_NOEND)
 			wake_senders(due_wish);
 	}
-	else if (event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+	else if (event != XACT_EVENT_ABORT)
 		return;
 	plan_wish = false;
 	due_wish = DT_NOEND;

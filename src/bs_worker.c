@@ -150,6 +150,7 @@ leave_slot(int code, Datum arg)
 	slot->latch = NULL;
 	slot->identity[0] = '\0';
 	slot->sleep_until = DT_NOBEGIN;
+	pg_atomic_write_u64(&slot->holding_ms, 0);
 	strlcpy(slot->state, "stopped", sizeof(slot->state));
 	worker_group->recovery_wanted |= slot != scheduler;
 	if (slot != scheduler && scheduler->pid != 0)

@@ -36,6 +36,7 @@ UNQUOTED = re.compile(r"""(?x)
   | @extschema@\.bs_(stale_condition|partition_options|letter_octets)\(.*\)   # text of ours
   | first | past                       # by quote_literal()
   | names | jobs                       # by quote_literal() and %L
+  | candidates                         # text of ours
   | (coalesce\()?\(SELECT\ (string_agg|format)\(.*%1?\$?I.*  # each by %I
   | CASE\ WHEN\ 'line'\ =.*            # two literals
   | '' | format\(.*%I.*                # text of ours

@@ -94,6 +94,7 @@ AS $$
 DECLARE
     state text := @extschema@.bs_installation_state();
     trouble text;
+    part regclass;
 BEGIN
     IF state = 'new' OR (state = 'copy' AND even_a_copy) THEN
         INSERT INTO @extschema@.bs_installation AS i (system_identifier, database_oid)
@@ -108,13 +109,16 @@ BEGIN
         -- Users may have changed while nothing was planned: what is pending is
         -- made afresh by the planning pass or, at the latest, when it is claimed.
         -- What the broker has a copy of is another database's.
-        UPDATE @extschema@.message_logs m
-           SET type_version = 0,
-               status = CASE WHEN m.status <> 'QUEUED' THEN m.status
-                             WHEN m.attempts > 0 THEN 'RETRYING'
-                             ELSE 'SCHEDULED' END,
-               due_at = CASE m.status WHEN 'QUEUED' THEN m.scheduled_send_time ELSE m.due_at END
-         WHERE m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING');
+        FOR part IN SELECT u.part FROM @extschema@.bs_unfinished_months(clock_timestamp()) u LOOP
+            EXECUTE format(
+                'UPDATE %s AS m'
+                '   SET type_version = 0,'
+                '       status = CASE WHEN m.status <> ''QUEUED'' THEN m.status'
+                '                     WHEN m.attempts > 0 THEN ''RETRYING'''
+                '                     ELSE ''SCHEDULED'' END,'
+                '       due_at = CASE m.status WHEN ''QUEUED'' THEN m.scheduled_send_time ELSE m.due_at END'
+                ' WHERE m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')', part);
+        END LOOP;
         trouble := @extschema@.bs_upkeep('partitions', 'hand');
         IF trouble IS NOT NULL THEN
             RAISE WARNING 'not all partitions could be made: %', trouble;

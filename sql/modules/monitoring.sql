@@ -36,7 +36,7 @@ RETURNS record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'bs_relay_stats';
 COMMENT ON FUNCTION @extschema@.bs_relay_stats() IS
-'The relay as all senders of this server see it: the circuit breaker is closed, open until then, probing (the next mail decides) or off. Since server start: how often it opened, and how attempts of this database''s senders ended: accepted; refused, for good; later, this message may pass; trouble with relay or link; again, a session was ended; in_doubt, no answer; released, not begun. Error 55000 where the library is not in shared_preload_libraries.';
+'The relay as all senders of this server see it: the circuit breaker is closed, open until then, probing (the next mail decides) or off. Since server start: how often it opened, and how attempts of this database''s senders ended, those of bs_sender as they report them: accepted; refused, for good; later, this message may pass; trouble with relay or link; again, a session was ended; in_doubt, no answer; released, not begun. Error 55000 where the library is not in shared_preload_libraries.';
 
 CREATE FUNCTION @extschema@.bs_scheduler_stats(
     OUT planned bigint, OUT updated bigint, OUT cancelled bigint, OUT recovered bigint, OUT expired bigint,
@@ -219,6 +219,15 @@ SELECT w.worker, w.pid, w.state, w.sent, w.failed,
   FROM @extschema@.bs_worker_stats() w;
 COMMENT ON VIEW @extschema@.bs_workers IS
 'The background workers of this database, what they are at, and their last error, in lines of 24 characters; bs_worker_stats() has more.';
+
+CREATE VIEW @extschema@.bs_remote_senders AS
+SELECT pg_catalog.replace(s.name, '/', E'/\n') AS sender,
+       CASE WHEN s.up THEN s.state ELSE 'gone' END AS state,
+       pg_catalog.to_char(s.seen_at, 'YYYY-MM-DD HH24:MI:SS') AS seen_at,
+       s.sent, s.failed, s.last_error
+  FROM @extschema@.bs_sender_stats() s;
+COMMENT ON VIEW @extschema@.bs_remote_senders IS
+'The remote senders (bs_sender) that were seen within a day, and the class of the last error that each had with its relay; bs_sender_stats() has more.';
 
 CREATE FUNCTION @extschema@.bs_state_lines(OUT lines text)
 LANGUAGE plpgsql VOLATILE

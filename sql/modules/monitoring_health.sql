@@ -33,7 +33,7 @@ BEGIN
       INTO trouble, denied
       FROM (SELECT string_agg(w.worker, ', ' ORDER BY w.worker) AS workers, w.last_error
               FROM @extschema@.bs_worker_stats() w
-             WHERE (w.last_error_at > now() - interval '5 minutes' AND w.state <> 'idle')
+             WHERE (w.last_error_at > now() - interval '5 minutes' AND w.state NOT IN ('idle', 'no relay'))
                 OR (w.last_error_at IS NOT NULL AND w.state IN ('starting', 'stopped'))
              GROUP BY w.last_error) e;
     IF denied THEN
@@ -96,6 +96,47 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_queue_health(text) IS
 'The part of bs_health() about the queue: its kind (postgres or rabbitmq), and with a broker whether the publisher is connected and gets its messages through, and how many messages are ready in the queue and in the dead letters; null where unknown.';
 
+CREATE FUNCTION @extschema@.bs_remote_health(OUT status text, OUT reason text, OUT class text, OUT class_at timestamptz)
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+DECLARE
+    senders record;
+BEGIN
+    SELECT count(*) AS seen, count(*) FILTER (WHERE s.up) AS up,
+           count(*) FILTER (WHERE s.up AND s.state = 'working') AS working,
+           max(s.seen_at) AS seen_at, string_agg(DISTINCT s.state, ', ') FILTER (WHERE s.up) AS states
+      INTO senders
+      FROM @extschema@.bs_sender_stats() s;
+    SELECT s.last_error, s.last_error_at INTO class, class_at
+      FROM @extschema@.bs_sender_stats() s
+     WHERE s.up AND s.last_error IS NOT NULL
+     ORDER BY s.last_error_at DESC
+     LIMIT 1;
+    status := 'ok';
+    IF senders.seen = 0 THEN
+        status := 'error';
+        class := 'settings';
+        reason := 'the settings make no relay, and no bs_sender has reported itself: bs_workers says why';
+    ELSIF senders.up = 0 THEN
+        status := 'error';
+        reason := format('no bs_sender has reported itself since %s, and the settings here make no relay: nothing is sent', senders.seen_at);
+    ELSIF senders.working = 0 THEN
+        status := 'error';
+        reason := format('no bs_sender can send (%s): bs_remote_senders says which', senders.states);
+    ELSIF senders.working < senders.up THEN
+        status := 'warning';
+        reason := format('%s of %s bs_senders cannot send: bs_remote_senders says which', senders.up - senders.working, senders.up);
+    ELSIF class_at > now() - interval '1 minute' THEN
+        status := 'warning';
+        reason := format('trouble with the relay (%s) within the last minute: bs_remote_senders says whose', class);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_remote_health() IS
+'The part of bs_health() about the relay, where only bs_sender sends: does one live, and is its relay well?';
+
 -- Whoever may ask for the health learns no address: what is in the way is said
 -- by class, in full it is in bs_workers.
 CREATE FUNCTION @extschema@.bs_relay_health(installation text)
@@ -107,6 +148,7 @@ AS $$
 DECLARE
     relay record;
     trouble record;
+    remote record;
     status text := 'ok';
     reason text;
 BEGIN
@@ -114,15 +156,8 @@ BEGIN
         RETURN '{"status": "ok", "reason": null, "breaker": null, "open_until": null, "last_error": null, "last_error_at": null}';
     END IF;
     SELECT r.* INTO relay FROM @extschema@.bs_relay_stats() r;
-    SELECT w.state,
-           CASE WHEN w.state = 'no relay' THEN 'settings'
-                WHEN w.last_error ~ '^the relay answered' THEN 'answer'
-                WHEN w.last_error ~ 'timed? ?out|Timeout' THEN 'timeout'
-                WHEN w.last_error ~* 'resolve' THEN 'name'
-                WHEN w.last_error ~* 'ssl|tls|certificate' THEN 'tls'
-                WHEN w.last_error ~* 'login|auth|denied' THEN 'login'
-                WHEN w.last_error ~* 'connect' THEN 'connection'
-                ELSE 'other' END AS class,
+    SELECT w.state = 'no relay' AS is_absent,
+           CASE WHEN w.state = 'no relay' THEN 'settings' ELSE @extschema@.bs_trouble_class(w.last_error) END AS class,
            w.last_error,
            w.last_error_at
       INTO trouble
@@ -134,11 +169,15 @@ BEGIN
      LIMIT 1;
     IF installation <> 'adopted' THEN
         NULL;                           -- nothing is sent
-    ELSIF trouble.state = 'no relay' THEN
-        status := 'error';
-        -- Two settings that do not go together are no address.
-        reason := CASE WHEN trouble.last_error LIKE E'"birthday\\_scheduler.lease" %' THEN trouble.last_error
-                       ELSE 'the settings make no relay: bs_workers says why' END;
+    ELSIF trouble.is_absent AND trouble.last_error LIKE E'"birthday\\_scheduler.lease" %' THEN
+        status := 'error';              -- two settings that do not go together are no address
+        reason := trouble.last_error;
+    ELSIF trouble.is_absent THEN
+        remote := @extschema@.bs_remote_health();
+        status := remote.status;
+        reason := remote.reason;
+        trouble.class := remote.class;
+        trouble.last_error_at := remote.class_at;
     ELSIF relay.breaker = 'open' THEN
         status := 'error';
         reason := format('too many attempts failed: nothing is sent until %s', relay.open_until);
@@ -154,7 +193,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_relay_health(text) IS
-'The part of bs_health() about the relay: the circuit breaker, and the class of the last error of a sender: settings, name, connection, tls, login, timeout, answer or other.';
+'The part of bs_health() about the relay: the circuit breaker, and the class of the last error of a sender: settings, name, connection, tls, login, timeout, answer or other. Where the senders in the server have no relay, the remote ones that live (bs_remote_senders) are judged instead.';
 
 CREATE FUNCTION @extschema@.bs_message_health()
 RETURNS jsonb

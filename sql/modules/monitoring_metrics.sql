@@ -81,6 +81,19 @@ BEGIN
         END IF;
     END IF;
 
+    IF coalesce(metric, 'sender_') LIKE E'sender\\_%' THEN
+        RETURN QUERY
+        SELECT m.metric, jsonb_build_object('sender', s.name), m.reading::double precision, m.kind, m.description
+          FROM @extschema@.bs_sender_stats() s
+               CROSS JOIN LATERAL (VALUES
+                   (1, 'sender_up', 'gauge', s.up::integer::bigint, 'Whether the bs_sender has reported itself within ninety seconds; it is forgotten after a day.'),
+                   (2, 'sender_sent_total', 'counter', s.sent, 'Messages that the relay accepted, since the start of the bs_sender.'),
+                   (3, 'sender_failed_total', 'counter', s.failed, 'Messages given up, since the start of the bs_sender.'),
+                   (4, 'sender_retried_total', 'counter', s.retried, 'Attempts that are to be repeated, since the start of the bs_sender.'))
+                   AS m (n, metric, kind, reading, description)
+         ORDER BY m.n, s.name;
+    END IF;
+
     IF coalesce(metric, 'unfinished_messages') IN ('unfinished_messages', 'due', 'oldest_unsent_age_seconds', 'next_due_timestamp_seconds') THEN
         SELECT c.* INTO counts FROM @extschema@.bs_counts(NULL::timestamptz, 100000::bigint) c;
         RETURN QUERY

@@ -39,12 +39,12 @@ BEGIN
         WHEN 'worker' THEN
             functions := '{bs_installation_state,bs_plan_step,bs_claim,bs_claim_holders,bs_next_due,bs_recover,bs_record,bs_due_messages,bs_mark_queued,bs_claim_copies,bs_create_partitions}';
         WHEN 'sender' THEN
-            functions := '{bs_installation_state,bs_system_identifier,bs_claim,bs_claim_copies,bs_next_due,bs_record,bs_release_claims}';
+            functions := '{bs_installation_state,bs_system_identifier,bs_claim,bs_claim_copies,bs_next_due,bs_record,bs_release_claims,bs_report_sender}';
         WHEN 'application' THEN
             functions := '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_import_users,bs_import_rows,bs_preview,bs_explain,bs_upcoming,bs_calendar,bs_find_user}';
         WHEN 'reader' THEN
-            functions := '{bs_installation_state,bs_system_identifier,bs_explain,bs_find_user,bs_upcoming,bs_preview,bs_calendar,bs_health,bs_metrics,bs_worker_stats,bs_broker_stats,bs_relay_stats,bs_scheduler_stats,bs_histogram_stats,bs_counts,bs_days,bs_state_lines,bs_short,bs_lines,bs_cut,bs_why,bs_local_clock,bs_horizon,bs_max_lateness}';
-            tables := '{users,user_dates,message_types,message_logs,message_ledger,bs_installation,bs_upkeep_log,bs_events,bs_status,bs_workers,bs_daily,bs_today,bs_week,bs_checks}';
+            functions := '{bs_installation_state,bs_system_identifier,bs_explain,bs_find_user,bs_upcoming,bs_preview,bs_calendar,bs_health,bs_metrics,bs_worker_stats,bs_broker_stats,bs_relay_stats,bs_scheduler_stats,bs_histogram_stats,bs_sender_stats,bs_counts,bs_days,bs_state_lines,bs_short,bs_lines,bs_cut,bs_why,bs_local_clock,bs_horizon,bs_max_lateness}';
+            tables := '{users,user_dates,message_types,message_logs,message_ledger,bs_installation,bs_upkeep_log,bs_events,bs_status,bs_workers,bs_remote_senders,bs_daily,bs_today,bs_week,bs_checks}';
         ELSE
             RAISE EXCEPTION 'access "%" is not known', access
                 USING ERRCODE = 'invalid_parameter_value',
@@ -68,5 +68,5 @@ REVOKE ALL ON FUNCTION @extschema@.bs_grant(name, text) FROM PUBLIC;
 
 REVOKE ALL ON @extschema@.users, @extschema@.user_dates, @extschema@.message_types,
     @extschema@.message_logs, @extschema@.message_ledger, @extschema@.bs_installation,
-    @extschema@.bs_upkeep_log, @extschema@.bs_pending_outcomes, @extschema@.bs_events, @extschema@.bs_status, @extschema@.bs_workers,
+    @extschema@.bs_upkeep_log, @extschema@.bs_pending_outcomes, @extschema@.bs_senders, @extschema@.bs_finished_months, @extschema@.bs_events, @extschema@.bs_status, @extschema@.bs_workers, @extschema@.bs_remote_senders,
     @extschema@.bs_daily, @extschema@.bs_today, @extschema@.bs_week, @extschema@.bs_checks FROM PUBLIC;

@@ -255,7 +255,7 @@ COMMENT ON FUNCTION @extschema@.bs_claim_copies(text, interval, uuid[], timestam
 
 -- The user first, as in bs_mark_queued(). The condition is on the status alone, so
 -- that its index answers it at once where nothing is QUEUED, however many messages
--- are planned; a plan that was made while a month was empty is not kept.
+-- are planned.
 CREATE FUNCTION @extschema@.bs_take_back(
     max_messages bigint, as_of timestamptz DEFAULT pg_catalog.clock_timestamp())
 RETURNS bigint
@@ -263,37 +263,48 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
-SET plan_cache_mode = force_custom_plan
+SET lock_timeout = '100ms'
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$
 DECLARE
-    taken_back bigint;
+    part regclass;
+    any_queued boolean;
+    taken_back bigint := 0;
+    moved bigint;
+    due timestamptz;
     first_due timestamptz;
 BEGIN
-    IF NOT EXISTS (SELECT FROM @extschema@.message_logs m WHERE m.status = 'QUEUED') THEN
-        RETURN 0;
-    END IF;
-    WITH queued AS (
-        SELECT m.id, m.scheduled_send_time
-          FROM @extschema@.message_logs m
-               JOIN ONLY @extschema@.users u ON u.id = m.user_id
-         WHERE m.status = 'QUEUED'
-         LIMIT max_messages
-           FOR SHARE OF u SKIP LOCKED
-           FOR NO KEY UPDATE OF m SKIP LOCKED
-    ), moved AS (
-        UPDATE @extschema@.message_logs m
-           SET status = CASE WHEN m.attempts > 0 THEN 'RETRYING' ELSE 'SCHEDULED' END,
-               due_at = m.scheduled_send_time,
-               updated_at = as_of
-          FROM queued q
-         WHERE m.id = q.id
-           AND m.scheduled_send_time = q.scheduled_send_time
-        RETURNING m.due_at
-    )
-    SELECT count(*), min(v.due_at) INTO taken_back, first_due FROM moved v;
+    FOR part IN SELECT u.part FROM @extschema@.bs_unfinished_months(as_of) u LOOP
+        BEGIN
+            EXECUTE format('SELECT EXISTS (SELECT FROM %s AS m WHERE m.status = ''QUEUED'')', part) INTO any_queued;
+            CONTINUE WHEN NOT any_queued;
+            EXECUTE format(
+                'WITH moved AS ('
+                '    UPDATE %1$s AS m'
+                '       SET status = CASE WHEN m.attempts > 0 THEN ''RETRYING'' ELSE ''SCHEDULED'' END,'
+                '           due_at = m.scheduled_send_time,'
+                '           updated_at = $2'
+                '      FROM (SELECT m.id'
+                '              FROM %1$s AS m'
+                '                   JOIN ONLY @extschema@.users u ON u.id = m.user_id'
+                '             WHERE m.status = ''QUEUED'''
+                '             LIMIT $1'
+                '               FOR SHARE OF u SKIP LOCKED'
+                '               FOR NO KEY UPDATE OF m SKIP LOCKED) AS q'
+                '     WHERE m.id = q.id'
+                '    RETURNING m.due_at)'
+                'SELECT count(*), min(v.due_at) FROM moved v', part)
+               INTO moved, due
+              USING max_messages - taken_back, as_of;
+            taken_back := taken_back + moved;
+            first_due := least(first_due, due);
+        EXCEPTION
+            WHEN lock_not_available OR deadlock_detected OR serialization_failure OR undefined_table THEN
+                NULL;                   -- at the next look
+        END;
+    END LOOP;
     IF taken_back > 0 THEN
         PERFORM @extschema@.bs_wake_senders(first_due);
     END IF;

@@ -8,6 +8,7 @@ SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     found_status text;
+    moved_in oid;
 BEGIN
     UPDATE @extschema@.message_logs m
        SET status = new_status,
@@ -18,7 +19,8 @@ BEGIN
            type_version = CASE new_status WHEN 'RETRYING' THEN 0 ELSE m.type_version END,
            updated_at = now()
      WHERE m.id = message_id
-       AND m.status = ANY (wanted);
+       AND m.status = ANY (wanted)
+    RETURNING m.tableoid INTO moved_in;
     IF NOT FOUND THEN
         SELECT m.status INTO found_status FROM @extschema@.message_logs m WHERE m.id = message_id;
         IF found_status IS NULL THEN
@@ -29,6 +31,8 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = format('It must be one of %s.', array_to_string(wanted, ', '));
     END IF;
+    -- After the move, whose lock waits for bs_mark_finished().
+    DELETE FROM @extschema@.bs_finished_months f WHERE f.part = moved_in;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_move_by_hand(uuid, text[], text, text) IS
@@ -77,10 +81,12 @@ BEGIN
     IF since IS NULL THEN
         RAISE EXCEPTION 'since must not be NULL' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    UPDATE @extschema@.message_logs m
-       SET status = 'RETRYING', status_reason = 'retried', due_at = now(), attempts = 0, updated_at = now()
-     WHERE m.status = 'FAILED'
-       AND m.scheduled_send_time >= greatest(since, now() - @extschema@.bs_max_lateness());
+    -- With the instant as a constant, so that older months are not even locked.
+    EXECUTE format(
+        'UPDATE @extschema@.message_logs AS m'
+        '   SET status = ''RETRYING'', status_reason = ''retried'', due_at = now(), attempts = 0, updated_at = now()'
+        ' WHERE m.status = ''FAILED'''
+        '   AND m.scheduled_send_time >= timestamptz %L', greatest(since, now() - @extschema@.bs_max_lateness()));
     GET DIAGNOSTICS moved = ROW_COUNT;
     PERFORM @extschema@.bs_wake_senders(now());
     RETURN moved;

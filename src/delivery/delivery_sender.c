@@ -193,7 +193,7 @@ bs_delivery_record(BsSender *sender)
 	BS_FAILPOINT("record-after-commit");
 	if (work.recorded < work.count)
 		ereport(LOG,
-				(errmsg("%d of %d outcomes came too late: the messages had been given up for lost or changed hands",
+				(errmsg("%d of %d outcomes came too late: the messages had been given up for lost, had changed hands or were deleted",
 						work.count - work.recorded, work.count)));
 	report_results(work.claims, work.results, work.count);
 	bs_outbox_end_record(outbox, true);

@@ -241,6 +241,18 @@ claim_ms(const BsSender *sender, TimestampTz now, int64 now_ms)
 	return Max(ms, outbox->claim_after_ms - now_ms);
 }
 
+/*
+ * Tells recovery that this sender lives and knows what becomes of its messages:
+ * their claims are not given up then, though the lease ends.
+ */
+static void
+note_holding(const BsOutbox *outbox)
+{
+	pg_atomic_write_u64(&bs_worker_slot()->holding_ms,
+						bs_outbox_is_empty(outbox) ? 0 :
+						(uint64) bs_time_monotonic_ms());
+}
+
 static void
 wait_for_work(BsSender *sender)
 {
@@ -266,6 +278,8 @@ wait_for_work(BsSender *sender)
 		ms = Min(ms, mailer_ms);
 	if (link_ms >= 0)
 		ms = Min(ms, link_ms);
+	if (!bs_outbox_is_empty(outbox))
+		ms = Min(ms, (int64) bs_lease_s * 1000 / 4);	/* see note_holding() */
 
 	if (WaitEventSetWait(wait_set, (long) ms, &event, 1, BS_WAIT_EVENT) > 0 &&
 		event.events & WL_LATCH_SET)
@@ -370,6 +384,7 @@ bs_delivery_worker_main(Datum main_arg)
 		claim_if_due(&sender);
 		if (mailer_wanted)
 			bs_outbox_release_waiting(outbox, "released", bs_net_wall_us());
+		note_holding(outbox);
 		bs_delivery_submit(&sender);
 		if (outbox->consumer != NULL)
 			bs_delivery_acknowledge(&sender, broker_link);

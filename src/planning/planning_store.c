@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "fmgr.h"
 #include "postmaster/interrupt.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -30,6 +31,8 @@
 #include "planning/planning_store.h"
 
 #define STEP_US		USECS_PER_SEC	/* less is no step of the clock */
+
+PG_FUNCTION_INFO_V1(bs_live_senders);
 
 /*
  * All arguments are given, and with their exact types: so no function that others
@@ -56,7 +59,7 @@ static BsStatement plan_step = {
 };
 
 static BsStatement claim_holders = {
-	.sql = "SELECT %s.bs_claim_holders()"
+	.sql = "SELECT %s.bs_claim_holders(pg_catalog.clock_timestamp())"
 };
 
 static BsStatement recover = {
@@ -152,13 +155,15 @@ bs_planning_pass(BsPlanned *result)
 
 /*
  * stepped_us
- *		How far the wall clock was stepped forward within the last lease.
+ *		By how much leases are longer than the wall clock says.
  *
- * Leases that began before are by so much longer, or a sender that is alive and
- * well would lose all that it has under way, and it would be sent twice.
+ * That is how far the clock was stepped forward within the last lease, and how
+ * long the last recovery was held up, as by a standby that it waited for:
+ * "held_up_us".  Senders were held up by the same, and one that is alive and well
+ * would lose all that it has under way, and it would be sent twice.
  */
 static int64
-stepped_us(void)
+stepped_us(int64 held_up_us)
 {
 	static TimestampTz last_wall = 0;
 	static int64 last_ms = 0;
@@ -170,7 +175,11 @@ stepped_us(void)
 
 	if (ms >= step_over_ms)
 		step_us = 0;
-	if (last_wall != 0 && ahead_us > STEP_US)
+	if (last_wall == 0 || ahead_us <= STEP_US)
+		ahead_us = 0;
+	if (held_up_us > STEP_US)
+		ahead_us += held_up_us;
+	if (ahead_us > 0)
 	{
 		step_us += ahead_us;
 		step_over_ms = ms + (int64) bs_lease_s * 1000;
@@ -202,6 +211,38 @@ is_live_here(const char *identity)
 		}
 	LWLockRelease(bs_shared->lock);
 	return live;
+}
+
+/*
+ * In whatever group, as above.  One that stands still for longer than the lease is
+ * not among them.
+ */
+Datum
+bs_live_senders(PG_FUNCTION_ARGS)
+{
+	int64		since_ms = bs_time_monotonic_ms() - (int64) bs_lease_s * 1000;
+	Datum	   *live;
+	int			count = 0;
+	int			i;
+	int			j;
+
+	if (bs_shared == NULL)
+		PG_RETURN_ARRAYTYPE_P(construct_empty_array(TEXTOID));
+	live = palloc(sizeof(Datum) * bs_shared->group_count *
+				  bs_shared->group_size);
+	LWLockAcquire(bs_shared->lock, LW_SHARED);
+	for (i = 0; i < bs_shared->group_count; i++)
+		for (j = 0; j < bs_shared->group_size; j++)
+		{
+			BsWorkerSlot *slot = &bs_shared->groups[i].workers[j];
+			int64		holding_ms = (int64) pg_atomic_read_u64(&slot->holding_ms);
+
+			if (slot->pid != 0 && holding_ms != 0 && holding_ms >= since_ms)
+				live[count++] = CStringGetTextDatum(slot->identity);
+		}
+	LWLockRelease(bs_shared->lock);
+	PG_RETURN_ARRAYTYPE_P(construct_array(live, count, TEXTOID, -1, false,
+										  TYPALIGN_INT));
 }
 
 /*
@@ -263,11 +304,15 @@ bool
 bs_planning_recover(int64 *recovered, int64 *expired,
 					TimestampTz *next_lease_end)
 {
-	BsRecoverWork work = {.stepped_us = stepped_us()};
+	static int64 held_up_ms = 0;
+	BsRecoverWork work = {.stepped_us = stepped_us(held_up_ms * 1000)};
+	int64		started_ms = bs_time_monotonic_ms();
 	char		error[256];
+	bool		done = bs_txn_try("recovering messages of lost senders",
+								  recover_work, &work, error, sizeof(error));
 
-	if (!bs_txn_try("recovering messages of lost senders", recover_work,
-					&work, error, sizeof(error)))
+	held_up_ms = bs_time_monotonic_ms() - started_ms;
+	if (!done)
 	{
 		bs_worker_report_error(error);
 		return false;

@@ -55,7 +55,7 @@ static const char look_sql[] =
 "       has_schema_privilege(n.oid, 'USAGE'),"
 "       (SELECT string_agg(f.name, ', ' ORDER BY f.name)"
 "          FROM unnest('{bs_installation_state,bs_system_identifier,bs_claim,"
-"bs_claim_copies,bs_next_due,bs_record,bs_release_claims}'::text[]) AS f (name)"
+"bs_claim_copies,bs_next_due,bs_record,bs_release_claims,bs_report_sender}'::text[]) AS f (name)"
 "         WHERE NOT EXISTS (SELECT FROM pg_proc p"
 "                            WHERE p.pronamespace = n.oid AND p.proname = f.name"
 "                              AND has_function_privilege(p.oid, 'EXECUTE'))),"
@@ -373,13 +373,13 @@ take_settings(const char *json)
 }
 
 /*
- * One row of so many columns, as it was asked for?  Whatever stands between us and
+ * One row of as many columns as are read?  Whatever stands between us and
  * the server may have answers of its own.
  */
 static bool
 is_row(BsDatabase *database, const PGresult *answer, int columns)
 {
-	if (PQntuples(answer) == 1 && PQnfields(answer) == columns)
+	if (PQntuples(answer) == 1 && PQnfields(answer) >= columns)
 		return true;
 	set_error(database, "the database answers something else than was asked", "");
 	return false;
@@ -421,23 +421,24 @@ bs_database_take_look(BsDatabase *database, const PGresult *answer)
 }
 
 static void
-write_state_sql(const BsDatabase *database, char *sql, size_t size)
+write_state_sql(const BsDatabase *database, const char *report, char *sql,
+				size_t size)
 {
 	snprintf(sql, size,
 			 "SELECT %1$s.bs_installation_state(), %1$s.bs_is_preloaded(),"
 			 "       %1$s.bs_library_version(),"
 			 "       %1$s.bs_system_identifier() || '/' || d.oid,"
-			 "       (extract(epoch FROM clock_timestamp()) * 1000000)::int8, d.datname"
+			 "       (extract(epoch FROM clock_timestamp()) * 1000000)::int8, d.datname%2$s"
 			 "  FROM pg_database d WHERE d.datname = current_database()",
-			 database->schema);
+			 database->schema, report);
 }
 
 bool
-bs_database_ask_state(BsDatabase *database)
+bs_database_ask_state(BsDatabase *database, const char *report)
 {
-	char		sql[1024];
+	char		sql[BS_REPORT_SIZE + 1024];
 
-	write_state_sql(database, sql, sizeof(sql));
+	write_state_sql(database, report, sql, sizeof(sql));
 	return bs_database_ask(database, sql, NULL);
 }
 
@@ -507,7 +508,7 @@ bs_database_check(BsDatabase *database)
 	PQclear(answer);
 	if (obstacle != BS_OBSTACLE_NONE)
 		return obstacle;
-	write_state_sql(database, sql, sizeof(sql));
+	write_state_sql(database, "", sql, sizeof(sql));
 	answer = ask_and_wait(database, sql);
 	obstacle = answer == NULL ? BS_OBSTACLE_SETUP :
 		bs_database_take_state(database, answer);

@@ -93,8 +93,14 @@ extern const char *bs_database_look_sql(void);
 extern BsObstacle bs_database_take_look(BsDatabase *database,
 										const PGresult *answer);
 
-/* After a look that found no obstacle: the state of the installation. */
-extern bool bs_database_ask_state(BsDatabase *database);
+/* Longest report of a sender, see bs_work_ask_state(). */
+#define BS_REPORT_SIZE	3072
+
+/*
+ * After a look that found no obstacle: the state of the installation, and with it
+ * what "report" adds to the columns that are asked for, "" or ", expression".
+ */
+extern bool bs_database_ask_state(BsDatabase *database, const char *report);
 extern BsObstacle bs_database_take_state(BsDatabase *database,
 										 const PGresult *answer);
 

@@ -74,10 +74,49 @@ fail_question(BsQuestion failed)
 	bs_log_trouble(bs_sender.database.error);
 	if (failed == BS_QUESTION_RECORD)
 		bs_outbox_end_record(&bs_sender.outbox, false);
+	/* Asked again: no lease ends for what we do not know of while we live. */
+	if (failed == BS_QUESTION_RELEASE)
+		lost_until_ms = bs_net_clock_ms() + bs_settings()->lease_ms;
 	bs_sender.claim_at_ms = bs_net_clock_ms() + 1000;
 	bs_sender.due_known = false;
 	if (bs_sender.looked)
 		bs_sender.look_at_ms = 0;	/* why? */
+}
+
+/*
+ * With each look the database hears that this sender lives, and so it must come
+ * several times within a lease.
+ */
+static int64_t
+look_interval_ms(void)
+{
+	int64_t		ms = bs_settings()->lease_ms / 4;
+
+	return ms < BS_RECHECK_MS ? ms : BS_RECHECK_MS;
+}
+
+/*
+ * The state, and the report: at each look while something is held or has been
+ * since the last one, otherwise seldom.
+ */
+static bool
+ask_state(void)
+{
+	static int64_t report_at_ms = 0;
+	static uint64_t reported = 0;	/* claims */
+	static bool was_holding = false;
+	bool		holding = !bs_outbox_is_empty(&bs_sender.outbox);
+	int64_t		now_ms = bs_net_clock_ms();
+	BsSenderStats stats;
+
+	if (!holding && !was_holding && bs_sender.totals.claimed == reported &&
+		now_ms < report_at_ms)
+		return bs_work_ask_state(&bs_sender.database, bs_sender.identity, NULL);
+	was_holding = holding;
+	reported = bs_sender.totals.claimed;
+	report_at_ms = now_ms + BS_REPORT_MS;
+	bs_supply_fill_stats(&stats);
+	return bs_work_ask_state(&bs_sender.database, bs_sender.identity, &stats);
 }
 
 static void
@@ -86,7 +125,7 @@ take_look(const PGresult *answer)
 	bool		absent = PQntuples(answer) == 1 && PQgetisnull(answer, 0, 0);
 	BsObstacle	found = bs_database_take_look(&bs_sender.database, answer);
 
-	bs_sender.look_at_ms = bs_net_clock_ms() + BS_RECHECK_MS;
+	bs_sender.look_at_ms = bs_net_clock_ms() + look_interval_ms();
 	bs_sender.looked = true;
 	if (found != BS_OBSTACLE_NONE)
 	{
@@ -98,8 +137,7 @@ take_look(const PGresult *answer)
 	bs_sender.outbox.clock_ahead_us =
 		strtoll(PQgetvalue(answer, 0, 5), NULL, 10) - bs_sender.database.asked_wall_us;
 	if (bs_supply_finish_settings())
-		bs_sender.question = bs_database_ask_state(&bs_sender.database) ? BS_QUESTION_STATE :
-			BS_QUESTION_NONE;
+		bs_sender.question = ask_state() ? BS_QUESTION_STATE : BS_QUESTION_NONE;
 }
 
 static void
@@ -187,6 +225,8 @@ count_results(void)
 		{
 			case BS_NEXT_SENT:
 				bs_sender.totals.sent++;
+				bs_supply_observe(BS_HISTOGRAM_LATENESS, result->ended_us -
+								  recorded_claims[i]->send_time_us);
 				break;
 			case BS_NEXT_RETRYING:
 				bs_sender.totals.retried++;
@@ -215,7 +255,7 @@ take_record(const PGresult *answer)
 	{
 		bs_sender.totals.late += recorded_count - taken;
 		bs_log(BS_LOG_WARNING,
-			   "%d of %d outcomes came too late: the messages had been given up for lost or changed hands",
+			   "%d of %d outcomes came too late: the messages had been given up for lost, had changed hands or were deleted",
 			   recorded_count - taken, recorded_count);
 	}
 	record_is_unsure = false;

@@ -15,6 +15,8 @@
 #include <stdint.h>
 
 #include "net/net_consumer.h"
+#include "net/net_histogram.h"
+#include "net/net_outcome.h"
 
 /* What the pages show. */
 typedef struct BsSenderStats
@@ -26,6 +28,9 @@ typedef struct BsSenderStats
 	uint64_t	released;
 	uint64_t	late;			/* outcomes whose claim had been given up */
 	uint64_t	connections;	/* to the database, so far */
+	uint64_t	outcomes[BS_OUTCOME_RELEASED + 1];	/* of attempts */
+	uint64_t	buckets[BS_HISTOGRAMS][BS_HISTOGRAM_BOUNDS + 1];
+	uint64_t	sum_us[BS_HISTOGRAMS];
 	BsConsumerCounts copies;
 	int			waiting;
 	int			under_way;

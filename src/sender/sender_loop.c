@@ -12,6 +12,7 @@
  */
 #include "sender/sender_loop.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -57,11 +58,20 @@ log_breaker(BsBreakerState state)
 		   "pauses sending for 30 seconds: too many attempts failed");
 }
 
+static void
+count_attempt(BsOutcome outcome, int64_t us)
+{
+	bs_sender.totals.outcomes[outcome]++;
+	if (us >= 0)
+		bs_supply_observe(BS_HISTOGRAM_DELIVERY, us);
+}
+
 static const BsOutboxHost host = {
 	.bucket = &bucket,
 	.breaker = &breaker,
 	.random = next_random,
 	.breaker_moved = log_breaker,
+	.attempted = count_attempt,
 	.report_error = bs_log_trouble
 };
 
@@ -74,8 +84,12 @@ make_identity(void)
 {
 	char		name[256] = "";
 	unsigned	number = 0;
+	char	   *c;
 
 	(void) gethostname(name, sizeof(name) - 1);
+	for (c = name; *c != '\0'; c++)
+		if (!isalnum((unsigned char) *c) && *c != '.' && *c != '-')
+			*c = '-';
 	if (getrandom(&number, sizeof(number), GRND_NONBLOCK) != sizeof(number))
 		number = (unsigned) bs_net_wall_us();
 	srandom(number);

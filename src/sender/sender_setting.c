@@ -96,7 +96,7 @@ const BsSetting bs_setting_table[] = {
 	.help = "Connection string of libpq, or a name: hosts, service, TLS; read-write is asked for."},
 	{"queue", BS_TYPE_WORD, BS_VOICE_BOTH, AT(queue), "postgres",.words = "postgres rabbitmq ",
 	.help = "How due messages come."},
-	{"poll_interval", BS_TYPE_MS, BS_VOICE_HERE, AT(poll_interval_ms), "500ms", "ms", 10, 60000,
+	{"poll_interval", BS_TYPE_MS, BS_VOICE_HERE, AT(poll_interval_ms), "500ms", "ms", 10, 30000,
 	.help = "With queue = postgres: how often to look for what came up meanwhile."},
 	{"lease", BS_TYPE_MS, BS_VOICE_BOTH, AT(lease_ms), "5min", "s", 2000, DAY_MS,
 	.help = "How long a claimed message may be kept; at least twice mail_timeout."},

@@ -16,6 +16,7 @@
 #include "sender/sender_work.h"
 
 #define BS_RECHECK_MS	10000	/* how often to look what is there */
+#define BS_REPORT_MS	30000	/* how often an idle sender says that it lives */
 
 /* What the database was asked. */
 typedef enum BsQuestion
@@ -80,6 +81,12 @@ extern void bs_supply_run_link(void);
 extern void bs_supply_close_link(void);
 
 extern void bs_supply_open_pages(void);
+
+/* Into a histogram. */
+extern void bs_supply_observe(BsHistogramKind kind, int64_t us);
+
+/* What the pages show, and the database is told. */
+extern void bs_supply_fill_stats(BsSenderStats *stats);
 
 /* ---- sender_dialogue.c: questions and answers ---- */
 

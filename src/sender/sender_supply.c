@@ -133,8 +133,15 @@ bs_supply_renew(void)
 	bs_sender.due_known = true;
 }
 
-static void
-fill_stats(BsSenderStats *stats)
+void
+bs_supply_observe(BsHistogramKind kind, int64_t us)
+{
+	bs_sender.totals.buckets[kind][bs_histogram_bucket(kind, us)]++;
+	bs_sender.totals.sum_us[kind] += us > 0 ? us : 0;
+}
+
+void
+bs_supply_fill_stats(BsSenderStats *stats)
 {
 	*stats = bs_sender.totals;
 	stats->connections = bs_sender.database.connections;
@@ -165,7 +172,7 @@ bs_supply_open_pages(void)
 	snprintf(opened, sizeof(opened), "%s", listen);
 	if (listen[0] == '\0')
 		return;
-	bs_sender.pages = bs_pages_open(listen, fill_stats, error, sizeof(error));
+	bs_sender.pages = bs_pages_open(listen, bs_supply_fill_stats, error, sizeof(error));
 	if (bs_sender.pages == NULL)
 		bs_supply_report_obstacle(error, true);
 }

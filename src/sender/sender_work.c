@@ -69,6 +69,64 @@ add_bytes(BsArguments *arguments, int64_t bytes)
 	bs_arguments_add_text(arguments, BS_TYPE_INT8, number);
 }
 
+/*
+ * Appends an array of numbers as SQL.
+ */
+static void
+add_numbers(char *sql, size_t size, const uint64_t *numbers, int count,
+			const uint64_t *last)
+{
+	size_t		len = strlen(sql);
+	int			i;
+
+	len += snprintf(sql + len, size - len, ", '{");
+	for (i = 0; i < count && len < size; i++)
+		len += snprintf(sql + len, size - len, "%s%llu", i > 0 ? "," : "",
+						(unsigned long long) numbers[i]);
+	if (last != NULL && len < size)
+		len += snprintf(sql + len, size - len, ",%llu",
+						(unsigned long long) *last);
+	if (len < size)
+		snprintf(sql + len, size - len, "}'::int8[]");
+}
+
+bool
+bs_work_ask_state(BsDatabase *database, const char *identity,
+				  const BsSenderStats *stats)
+{
+	char		sql[BS_REPORT_SIZE];
+	uint64_t	results[3];
+	char	   *trouble;
+	size_t		len;
+	int			i;
+
+	if (stats == NULL)
+		return bs_database_ask_state(database, "");
+	results[0] = stats->sent;
+	results[1] = stats->failed;
+	results[2] = stats->retried;
+	/* What is in our name needs no quoting, see make_identity(). */
+	snprintf(sql, sizeof(sql),
+			 ", %s.bs_report_sender('%s'::text, '%lld ms'::interval, %d, '%s'::text",
+			 database->schema, identity, (long long) bs_settings()->lease_ms,
+			 stats->waiting + stats->under_way + stats->unrecorded,
+			 !stats->relay_ready ? "no relay" :
+			 stats->obstacle[0] != '\0' ? "idle" :
+			 !stats->breaker_closed ? "breaker" : "working");
+	add_numbers(sql, sizeof(sql), results, 3, NULL);
+	add_numbers(sql, sizeof(sql), stats->outcomes, BS_OUTCOME_RELEASED + 1, NULL);
+	for (i = 0; i < BS_HISTOGRAMS; i++)
+		add_numbers(sql, sizeof(sql), stats->buckets[i],
+					BS_HISTOGRAM_BOUNDS + 1, &stats->sum_us[i]);
+	trouble = PQescapeLiteral(database->conn, stats->last_error,
+							  strlen(stats->last_error));
+	len = strlen(sql);
+	snprintf(sql + len, sizeof(sql) - len, ", %s::text)",
+			 trouble != NULL ? trouble : "''");
+	PQfreemem(trouble);
+	return bs_database_ask_state(database, sql);
+}
+
 bool
 bs_work_ask_claim(BsDatabase *database, const char *identity, int limit,
 				  int64_t max_bytes)

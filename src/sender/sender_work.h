@@ -14,8 +14,16 @@
 
 #include "net/net_claim.h"
 #include "sender/sender_database.h"
+#include "sender/sender_http.h"
 
 #define BS_IDENTITY_SIZE 100	/* of message_logs.claimed_by */
+
+/*
+ * The state of the installation, and the report that this sender lives and how it
+ * does; NULL: no report.
+ */
+extern bool bs_work_ask_state(BsDatabase *database, const char *identity,
+							  const BsSenderStats *stats);
 
 /* Up to "limit" due messages, with letters of about max_bytes octets. */
 extern bool bs_work_ask_claim(BsDatabase *database, const char *identity,

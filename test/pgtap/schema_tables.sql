@@ -3,7 +3,7 @@
 \set QUIET 1
 BEGIN;
 SET LOCAL client_min_messages = warning;
-SELECT plan(90);
+SELECT plan(91);
 
 -- ---- users
 SELECT has_table('users');
@@ -75,7 +75,7 @@ SELECT lives_ok('SELECT bs_resume()', 'but once the database is adopted');
 SELECT throws_ok($$INSERT INTO user_dates VALUES (gen_random_uuid(), 'BIRTHDAY', '2001-01-01')$$, '23503', NULL, 'they take no unknown user');
 
 -- ---- views and triggers
-SELECT has_view(v) FROM unnest('{bs_status,bs_workers,bs_daily,bs_events}'::name[]) AS v;
+SELECT has_view(v) FROM unnest('{bs_status,bs_workers,bs_remote_senders,bs_daily,bs_events}'::name[]) AS v;
 SELECT triggers_are('users', ARRAY['bs_users_before_write', 'bs_users_after_insert', 'bs_users_after_update', 'bs_users_after_delete']);
 SELECT triggers_are('user_dates', ARRAY['bs_user_dates_after_insert', 'bs_user_dates_after_update', 'bs_user_dates_after_delete']);
 SELECT triggers_are('message_types', ARRAY['bs_message_types_before_write', 'bs_message_types_before_delete', 'bs_message_types_after_write']);
@@ -87,7 +87,7 @@ SELECT set_eq($$SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal AND t
 SELECT set_eq($$SELECT c::regclass::text FROM pg_extension, unnest(extconfig) AS c WHERE extname = 'birthday_scheduler'$$,
     ARRAY['users', 'user_dates', 'message_types', 'message_logs', 'message_ledger', 'bs_installation', 'bs_pending_outcomes'], 'the rows of these tables are dumped');
 SELECT is_empty($$SELECT c.oid::regclass FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid
-                   WHERE e.extname = 'birthday_scheduler' AND c.relkind IN ('r', 'p', 'S') AND c.oid <> ALL (e.extconfig || 'bs_upkeep_log'::regclass::oid)$$, 'and there is no other table or sequence, but for the state of this server');
+                   WHERE e.extname = 'birthday_scheduler' AND c.relkind IN ('r', 'p', 'S') AND c.oid <> ALL (e.extconfig || ARRAY['bs_upkeep_log', 'bs_senders', 'bs_finished_months']::regclass[]::oid[])$$, 'and there is no other table or sequence, but for the state of this server');
 
 -- ---- every partition, after the next one was made
 SELECT lives_ok('SELECT count(*) FROM bs_create_partitions(13)', 'partitions are made');

@@ -20,7 +20,7 @@ SELECT count(*) FROM bs_claim('s1', 0, '5 min', '2044-05-05 09:00+00');
 SELECT count(*) FROM bs_claim('s2', 2, '5 min', '2044-05-05 09:00+00');
 SELECT status, by, attempts, retries, token, due, last, count(*) FROM test.rows GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 2, 1, 6;
 SELECT DISTINCT by FROM test.rows ORDER BY 1;
-SELECT * FROM bs_claim_holders() ORDER BY 1;
+SELECT * FROM bs_claim_holders('2044-05-05 09:00+00') ORDER BY 1;
 SELECT count(*) FROM bs_claim('s4', 10, '5 min', '2044-05-05 09:00+00');
 SELECT bs_next_due('2044-05-05 09:00+00') AT TIME ZONE 'UTC' AS next_due;
 -- What a claim hands out is what is stored.
@@ -29,15 +29,19 @@ SELECT c.recipient_name = 'Tomorrow Test' AS name, c.subject, c.message_content,
   FROM bs_claim('s5', 10, '5 min', '2044-05-06 09:00+00') AS c;
 
 -- A lease runs out at its end; before that nothing happens, unless the sender is known to be gone.
+-- The first look after that extends it, by ten seconds at most, the second one puts back.
 SELECT recovered, expired, next_lease_end AT TIME ZONE 'UTC' AS next_lease_end FROM bs_recover('{}', false, '2044-05-05 09:04:59.999999+00');
 SELECT recovered, expired, next_lease_end AT TIME ZONE 'UTC' AS next_lease_end FROM bs_recover('{s1,nobody}', false, '2044-05-05 09:01+00');
 SELECT name ~ 'U' AS u, status, reason, by, attempts, token, due, count(*) FROM test.rows GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 4, 2;
 SELECT recovered, expired, next_lease_end AT TIME ZONE 'UTC' AS next_lease_end FROM bs_recover('{}', false, '2044-05-05 09:05+00');
+SELECT status, reason, token, due, count(*) FROM test.rows WHERE by IN ('s2', 's4') GROUP BY 1, 2, 3, 4;
+SELECT recovered, expired, next_lease_end AT TIME ZONE 'UTC' AS next_lease_end FROM bs_recover('{}', false, '2044-05-05 09:05:09.999999+00');
+SELECT recovered, expired, next_lease_end AT TIME ZONE 'UTC' AS next_lease_end FROM bs_recover('{}', false, '2044-05-05 09:05:10+00');
 SELECT status, reason, count(*) FROM test.rows GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT DISTINCT error_message FROM message_logs ORDER BY 1;
-SELECT bs_next_due('2044-05-05 09:05+00') AT TIME ZONE 'UTC' AS next_due;
+SELECT bs_next_due('2044-05-05 09:05:10+00') AT TIME ZONE 'UTC' AS next_due;
 -- The next attempt counts on.
-SELECT attempts, count(*) FROM bs_claim('s6', 10, '1 min', '2044-05-05 09:05+00') GROUP BY 1;
+SELECT attempts, count(*) FROM bs_claim('s6', 10, '1 min', '2044-05-05 09:05:10+00') GROUP BY 1;
 SELECT status, attempts, retries, by, count(*) FROM test.rows GROUP BY 1, 2, 3, 4 ORDER BY 4;
 -- Lost for the second time: each waits a time of its own, at most 20 seconds.
 BEGIN;
@@ -46,7 +50,8 @@ SELECT bool_and(due_at >= '2044-05-05 09:05:30+00' AND due_at <= '2044-05-05 09:
        count(DISTINCT due_at) = count(*) AS apart FROM message_logs WHERE claimed_by = 's6';
 ROLLBACK;
 -- Where nothing may be sent twice, a lost lease is the end.
-SELECT recovered, expired FROM bs_recover('{}', true, '2044-05-05 09:06+00');
+SELECT recovered, expired FROM bs_recover('{}', true, '2044-05-05 09:06:10+00');
+SELECT recovered, expired FROM bs_recover('{}', true, '2044-05-05 09:06:20+00');
 SELECT status, reason, by, token, due, count(*) FROM test.rows GROUP BY 1, 2, 3, 4, 5 ORDER BY 3;
 DELETE FROM users;
 
@@ -63,6 +68,45 @@ SELECT bs_release_claims('r1', ARRAY[:'known'::uuid], '2044-05-15 09:01+00');
 SELECT bs_release_claims('r1', '{}', '2044-05-15 09:01+00'), bs_release_claims('nobody', '{}', '2044-05-15 09:01+00');
 DELETE FROM users;
 
+-- A bs_sender that says that it lives and holds messages keeps them beyond its lease,
+-- until it has been silent for as long; a day at most, whatever it says.
+DO $$ BEGIN FOR n IN 1..2 LOOP PERFORM test.add('B' || n, 'UTC', '1990-05-25'); END LOOP; END $$;
+SELECT test.plan('2044-05-24 12:00+00');
+SELECT n, count(*) FROM unnest('{remote/one/1/0000000a,remote/two/2/0000000b}'::text[]) AS n, bs_claim(n, 1, '5 s', '2044-05-25 09:00+00') GROUP BY 1 ORDER BY 1;
+CREATE FUNCTION test.report(name text, lease interval, held integer, state text DEFAULT 'working', results bigint[] DEFAULT '{0,0,0}',
+                            attempts bigint[] DEFAULT '{0,0,0,0,0,0,0}', trouble text DEFAULT '')
+RETURNS boolean
+LANGUAGE sql
+RETURN bs_report_sender(name, lease, held, state, results, attempts, array_fill(1::bigint, '{18}'), array_fill(1::bigint, '{18}'), trouble);
+SELECT test.report('remote/one/1/0000000a', '1 min', 1), test.report('remote/two/2/0000000b', '100 years', 0);
+SELECT name, held, lease FROM bs_senders ORDER BY 1;
+UPDATE bs_senders SET seen_at = '2044-05-25 09:00:10+00';
+SELECT recovered FROM bs_recover('{}', false, '2044-05-25 09:00:06+00');
+SELECT recovered FROM bs_recover('{}', false, '2044-05-25 09:00:11+00');
+SELECT status, reason, by, due FROM test.rows ORDER BY 3;
+SELECT recovered FROM bs_recover('{}', false, '2044-05-25 09:01:10+00');
+SELECT recovered FROM bs_recover('{}', false, '2044-05-25 09:01:15+00');
+SELECT status, reason, by, due FROM test.rows ORDER BY 3;
+SELECT test.report('remote/one/1/0000000a', '1 min', -5);
+UPDATE bs_senders SET seen_at = now() - interval '25 hours' WHERE name LIKE '%two%';
+SELECT test.report('remote/one/1/0000000a', '-1 min', 3, 'breaker', '{7,8,9}', '{1,2,3,4,5,6,7}', 'the relay: could not resolve host secret.example');
+SELECT up, state, held, sent, failed, retried, attempts, last_error, clock_timestamp() - last_error_at < '1 min' AS lately FROM bs_sender_stats();
+-- The class of an error stays, its moment moves only where there was more of it.
+UPDATE bs_senders SET last_error_at = '2044-05-25';
+SELECT test.report('remote/one/1/0000000a', '1 min', 0, 'working', '{7,8,9}', '{2,2,3,4,5,6,7}', 'the relay: could not resolve host secret.example');
+SELECT last_error, last_error_at AT TIME ZONE 'UTC' AS last_error_at FROM bs_sender_stats();
+SELECT test.report('remote/one/1/0000000a', '1 min', 0, 'working', '{7,8,9}', '{2,2,3,5,5,6,7}', 'the relay: could not resolve host secret.example');
+SELECT last_error, last_error_at < '2044-05-25' AS moved FROM bs_sender_stats();
+SELECT bs_growth('{5,5,5}', '{4,5,9}'), bs_growth(NULL, '{1,2}'), bs_growth('{1}', '{}'), bs_growth('{0}', '{9223372036854775807}');
+SELECT test.error($$SELECT test.report('remote/one/1/0000000a', '1 min', 0, 'other')$$) AS state,
+       test.error($$SELECT test.report('remote/one/1/0000000a', '1 min', 0, 'idle', '{1}')$$) AS few,
+       test.error($$SELECT test.report('remote/one/1/0000000a', '1 min', 0, 'idle', '{1,NULL,3}')$$) AS unknown;
+UPDATE bs_senders SET held = 3, lease = '0';
+SELECT name, held, lease, clock_timestamp() - seen_at < '1 min' AS seen FROM bs_senders ORDER BY 1;
+SELECT n, test.error(format('SELECT test.report(%L, %L, 1)', n, '1 min'))
+  FROM unnest('{server/1/2,remote/one/1/0000000A,remote/a/b/1/0000000a,"remote/one/1/0000000a ",NULL}'::text[]) AS n;
+DELETE FROM users;
+
 -- Later than max_lateness: not claimed any more, and ends as EXPIRED (EC-S-015, 018);
 -- what is claimed is waited for.
 DO $$ BEGIN FOR n IN 1..3 LOOP PERFORM test.add('L' || n, 'UTC', '1990-06-05'); END LOOP; END $$;
@@ -74,8 +118,9 @@ SELECT recovered, expired FROM bs_recover('{}', false, '2044-06-06 09:00+00');
 SELECT recovered, expired FROM bs_recover('{}', false, '2044-06-06 09:00:00.000001+00');
 SELECT status, reason, due, count(*) FROM test.rows GROUP BY 1, 2, 3 ORDER BY 1;
 SELECT recovered, expired FROM bs_recover('{}', false, '2044-06-08 09:00+00');
+SELECT recovered, expired FROM bs_recover('{}', false, '2044-06-08 09:00:10+00');
 SELECT status, reason, due, count(*) FROM test.rows GROUP BY 1, 2, 3 ORDER BY 1;
-SELECT recovered, expired FROM bs_recover('{}', false, '2044-06-08 09:00+00');
+SELECT recovered, expired FROM bs_recover('{}', false, '2044-06-08 09:00:10+00');
 DELETE FROM users;
 
 -- Paused: nothing is claimed, planning goes on. A copy: neither.

@@ -152,6 +152,7 @@ SELECT bs_take_back(2) AS first_part, bs_take_back(2) AS rest, bs_take_back(2) A
 SELECT test.publish('2044-08-05 09:06+00');
 SELECT count(*) FROM bs_due_messages(100, '{}', true, '2044-08-06 09:00:00.000001+00');
 SELECT * FROM test.receive('s1', '2044-08-06 09:00:00.000001+00', 'B1', 'B2', 'B3', 'B4');
+SELECT recovered, expired FROM bs_recover('{}', false, '2044-08-06 08:59+00');
 SELECT recovered, expired FROM bs_recover('{}', false, '2044-08-06 09:00:00.000001+00');
 SELECT status, reason, due, count(*) FROM test.rows GROUP BY 1, 2, 3 ORDER BY 1;
 DELETE FROM users;

@@ -68,6 +68,7 @@ ALTER TABLE bs_pending_outcomes DROP CONSTRAINT check_state;
 INSERT INTO test.claimed SELECT id, scheduled_send_time, gen_random_uuid(), 'Noted' FROM message_logs WHERE status = 'SENT' LIMIT 1;
 UPDATE message_logs m SET status = 'SENDING', claim_token = c.claim_token, claimed_by = 'gone', attempts = 1, due_at = '2044-05-05 09:15+00' FROM test.claimed c WHERE c.name = 'Noted' AND m.id = c.id;
 INSERT INTO bs_pending_outcomes SELECT id, scheduled_send_time, claim_token, 'DONE' FROM test.claimed WHERE name = 'Noted';
+SELECT recovered FROM bs_recover('{}', false, '2044-05-05 09:20+00');
 SELECT recovered, next_lease_end FROM bs_recover('{}', false, '2044-05-05 09:30+00');
 SELECT m.status, p.state FROM message_logs m JOIN bs_pending_outcomes p USING (id);
 UPDATE bs_pending_outcomes SET state = 'SENT', reason = 'accepted', ended_at = '2044-05-05 09:14+00';

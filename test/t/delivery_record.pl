@@ -30,7 +30,7 @@ rules({ phase => 'body', rcpt => 'lock*', delay_ms => 100 });
 add_due($node, 60, 'lock');
 ok(wait_for(sub { mails_to('lock') >= 6 }, 'a few mails'), 'locked: sending is under way');
 my $session = $node->background_psql('postgres');
-$session->query_safe('BEGIN; LOCK TABLE message_logs IN SHARE ROW EXCLUSIVE MODE');
+$session->query_safe('BEGIN; LOCK TABLE message_logs, bs_pending_outcomes IN SHARE ROW EXCLUSIVE MODE');
 my $errors = q{SELECT max(last_error_at) FROM bs_worker_stats() WHERE last_error LIKE 'recording outcomes failed%'};
 ok(wait_for(sub { value($errors) ne '' }, 'a failure'), 'locked: recording fails');
 my ($first, $sent) = (value($errors), scalar mails_to('lock'));

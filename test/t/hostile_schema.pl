@@ -144,7 +144,7 @@ my @calls = (
 	'bs_seed(20, true)', "bs_plan(now() + interval '3 days', now())", "bs_plan_step('{\"as_of\": \"2044-05-04 00:00+00\", \"until\": \"2044-05-04 00:00+00\"}'::jsonb, 10)",
 	'bs_pause(NULL::text)', 'bs_resume()', 'bs_create_partitions(13)', "bs_drop_partitions('3 months'::interval, false)", "bs_upkeep('partitions'::text, 'hand'::text)", "bs_upkeep('retention'::text, 'hand'::text)",
 	"bs_upkeep('recovery'::text, 'hand'::text)", 'bs_health()', 'bs_metrics(NULL::text)', 'bs_worker_stats()', 'bs_broker_stats()', 'bs_relay_stats()', 'bs_scheduler_stats()', 'bs_histogram_stats()', 'bs_counts(now(), 10::bigint)', 'bs_days(current_date, current_date)', "bs_metrics('due'::text)", 'bs_installation_state()', 'bs_uninstall_cron()',
-	"bs_retry_message('$message'::uuid)", "bs_retry_failed(now() - interval '1 day')", "bs_claim_holders()", "bs_next_due(now())",
+	"bs_retry_message('$message'::uuid)", "bs_retry_failed(now() - interval '1 day')", "bs_claim_holders(now())", "bs_report_sender('remote/x/1/00000000'::text, '1 min'::interval, 1, 'idle'::text, '{0,0,0}'::bigint[], '{0,0,0,0,0,0,0}'::bigint[], array_fill(0::bigint, '{18}'), array_fill(0::bigint, '{18}'), ''::text)", 'bs_sender_stats()', "bs_metrics('sender_up'::text)", "bs_next_due(now())",
 	"bs_due_messages(10, '{}'::uuid[], true, now())", "bs_mark_queued(ARRAY['$message'::uuid], ARRAY[now()], ARRAY[now()], '1 min'::interval, now())",
 	"bs_claim_copies('x'::text, '1 min'::interval, ARRAY['$message'::uuid], ARRAY[now()], now())", "bs_claim('x'::text, 10, '1 min'::interval, now() + interval '2 days')",
 	"bs_take_back(10::bigint, now())", "bs_recover('{x}'::text[], true, now() + interval '3 days')", 'bs_wake()',

@@ -52,6 +52,10 @@ sub signal_scheduler
 sql($node, 'CREATE ROLE exporter LOGIN; GRANT EXECUTE ON FUNCTION bs_metrics TO exporter');
 well($node, 'at first');
 
+# A bs_sender has been here, and is for the time of the test.
+sql($node, q{SELECT bs_report_sender('remote/there/1/0000000a', '1 min', 0, 'working', '{0,0,0}', '{0,0,0,0,0,0,0}',
+	array_fill(0::bigint, '{18}'), array_fill(0::bigint, '{18}'), ''); UPDATE bs_senders SET seen_at = now() + interval '1 hour'});
+
 # ---- The exporter: everything is there, with type, help and value.
 
 my $exporter = BS::Watch->exporter($node, 'postgres', role => 'exporter');
@@ -119,7 +123,7 @@ my %names = map { $_ => 1 } @{ $prometheus->api('label/__name__/values') };
 my $dashboard = JSON::PP->new->utf8->decode(slurp_file("$top/monitoring/dashboards/birthday_scheduler.json"));
 my @asked = map { $_->{query} } @rules;
 
-is(scalar(@rules), 17, 'all rules are loaded');
+is(scalar(@rules), 18, 'all rules are loaded');
 is(join(' ', grep { $_->{health} ne 'ok' } @rules), '', 'and can be evaluated');
 foreach my $panel (@{ $dashboard->{panels} })
 {
@@ -206,6 +210,7 @@ $broker->alarm('memory', 1);
 add_late(5, 'alarm');
 $prometheus->fires('BrokerBlocked', 'short of memory');
 $broker->alarm('memory', 0);
+sql($node, 'DELETE FROM bs_senders');
 set_conf($node, mail_url => '');
 $prometheus->fires('Unhealthy', 'no relay');
 set_conf($node, mail_url => $catcher->url);

@@ -182,7 +182,7 @@ my $proxy = BS::Proxy->new($node->port);
 due_in(6);
 add_due($node, 50, 'lost');
 # It knows the moment, and its next question is the claim.
-my $far = BS::Sender->new($node, 'far', mail_url => $catcher->url, lease => '1h', poll_interval => '60s',
+my $far = BS::Sender->new($node, 'far', mail_url => $catcher->url, lease => '1h', poll_interval => '30s',
 	database => 'host=127.0.0.1 port=' . $proxy->port . ' dbname=postgres user=bs_remote')->start;
 wait_for(sub { sql($node, q{SELECT query FROM pg_stat_activity WHERE application_name = 'bs_sender' AND state = 'idle'}) =~ /bs_next_due/ },
 	'it to know the moment', 5);

@@ -92,7 +92,7 @@ refused('bad value in a file', 78, qr/line 1: invalid value for "mail_from" in t
 	'--config', write_conf('bad_value', "mail_from = 'nobody'\n"));
 {
 	local $ENV{BS_SENDER_POLL_INTERVAL} = '1h';
-	refused('environment', 78, qr/"poll_interval" in the environment: "1h"\. It must lie between 10 and 60000 ms/);
+	refused('environment', 78, qr/"poll_interval" in the environment: "1h"\. It must lie between 10 and 30000 ms/);
 }
 
 # ---- What is at the other end.
@@ -107,7 +107,7 @@ sql($node, 'CREATE ROLE bs_stranger LOGIN');
 my $stranger = $node->connstr('postgres') . ' user=bs_stranger';
 refused('no rights', 78, qr/the role may not use bs_claim, bs_claim_copies, .*: SELECT bs_grant\(role, 'sender'\)/,
 	@usual, '--database', $stranger);
-sql($node, 'GRANT EXECUTE ON FUNCTION bs_claim, bs_claim_copies, bs_installation_state, bs_system_identifier, bs_next_due, bs_release_claims TO bs_stranger');
+sql($node, 'GRANT EXECUTE ON FUNCTION bs_claim, bs_claim_copies, bs_installation_state, bs_system_identifier, bs_next_due, bs_release_claims, bs_report_sender TO bs_stranger');
 refused('one right less', 78, qr/the role may not use bs_record: /, @usual, '--database', $stranger);
 sql($node, 'CREATE DATABASE empty');
 refused('no extension', 78, qr/not created in this database/,
