@@ -63,7 +63,8 @@ COMMENT ON FUNCTION @extschema@.bs_partition_options(text) IS
 
 -- Makes the table beside the parent and attaches it: CREATE TABLE ... PARTITION
 -- OF would lock everyone out of the parent. Attaching takes SHARE UPDATE
--- EXCLUSIVE.
+-- EXCLUSIVE; the foreign key takes SHARE ROW EXCLUSIVE on users, and sessions that write
+-- users queue behind that. So no lock is waited for longer than lock_timeout.
 CREATE FUNCTION @extschema@.bs_create_partition(parent text, month date)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE
@@ -71,6 +72,7 @@ SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 SET timezone = 'UTC'
 SET datestyle = 'ISO, YMD'
+SET lock_timeout = '300ms'
 AS $$
 DECLARE
     part text := @extschema@.bs_partition_name(parent, month);
@@ -81,8 +83,9 @@ BEGIN
     IF @extschema@.bs_partition_attached(parent, month) THEN
         RETURN false;
     END IF;
-    -- Two sessions that both find the month missing: one makes it.
-    PERFORM pg_advisory_xact_lock(hashtext('birthday_scheduler'), hashtext('@extschema@.' || part));
+    -- If two sessions find the month missing, one makes it. Attaching needs this lock
+    -- anyway. Any role can take an advisory lock; this one needs a privilege to write.
+    EXECUTE format('LOCK TABLE ONLY @extschema@.%I IN SHARE UPDATE EXCLUSIVE MODE', parent);
     IF @extschema@.bs_partition_attached(parent, month) THEN
         RETURN false;
     END IF;
@@ -135,10 +138,14 @@ BEGIN
     EXECUTE format('ALTER TABLE @extschema@.%I ATTACH PARTITION @extschema@.%I FOR VALUES FROM (%s) TO (%s)',
                    parent, part, first, past);
     RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RAISE EXCEPTION 'partition "%" cannot be made now, another transaction holds a lock on "users" or "%"', part, parent
+        USING ERRCODE = 'lock_not_available',
+              HINT = 'Try again when that transaction has ended; pg_locks shows it. The scheduler tries again by itself.';
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_create_partition(text, date) IS
-'Makes one month''s partition of message_logs or message_ledger with its keys and indexes; false where it is there. Error 42P07: the name is taken.';
+'Makes one month''s partition of message_logs or message_ledger with its keys and indexes; false where it is there. Errors: 42P07, the name is taken; 55P03, another transaction holds a lock.';
 
 CREATE FUNCTION @extschema@.bs_create_partitions_between(first_month date, last_month date)
 RETURNS SETOF text
@@ -220,7 +227,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_create_partitions(integer) IS
-'Makes the partitions of the last month, this one, and so many ahead (1 to 1200); gives the names of what it made, nothing where all is there. Errors: 22023, 42P07.';
+'Makes the partitions of the last month, this one, and so many ahead (1 to 1200); gives the names of what it made, nothing where all is there. Errors: 22023, 42P07, 55P03.';
 
 CREATE FUNCTION @extschema@.bs_partitions_ready(first_day date, last_day date)
 RETURNS boolean

@@ -125,6 +125,7 @@ RETURNS SETOF text
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
+SET lock_timeout = '5s'
 AS $$
 DECLARE
     jobs text;
@@ -139,7 +140,8 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'Add pg_cron to shared_preload_libraries, restart, and CREATE EXTENSION pg_cron in the database that cron.database_name names; or leave it: the scheduler does the upkeep by itself.';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtext('birthday_scheduler'), hashtext('@extschema@.bs_install_cron'));
+    -- One session at a time registers jobs; the upkeep still writes its rows.
+    LOCK TABLE ONLY @extschema@.bs_upkeep_log IN SHARE UPDATE EXCLUSIVE MODE;
     SELECT r.rolname INTO owner
       FROM pg_extension e JOIN pg_roles r ON r.oid = e.extowner
      WHERE e.extname = 'birthday_scheduler';
@@ -169,7 +171,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_install_cron(text, text, text) IS
-'Registers the upkeep of partitions, retention and recovery with pg_cron and gives the names of the jobs it made or changed; nothing where all is there. NULL: the usual schedule (daily at 01:11 and 01:41, every ten minutes; GMT), or what the job has. Superusers only. Errors: 55000 where pg_cron is not there, 42501, and pg_cron''s own for a bad schedule.';
+'Registers the upkeep of partitions, retention and recovery with pg_cron and gives the names of the jobs it made or changed; nothing where all is there. NULL: the usual schedule (daily at 01:11 and 01:41, every ten minutes; GMT), or what the job has. Superusers only. Errors: 55000 where pg_cron is not there, 42501, 55P03 if another session holds a lock, and pg_cron''s own for a bad schedule.';
 
 CREATE FUNCTION @extschema@.bs_uninstall_cron()
 RETURNS SETOF text

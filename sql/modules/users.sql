@@ -18,9 +18,10 @@ CREATE TABLE @extschema@.users (
     CONSTRAINT check_first_name CHECK (pg_catalog.btrim(first_name) <> ''),
     CONSTRAINT check_last_name CHECK (pg_catalog.btrim(last_name) <> ''),
     CONSTRAINT check_email CHECK (@extschema@.bs_is_email(email::text)),
-    -- A user whose zone has left the server's database can still be deleted.
+    -- The form only: a server that does not know the zone must still take the row
+    -- from a dump. The trigger refuses unknown zones.
     CONSTRAINT check_timezone_format
-        CHECK (deleted_at IS NOT NULL OR @extschema@.bs_is_timezone(timezone::text)),
+        CHECK (timezone::text OPERATOR(pg_catalog.~) '^[A-Za-z][A-Za-z0-9_+/-]*$'),
     CONSTRAINT check_birthday_date
         CHECK (birthday_date BETWEEN '1800-01-01' AND '9999-12-31'),
     CONSTRAINT check_anniversary_date

@@ -363,7 +363,8 @@ check_email(BsUserValues *user)
 
 /*
  * Sets the zone's rules.  A name that the server does not know any more (its zone
- * database was replaced) is no reason to refuse a change of something else.
+ * database was replaced) is no reason to refuse a change of something else, nor a
+ * row that a dump brings (see takes_control).
  */
 static bool
 check_timezone(BsUserValues *user, pg_tz **zone)
@@ -375,7 +376,8 @@ check_timezone(BsUserValues *user, pg_tz **zone)
 		return true;
 	value = trim_column(user, BS_USER_TIMEZONE);
 	*zone = bs_zone_find(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
-	if (*zone != NULL || !user->changed[BS_USER_TIMEZONE])
+	if (*zone != NULL || !user->changed[BS_USER_TIMEZONE] ||
+		!check_function_bodies)
 		return true;
 	return bs_user_set_fault(user, BS_USER_TIMEZONE, ERRCODE_INVALID_PARAMETER_VALUE,
 							 psprintf("time zone \"%s\" is not known",
