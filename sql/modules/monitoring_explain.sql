@@ -17,7 +17,7 @@ BEGIN
         WHEN 'paused' THEN
             RETURN (SELECT format('Sending has been paused since %s%s; bs_resume() goes on.',
                                   @extschema@.bs_clock(i.paused_at), ' (' || i.paused_reason || ')')
-                      FROM @extschema@.bs_installation i);
+                      FROM ONLY @extschema@.bs_installation i);
         ELSE NULL;
     END CASE;
     IF @extschema@.bs_worker_health() ->> 'status' = 'error' THEN
@@ -242,7 +242,7 @@ DECLARE
 BEGIN
     RETURN QUERY
     SELECT t.name, e.next_date, e.send_at, e.status, e.explanation
-      FROM @extschema@.message_types t
+      FROM ONLY @extschema@.message_types t
            CROSS JOIN LATERAL @extschema@.bs_explain_type(who, t, obstacle) e
      ORDER BY e.send_at NULLS LAST, t.name;
 END

@@ -319,7 +319,7 @@ DECLARE
     most integer := 10000;
 BEGIN
     SELECT coalesce(sum(c.n), 0), min(c.first) + max_lateness INTO expiring, first_expiry
-      FROM @extschema@.message_types t
+      FROM ONLY @extschema@.message_types t
            CROSS JOIN unnest('{SCHEDULED,QUEUED,RETRYING}'::text[]) AS s (status)
            CROSS JOIN LATERAL (
                SELECT count(*) FILTER (WHERE l.send_at + max_lateness <= now() + interval '24 hours') AS n, min(l.send_at) AS first

@@ -67,7 +67,7 @@ SELECT @extschema@.bs_lines(m.recipient_name::text, 18) AS name,
        @extschema@.bs_lines(@extschema@.bs_why(m.status::text, m.status_reason::text, coalesce(m.owed_at, m.scheduled_send_time),
                                                m.actual_send_time, m.due_at, m.attempts, m.api_response_code), 23) AS why
   FROM @extschema@.message_logs m
-       JOIN @extschema@.users u ON u.id = m.user_id
+       JOIN ONLY @extschema@.users u ON u.id = m.user_id
        CROSS JOIN LATERAL (
            SELECT @extschema@.bs_local_clock(u.timezone::text, m.local_date) AS clock
             WHERE pg_catalog.now() >= @extschema@.bs_send_time_or_null(u.timezone::text, m.local_date, time '00:00')
@@ -85,8 +85,8 @@ SELECT n.local_date AS day,
        @extschema@.bs_cut(n.message_type::text, 11) AS type,
        n.status
   FROM @extschema@.bs_upcoming(interval '7 days') n
-       JOIN @extschema@.users u ON u.id = n.user_id
-       JOIN @extschema@.message_types t ON t.name = n.message_type
+       JOIN ONLY @extschema@.users u ON u.id = n.user_id
+       JOIN ONLY @extschema@.message_types t ON t.name = n.message_type
  ORDER BY n.send_at, u.last_name, u.first_name, n.message_type;
 COMMENT ON VIEW @extschema@.bs_week IS
 'What comes within seven days, in the order in which it leaves: the user''s date and clock, name, type, and status. bs_upcoming() has other spans, ids and instants.';

@@ -110,7 +110,7 @@ DECLARE
 BEGIN
     -- The user's lock first, and then the message as it is under it: a row that
     -- another call moves to another month cannot be waited for.
-    PERFORM FROM @extschema@.users u
+    PERFORM FROM ONLY @extschema@.users u
       WHERE u.id = (SELECT m.user_id FROM @extschema@.message_logs m WHERE m.id = bs_send_late.id)
         FOR NO KEY UPDATE;
     SELECT m.user_id, m.scheduled_send_time, m.status INTO found_message

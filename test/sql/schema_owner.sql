@@ -105,7 +105,7 @@ BEGIN
                                              WHEN 'boolean'::regtype THEN 'true'
                                              WHEN 'jsonb'::regtype THEN '''{"as_of": "2044-05-04 00:00+00", "until": "2044-05-04 00:00+00"}'''
                                              WHEN 'regclass'::regtype THEN '''pg_class'''
-                                             ELSE CASE WHEN e.typcategory = 'A' THEN '''{}''' ELSE '''1''' END
+                                             ELSE CASE e.typcategory WHEN 'A' THEN '''{}''' WHEN 'C' THEN 'NULL' ELSE '''1''' END
                                          END || '::' || format_type(t.t, NULL), ', ' ORDER BY t.n)
                          FROM unnest(p.proargtypes) WITH ORDINALITY AS t (t, n) JOIN pg_type e ON e.oid = t.t))
           FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
