@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "bs_column_guard.h"
 #include "bs_compat.h"
 #include "bs_group.h"
 #include "bs_guc.h"
@@ -42,6 +43,7 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
 	bs_secret_guard_log();
+	bs_column_guard_install();
 	bs_group_define_room();
 	bs_shmem_request_hooks();
 	bs_worker_register_all();

@@ -37,6 +37,7 @@ UNQUOTED = re.compile(r"""(?x)
   | first | past                       # by quote_literal()
   | names | jobs                       # by quote_literal() and %L
   | candidates                         # text of ours
+  | rights\.(functions|tables)         # by ::regprocedure and ::regclass
   | (coalesce\()?\(SELECT\ (string_agg|format)\(.*%1?\$?I.*  # each by %I
   | CASE\ WHEN\ 'line'\ =.*            # two literals
   | '' | format\(.*%I.*                # text of ours

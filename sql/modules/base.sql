@@ -11,6 +11,24 @@ BEGIN
 END
 $$;
 
+-- The tables whose names applications are likely to have as well, before the first of
+-- them fails without a word about the way out.
+DO $$
+DECLARE
+    taken text;
+BEGIN
+    SELECT pg_catalog.string_agg(c.relname::pg_catalog.text, ', ' ORDER BY c.relname) INTO taken
+      FROM pg_catalog.pg_class c
+     WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('@extschema@')::pg_catalog.oid
+       AND c.relname OPERATOR(pg_catalog.=) ANY ('{users,user_dates,message_types,message_logs,message_ledger}'::pg_catalog.name[]);
+    IF taken IS NOT NULL THEN
+        RAISE EXCEPTION 'relations of these names exist already in schema @extschema@: %', taken
+            USING ERRCODE = 'duplicate_table',
+                  HINT = 'Give the extension a schema of its own: CREATE SCHEMA birthday; CREATE EXTENSION birthday_scheduler SCHEMA birthday;';
+    END IF;
+END
+$$;
+
 CREATE FUNCTION @extschema@.bs_library_version()
 RETURNS text
 LANGUAGE C STABLE STRICT PARALLEL SAFE

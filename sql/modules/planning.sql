@@ -388,7 +388,8 @@ BEGIN
                status_reason = coalesce(w.gone, CASE WHEN m.status = 'RETRYING' THEN m.status_reason END),
                due_at = CASE
                             WHEN w.gone IS NOT NULL THEN NULL
-                            WHEN m.status = 'RETRYING' THEN greatest(m.due_at, w.send_at)
+                            -- Not what an earlier move to a later hour has set.
+                            WHEN m.status = 'RETRYING' AND m.due_at <> m.scheduled_send_time THEN greatest(m.due_at, w.send_at)
                             ELSE w.send_at
                         END,
                scheduled_send_time = CASE WHEN w.gone IS NULL THEN w.send_at ELSE m.scheduled_send_time END,

@@ -190,3 +190,58 @@ END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_purge_user(uuid) IS
 'Erases the person: the user, the dates, every message and the ledger entries. Error P0002 for an unknown id.';
+
+CREATE FUNCTION @extschema@.bs_list_users(after uuid DEFAULT NULL, at_most integer DEFAULT 100)
+RETURNS SETOF @extschema@.users
+LANGUAGE plpgsql STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+BEGIN
+    IF at_most IS NULL OR at_most NOT BETWEEN 1 AND 10000 THEN
+        RAISE EXCEPTION 'at_most must lie between 1 and 10000, not %', coalesce(at_most::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN QUERY
+    SELECT u.*
+      FROM ONLY @extschema@.users u
+     WHERE u.deleted_at IS NULL
+       AND u.id > coalesce(after, '00000000-0000-0000-0000-000000000000')
+     ORDER BY u.id
+     LIMIT at_most;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_list_users(uuid, integer) IS
+'Users who are not deleted, in the order of their ids, at most so many (1 to 10000) behind that id; the last id of a page begins the next. Error 22023.';
+
+CREATE FUNCTION @extschema@.bs_set_dates(user_id uuid, message_type text, dates date[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+BEGIN
+    PERFORM @extschema@.bs_get_user(bs_set_dates.user_id);
+    IF NOT EXISTS (SELECT FROM ONLY @extschema@.message_types t
+                    WHERE t.name = bs_set_dates.message_type AND t.date_source = 'user_dates') THEN
+        RAISE EXCEPTION 'message type "%" does not exist or is not for dates of one''s own', bs_set_dates.message_type
+            USING ERRCODE = 'no_data_found',
+                  HINT = 'Its date_source must be user_dates.';
+    END IF;
+    IF dates IS NULL OR array_position(dates, NULL) IS NOT NULL THEN
+        RAISE EXCEPTION 'dates must be an array without NULL'
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'An empty array removes all dates of that type.';
+    END IF;
+    DELETE FROM ONLY @extschema@.user_dates d
+     WHERE d.user_id = bs_set_dates.user_id AND d.message_type = bs_set_dates.message_type
+       AND d.event_date <> ALL (dates);
+    INSERT INTO @extschema@.user_dates (user_id, message_type, event_date)
+    SELECT DISTINCT bs_set_dates.user_id, bs_set_dates.message_type, n.day FROM unnest(dates) AS n (day)
+        ON CONFLICT DO NOTHING;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_set_dates(uuid, text, date[]) IS
+'The user''s own dates for a message type whose date_source is user_dates: these and no others. Errors: P0002 for an unknown user or type, 22023 for NULL, 23514 for a date out of range.';

@@ -18,12 +18,11 @@ COMMENT ON FUNCTION @extschema@.bs_user_fault(text, text, text, text, text, text
 'What is wrong with a user whose values come as text: the first column that is, SQLSTATE, reason, hint; NULL where nothing is.';
 
 -- The ids are made before the INSERT, which tells by them what it took.
-CREATE FUNCTION @extschema@.bs_import_rows(
+CREATE FUNCTION @extschema@.bs_import_chunk(
     lines bigint[], first_names text[], last_names text[], emails text[], timezones text[],
     birthday_dates text[], anniversary_dates text[], location_cities text[], location_countries text[])
 RETURNS TABLE (line bigint, column_name text, code text, reason text, hint text)
 LANGUAGE plpgsql VOLATILE
-SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 SET datestyle = 'ISO, YMD'
@@ -31,7 +30,6 @@ SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM @extschema@.bs_adopt(false);
     RETURN QUERY
     WITH checked AS MATERIALIZED (
         SELECT r.*, gen_random_uuid() AS id,
@@ -55,18 +53,80 @@ BEGIN
             ON CONFLICT DO NOTHING
         RETURNING id
     )
-    SELECT c.line, coalesce((c.fault).column_name, 'email'), coalesce((c.fault).code, '23505'),
-           coalesce((c.fault).reason, 'a user with this e-mail address exists'),
+    SELECT c.line,
+           CASE WHEN (c.fault).code IS NOT NULL THEN (c.fault).column_name WHEN t.taken THEN 'email' END,
+           coalesce((c.fault).code, CASE WHEN t.taken THEN '23505' ELSE '02000' END),
+           coalesce((c.fault).reason, CASE WHEN t.taken THEN 'a user with this e-mail address exists'
+                                           ELSE 'a trigger of yours on users left the row out' END),
            CASE WHEN (c.fault).code IS NOT NULL THEN (c.fault).hint
-                ELSE coalesce((SELECT format('It is user %s.', u.id)
-                                 FROM ONLY @extschema@.users u
-                                WHERE lower(u.email COLLATE "C") = lower(@extschema@.bs_trim(c.email) COLLATE "C")
-                                  AND u.deleted_at IS NULL),
-                              'It came with an earlier row.')
+                WHEN t.user_id IS NOT NULL THEN format('It is user %s.', t.user_id)
+                WHEN t.taken THEN 'It came with an earlier row.'
            END
       FROM checked c
+           CROSS JOIN LATERAL (
+               SELECT o.user_id, o.user_id IS NOT NULL OR EXISTS (
+                          SELECT FROM checked e
+                           WHERE e.line < c.line AND (e.fault).code IS NULL
+                             AND lower(@extschema@.bs_trim(e.email) COLLATE "C") = lower(@extschema@.bs_trim(c.email) COLLATE "C")) AS taken
+                 FROM (SELECT (SELECT u.id
+                                 FROM ONLY @extschema@.users u
+                                WHERE lower(u.email COLLATE "C") = lower(@extschema@.bs_trim(c.email) COLLATE "C")
+                                  AND u.deleted_at IS NULL) AS user_id) o) t
      WHERE c.id NOT IN (SELECT a.id FROM added a)
      ORDER BY c.line;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_import_chunk(bigint[], text[], text[], text[], text[], text[], text[], text[], text[]) IS
+'As bs_import_rows(), but an error that a trigger, constraint or type raises for one row ends it.';
+
+-- What a trigger or constraint of the user's own raises for one row must not end the
+-- import: the rows are halved until it stands alone.
+CREATE FUNCTION @extschema@.bs_import_rows(
+    lines bigint[], first_names text[], last_names text[], emails text[], timezones text[],
+    birthday_dates text[], anniversary_dates text[], location_cities text[], location_countries text[])
+RETURNS TABLE (line bigint, column_name text, code text, reason text, hint text)
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+DECLARE
+    n constant integer := cardinality(lines);
+    half constant integer := n / 2;
+    found record;
+BEGIN
+    PERFORM @extschema@.bs_adopt(false);
+    BEGIN
+        -- Kept until it has come to its end: what is returned cannot be taken back.
+        SELECT array_agg(c.line) AS lines, array_agg(c.column_name) AS columns, array_agg(c.code) AS codes,
+               array_agg(c.reason) AS reasons, array_agg(c.hint) AS hints
+          INTO found
+          FROM @extschema@.bs_import_chunk(lines, first_names, last_names, emails, timezones,
+                   birthday_dates, anniversary_dates, location_cities, location_countries) c;
+        RETURN QUERY SELECT f.* FROM unnest(found.lines, found.columns, found.codes, found.reasons, found.hints) AS f;
+        RETURN;
+    EXCEPTION
+        WHEN OTHERS THEN
+            IF NOT @extschema@.bs_is_of_a_row(SQLSTATE) THEN
+                RAISE;
+            END IF;
+            IF n = 1 THEN
+                line := lines[1];
+                code := SQLSTATE;
+                reason := SQLERRM;
+                GET STACKED DIAGNOSTICS column_name = COLUMN_NAME, hint = PG_EXCEPTION_HINT;
+                column_name := nullif(column_name, '');
+                hint := nullif(hint, '');
+                RETURN NEXT;
+                RETURN;
+            END IF;
+    END;
+    RETURN QUERY
+    SELECT c.* FROM @extschema@.bs_import_rows(lines[:half], first_names[:half], last_names[:half], emails[:half], timezones[:half],
+        birthday_dates[:half], anniversary_dates[:half], location_cities[:half], location_countries[:half]) c;
+    RETURN QUERY
+    SELECT c.* FROM @extschema@.bs_import_rows(lines[half + 1:], first_names[half + 1:], last_names[half + 1:], emails[half + 1:], timezones[half + 1:],
+        birthday_dates[half + 1:], anniversary_dates[half + 1:], location_cities[half + 1:], location_countries[half + 1:]) c;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_import_rows(bigint[], text[], text[], text[], text[], text[], text[], text[], text[]) IS
@@ -131,9 +191,12 @@ BEGIN
         GET DIAGNOSTICS refused = ROW_COUNT;
         total := total + cardinality(part.lines);
         total_refused := total_refused + refused;
+        IF total % 100000 = 0 THEN
+            RAISE NOTICE '% rows so far', total;
+        END IF;
     END LOOP;
     RAISE NOTICE '% rows: % users added, % rows refused', total, total - total_refused, total_refused;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_import_users(regclass) IS
-'Adds the users in a table or view, whose columns are text and named as those of users, and plans what is due within the horizon. Gives the rows that were not taken: their number (column line, or counted), the column at fault, SQLSTATE (22023 bad value, 22001 too long, 23505 address in use), reason, hint; so it can be repeated. Error 42703: other columns.';
+'Adds the users in a table or view, whose columns are text and named as those of users, and plans what is due within the horizon. Gives the rows that were not taken: their number (column line, or counted), the column at fault, SQLSTATE (22023 bad value, 22001 too long, 23505 address in use, 02000 left out by a trigger of yours, or what a trigger, constraint or type of yours raised), reason, hint; so it can be repeated. Error 42703: other columns.';

@@ -62,7 +62,9 @@ static const char look_sql[] =
 "       (SELECT json_object_agg(substr(s.name, 20), s.setting || coalesce(s.unit, ''))"
 "          FROM pg_settings s"
 "         WHERE s.name LIKE 'birthday\\_scheduler.%'),"
-"       (extract(epoch FROM clock_timestamp()) * 1000000)::int8"
+"       (extract(epoch FROM clock_timestamp()) * 1000000)::int8,"
+"       (SELECT r.rolsuper FROM pg_roles r JOIN pg_database d ON d.datname = current_database()"
+"         WHERE r.oid = CASE n.nspowner WHEN 'pg_database_owner'::regrole THEN d.datdba ELSE n.nspowner END)"
 "  FROM (SELECT) one"
 "       LEFT JOIN pg_extension e ON e.extname = 'birthday_scheduler'"
 "       LEFT JOIN pg_namespace n ON n.oid = e.extnamespace";
@@ -392,7 +394,7 @@ bs_database_take_look(BsDatabase *database, const PGresult *answer)
 	const char *missing;
 
 	database->schema[0] = '\0';
-	if (!is_row(database, answer, 6))
+	if (!is_row(database, answer, 7))
 		return BS_OBSTACLE_SETUP;
 	version = PQgetvalue(answer, 0, 0);
 	missing = PQgetvalue(answer, 0, 3);
@@ -403,6 +405,8 @@ bs_database_take_look(BsDatabase *database, const PGresult *answer)
 		snprintf(database->error, sizeof(database->error),
 				 "the extension has version %.20s and this is bs_sender %s: install the bs_sender of that version, or ALTER EXTENSION birthday_scheduler UPDATE",
 				 version, BS_VERSION);
+	else if (strcmp(PQgetvalue(answer, 0, 6), "t") != 0)
+		set_error(database, "the schema of the extension does not belong to a superuser: its owner could put other functions in the place of the extension's", "");
 	else if (strcmp(PQgetvalue(answer, 0, 2), "t") != 0 || missing[0] != '\0')
 		snprintf(database->error, sizeof(database->error),
 				 "the role may not use %s%s: SELECT bs_grant(role, 'sender') gives it the rights",

@@ -43,7 +43,7 @@ SELECT is_empty($$SELECT signature FROM member WHERE prosecdef AND NOT 'search_p
     'and what runs with the owner''s rights has one in any case');
 SELECT set_eq('SELECT name FROM member WHERE prosecdef', ARRAY[
     -- applications
-    'bs_add_user', 'bs_get_user', 'bs_update_user', 'bs_delete_user', 'bs_restore_user', 'bs_purge_user', 'bs_import_rows', 'bs_calendar', 'bs_preview', 'bs_explain', 'bs_find_user', 'bs_upcoming', 'bs_seed',
+    'bs_add_user', 'bs_get_user', 'bs_update_user', 'bs_delete_user', 'bs_restore_user', 'bs_purge_user', 'bs_list_users', 'bs_set_dates', 'bs_import_rows', 'bs_calendar', 'bs_preview', 'bs_explain', 'bs_find_user', 'bs_upcoming', 'bs_seed',
     -- operators
     'bs_plan', 'bs_pause', 'bs_resume', 'bs_cancel_message', 'bs_retry_message', 'bs_retry_failed', 'bs_send_late', 'bs_create_partitions', 'bs_drop_partitions', 'bs_upkeep', 'bs_health', 'bs_metrics', 'bs_counts', 'bs_days', 'bs_sender_stats', 'bs_state_lines',
     -- workers

@@ -73,3 +73,19 @@ $$;
 SELECT count(*) FROM pg_extension WHERE extname = 'birthday_scheduler';
 \c contrib_regression
 DROP DATABASE bs_test_latin1;
+
+-- An application with tables of the same names is told so, and the way out.
+CREATE DATABASE bs_test_taken TEMPLATE template0;
+\c bs_test_taken
+CREATE TABLE users (id integer);
+CREATE VIEW message_types AS SELECT 1 AS name;
+\set VERBOSITY default
+\set ON_ERROR_STOP 0
+CREATE EXTENSION birthday_scheduler;
+\echo :LAST_ERROR_SQLSTATE
+\set ON_ERROR_STOP 1
+CREATE SCHEMA birthday;
+CREATE EXTENSION birthday_scheduler SCHEMA birthday;
+SELECT count(*) FROM birthday.message_types;
+\c contrib_regression
+DROP DATABASE bs_test_taken;

@@ -116,6 +116,38 @@ CREATE TABLE test.empty (LIKE people);
 SELECT * FROM bs_import_users('test.empty');
 SELECT * FROM bs_import_users(NULL);
 
+-- What a trigger, a constraint or a deferred check of the user's own raises for one row is
+-- that row's, with its own words; the others are added. A trigger may leave a row out.
+CREATE FUNCTION test.suppress() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.email LIKE 'never%' THEN
+        RAISE EXCEPTION 'user % wants no mail', NEW.first_name USING ERRCODE = 'BS123', HINT = 'Ask nobody.', COLUMN = 'email';
+    END IF;
+    RETURN CASE WHEN NEW.email NOT LIKE 'skip%' THEN NEW END;
+END
+$$;
+CREATE TRIGGER suppress BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION test.suppress();
+CREATE FUNCTION test.after() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.email LIKE 'late%' THEN
+        RAISE EXCEPTION 'too late for %', NEW.first_name USING ERRCODE = 'BS124';
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER after AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION test.after();
+ALTER TABLE users ADD CONSTRAINT no_cities CHECK (location_city <> 'Atlantis');
+CREATE TABLE test.many AS
+SELECT n AS line, 'First' || n AS first_name, 'x' AS last_name,
+       CASE WHEN n IN (3, 77, 78) THEN 'never' WHEN n = 40 THEN 'skip' WHEN n = 99 THEN 'late' ELSE 'many' END || n || '@example.com' AS email,
+       'UTC' AS timezone, CASE n WHEN 55 THEN 'Atlantis' ELSE 'Rome' END AS location_city
+  FROM generate_series(1, 200) AS n;
+SELECT * FROM bs_import_users('test.many');
+SELECT count(*), count(*) FILTER (WHERE email LIKE 'many%') AS many FROM users WHERE first_name LIKE 'First%';
+ALTER TABLE users DROP CONSTRAINT no_cities;
+DROP TRIGGER suppress ON users;
+DROP TRIGGER after ON users;
+
 -- An application imports what it may read, and needs no right on users.
 CREATE ROLE bs_test_application;
 SELECT bs_grant('bs_test_application', 'application');

@@ -124,6 +124,16 @@ SELECT message_type, event_date FROM user_dates ORDER BY event_date;
 -- No row of this file has planned anything: raw SQL and COPY do not adopt.
 SELECT bs_installation_state(), (SELECT count(*) FROM pg_inherits WHERE inhparent = 'message_logs'::regclass) AS partitions;
 
+-- A column of one's own is refused, because no dump with it could be restored; a table
+-- beside it, a constraint and an index are not.
+SELECT t, test.error(format('ALTER TABLE %s ADD COLUMN phone text', t)) FROM unnest('{users,user_dates,message_types,message_logs,bs_installation}'::text[]) AS t;
+CREATE TABLE test.phones (user_id uuid PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE, phone text);
+ALTER TABLE test.phones ADD COLUMN fax text;
+ALTER TABLE users ADD CONSTRAINT mine CHECK (first_name <> 'Nobody');
+CREATE INDEX idx_users_mine ON users (last_name);
+ALTER TABLE users DROP CONSTRAINT mine;
+DROP INDEX idx_users_mine;
+
 \set VERBOSITY terse
 SET client_min_messages = error;
 DROP SCHEMA test CASCADE;

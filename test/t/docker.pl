@@ -132,6 +132,7 @@ my $add = q{SELECT api.bs_add_user(first_name => 'Ada', last_name => 'Lovelace',
 
 like(request('web_anon', q{SELECT api.bs_health() ->> 'status'}),
 	qr/^(ok|warning|error)$/, 'anybody may ask for the health');
+unlike(request('web_anon', q{SELECT api.bs_health()}), qr/reason|last_error/, 'but learns no reasons, which may name hosts');
 like(request('web_anon', q{SELECT count(*) > 5 FROM api.bs_metrics()}),
 	qr/^t$/, 'and for the metrics');
 foreach my $denied (

@@ -109,10 +109,13 @@ refused('no rights', 78, qr/the role may not use bs_claim, bs_claim_copies, .*: 
 	@usual, '--database', $stranger);
 sql($node, 'GRANT EXECUTE ON FUNCTION bs_claim, bs_claim_copies, bs_installation_state, bs_system_identifier, bs_next_due, bs_release_claims, bs_report_sender TO bs_stranger');
 refused('one right less', 78, qr/the role may not use bs_record: /, @usual, '--database', $stranger);
+sql($node, 'CREATE ROLE mallory; ALTER SCHEMA public OWNER TO mallory');
+refused('a schema of an ordinary role', 78, qr/the schema of the extension does not belong to a superuser/, @usual);
+sql($node, 'ALTER SCHEMA public OWNER TO pg_database_owner');
 sql($node, 'CREATE DATABASE empty');
 refused('no extension', 78, qr/not created in this database/,
 	@usual, '--database', $node->connstr('empty') . ' user=bs_remote');
-foreach my $version ('1.0', '9.9')
+foreach my $version ('0.9', '9.9')
 {
 	sql($node, "UPDATE pg_extension SET extversion = '$version' WHERE extname = 'birthday_scheduler'");
 	refused("server side $version", 78, qr/the extension has version \Q$version\E and this is bs_sender \d/, @usual);

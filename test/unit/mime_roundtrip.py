@@ -61,7 +61,7 @@ SENDERS = [
 ADDRESSES = [
     'anna@example.org', 'a+b@c.example', 'x' * 64 + '@' + 'y' * 63 + '.example',
     "!#$%&'*+-/?=^_`{|}~@example.org",
-    'a' * 64 + '@' + '.'.join(['b' * 60] * 3) + '.example',
+    'a' * 64 + '@' + '.'.join(['b' * 60, 'b' * 60, 'b' * 59]) + '.example',
 ]
 
 CONTROLS = re.compile('[\x00-\x1F\x7F-\x9F\u2028\u2029]+')

@@ -39,9 +39,12 @@ RETURNS jsonb
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT public.bs_health()
+    SELECT jsonb_build_object('status', h.health -> 'status', 'parts', (
+               SELECT jsonb_object_agg(p.key, jsonb_build_object('status', p.value -> 'status'))
+                 FROM jsonb_each(h.health -> 'parts') AS p))
+      FROM (SELECT public.bs_health() AS health) h
 $$;
-COMMENT ON FUNCTION api.bs_health() IS 'How each part is, and why.';
+COMMENT ON FUNCTION api.bs_health() IS 'How each part is. Reasons may name hosts and databases: ask bs_health() in the database.';
 
 CREATE FUNCTION api.bs_metrics(metric text DEFAULT NULL)
 RETURNS TABLE (name text, labels jsonb, value double precision, type text, help text)
