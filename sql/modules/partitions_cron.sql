@@ -75,12 +75,12 @@ COMMENT ON FUNCTION @extschema@.bs_is_cron_there() IS
 -- looks for the function among the members of the extension, wherever its schema is
 -- called now, and stops if that schema's owner is not a superuser; a job whose extension
 -- is gone takes itself out where it can. Names are resolved in pg_catalog from its first
--- statement on.
+-- statement on; the types of its variables are looked up before that.
 CREATE FUNCTION @extschema@.bs_cron_command(task text, jobname text)
 RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN pg_catalog.translate(pg_catalog.format($command$DO $bs$
-DECLARE home name; trusted boolean; cron boolean;
+DECLARE home pg_catalog.name; trusted pg_catalog.bool; cron pg_catalog.bool;
 BEGIN
 PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 SELECT n.nspname, r.rolsuper INTO home, trusted
@@ -155,8 +155,8 @@ BEGIN
                 SELECT coalesce(jsonb_agg(q.name), '[]') FROM (
                 SELECT w.name,
                        CASE WHEN j.jobid IS NULL
-                            THEN cron.schedule_in_database(w.name, coalesce(w.schedule, w.usual), w.command, %1$L, %2$L, true)
-                            ELSE (SELECT j.jobid FROM cron.alter_job(j.jobid, w.schedule, w.command, %1$L, NULL, NULL))
+                            THEN cron.schedule_in_database(w.name, coalesce(w.schedule, w.usual), w.command, %1$L::text, %2$L::text, true)
+                            ELSE (SELECT j.jobid FROM cron.alter_job(j.jobid, w.schedule, w.command, %1$L::text, NULL::text, NULL::boolean))
                        END AS job
                   FROM (VALUES %3$s) AS w (name, schedule, usual, command)
                        LEFT JOIN cron.job j ON j.jobname::text = w.name

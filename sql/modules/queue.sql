@@ -122,6 +122,26 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_check_lease(interval) IS
 'Error 22023 if a sender must not ask for that lease.';
 
+-- A claim of a sender that is known to live is never given up, so no other process may
+-- claim in its name. The digits at the end of a bs_sender's name are its secret.
+CREATE FUNCTION @extschema@.bs_check_claimant(claimed_by text)
+RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+BEGIN
+    IF (length(claimed_by) BETWEEN 1 AND 100
+        AND (claimed_by NOT LIKE 'server/%' OR claimed_by LIKE format('server/%s/%%', pg_backend_pid()))) IS NOT TRUE THEN
+        RAISE EXCEPTION 'a sender cannot claim as %', quote_nullable(left(claimed_by, 100))
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'A name has 1 to 100 characters; server/... names a process of this server, and only that process uses it.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_check_claimant(text) IS
+'Error 22023 if the session must not claim messages by that name.';
+
 CREATE FUNCTION @extschema@.bs_letter_octets()
 RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -181,6 +201,7 @@ DECLARE
 BEGIN
     as_of := @extschema@.bs_capped(as_of, interval '1 minute');
     oldest := as_of - @extschema@.bs_max_lateness();
+    PERFORM @extschema@.bs_check_claimant(claimed_by);
     PERFORM @extschema@.bs_check_lease(lease);
     IF @extschema@.bs_installation_state() <> 'adopted' THEN
         RETURN;

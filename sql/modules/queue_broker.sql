@@ -175,7 +175,12 @@ DECLARE
 BEGIN
     as_of := @extschema@.bs_capped(as_of, interval '1 minute');
     oldest := as_of - @extschema@.bs_max_lateness();
+    PERFORM @extschema@.bs_check_claimant(claimed_by);
     PERFORM @extschema@.bs_check_lease(lease);
+    IF cardinality(ids) > 10000 THEN
+        RAISE EXCEPTION 'at most 10000 copies are claimed at a time, not %', cardinality(ids)
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     CASE @extschema@.bs_installation_state()
         WHEN 'adopted' THEN
             NULL;

@@ -289,6 +289,7 @@ BEGIN
     oldest := as_of - @extschema@.bs_max_lateness();
     left_over := @extschema@.bs_record_pending();
     spared := @extschema@.bs_spared_senders(as_of);
+    dead_senders := ARRAY(SELECT unnest(dead_senders) EXCEPT SELECT unnest(spared));
     recovered := 0;
     expired := 0;
     DELETE FROM @extschema@.bs_finished_months f
@@ -331,4 +332,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_recover(text[], boolean, timestamptz) IS
-'Records what could not be recorded before, puts back what senders hold that are known to be gone, and what was claimed under a lease that has run out, at the second look and if the sender is not known to live: RETRYING, or FAILED after max_attempts and where nothing may be sent twice; EXPIRED for what is past max_lateness. With birthday_scheduler.queue = postgres also what is QUEUED, some thousand at a time. A month that is locked is left for later. next_lease_end: when to look again.';
+'Records what could not be recorded before, puts back what dead_senders hold, unless they are known to live, and what was claimed under a lease that has run out, at the second look and if the sender is not known to live: RETRYING, or FAILED after max_attempts and where nothing may be sent twice; EXPIRED for what is past max_lateness. With birthday_scheduler.queue = postgres also what is QUEUED, some thousand at a time. A month that is locked is left for later. next_lease_end: when to look again.';

@@ -66,6 +66,47 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_note_outcomes(date, uuid[], timestamptz[], uuid[], text[], text[], timestamptz[], integer[], text[], text[], timestamptz[]) IS
 'Notes outcomes, arguments as for bs_record(), of a month that is locked or away, in bs_pending_outcomes; only of send times that somebody may just have sent by. Gives their number.';
 
+-- Texts are as long as net/net_mail.h makes them at most.
+CREATE FUNCTION @extschema@.bs_check_outcomes(
+    ids uuid[], send_times timestamptz[], tokens uuid[], states text[], reasons text[],
+    next_attempts timestamptz[], codes integer[], replies text[], errors text[],
+    ended_at timestamptz[])
+RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+DECLARE
+    n constant integer := cardinality(ids);
+    fault text;
+BEGIN
+    IF (n = ALL (ARRAY[cardinality(send_times), cardinality(tokens), cardinality(states), cardinality(reasons),
+                       cardinality(next_attempts), cardinality(codes), cardinality(replies), cardinality(errors),
+                       cardinality(ended_at)])) IS NOT TRUE THEN
+        RAISE EXCEPTION 'outcomes must have as many elements in each array'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    FOR i IN 1 .. n LOOP
+        fault := CASE
+            WHEN states[i] = ANY ('{RETRYING,RELEASED}'::text[]) AND next_attempts[i] IS NULL
+                THEN format('the state "%s" and no next attempt', states[i])
+            WHEN (states[i] = ANY ('{SENT,FAILED,EXPIRED,RETRYING,RELEASED}'::text[])) IS NOT TRUE
+                THEN format('the state "%s"', coalesce(states[i], '<NULL>'))
+            WHEN codes[i] NOT BETWEEN 0 AND 999 THEN format('the code %s', codes[i])
+            WHEN length(reasons[i]) > 30 THEN 'a reason of more than 30 characters'
+            WHEN octet_length(replies[i]) > 511 THEN 'a reply of more than 511 octets'
+            WHEN octet_length(errors[i]) > 511 THEN 'an error of more than 511 octets'
+        END;
+        CONTINUE WHEN fault IS NULL;
+        RAISE EXCEPTION 'outcome % of message % has %', i, ids[i], fault
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'The states are SENT, FAILED, EXPIRED, and with a next attempt RETRYING and RELEASED.';
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_check_outcomes(uuid[], timestamptz[], uuid[], text[], text[], timestamptz[], integer[], text[], text[], timestamptz[]) IS
+'Error 22023 unless the arrays, arguments as for bs_record(), describe outcomes as a relay''s answer can make them.';
+
 CREATE FUNCTION @extschema@.bs_record(
     ids uuid[], send_times timestamptz[], tokens uuid[], states text[], reasons text[],
     next_attempts timestamptz[], codes integer[], replies text[], errors text[],
@@ -103,6 +144,7 @@ DECLARE
         '               %2$s) AS r'
         ' WHERE m.id = r.id'
         '   AND (m.status = ''SENDING'' AND m.claim_token = r.token) IS TRUE';
+    max_lateness CONSTANT interval := @extschema@.bs_max_lateness();
     recorded bigint := 0;
     moved bigint;
     noted bigint;
@@ -110,16 +152,11 @@ DECLARE
     attached boolean;
     part text;
 BEGIN
-    FOR i IN 1 .. coalesce(cardinality(states), 0) LOOP
-        IF states[i] = ANY ('{SENT,FAILED,EXPIRED}'::text[])
-           OR (states[i] = ANY ('{RETRYING,RELEASED}'::text[]) AND next_attempts[i] IS NOT NULL) THEN
-            CONTINUE;
-        END IF;
-        RAISE EXCEPTION 'outcome % of message % has the state "%"%', i, ids[i], states[i],
-            CASE WHEN states[i] = ANY ('{RETRYING,RELEASED}'::text[]) THEN ' and no next attempt' ELSE '' END
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'The states are SENT, FAILED, EXPIRED, and with a next attempt RETRYING and RELEASED.';
-    END LOOP;
+    PERFORM @extschema@.bs_check_outcomes(ids, send_times, tokens, states, reasons, next_attempts, codes, replies, errors, ended_at);
+    next_attempts := ARRAY(SELECT @extschema@.bs_capped(n.at - max_lateness, interval '400 days') + max_lateness
+                             FROM unnest(next_attempts) WITH ORDINALITY AS n (at, i) ORDER BY n.i);
+    ended_at := ARRAY(SELECT @extschema@.bs_capped(e.at, interval '400 days')
+                        FROM unnest(ended_at) WITH ORDINALITY AS e (at, i) ORDER BY e.i);
     -- By partition, so that the others are not even opened; no table that merely
     -- has the name of one.
     FOR month, attached IN
@@ -174,7 +211,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_record(uuid[], timestamptz[], uuid[], text[], text[], timestamptz[], integer[], text[], text[], timestamptz[]) IS
-'Records outcomes, one per array position: SENT, FAILED, EXPIRED, RETRYING (again at next_attempt) or RELEASED (the attempt is not counted). Only the holder of the claim is heard; gives the number recorded. What cannot be written now, because a row or its month is locked or the month is detached, counts: it is noted in bs_pending_outcomes.';
+'Records outcomes, one per array position: SENT, FAILED, EXPIRED, RETRYING (again at next_attempt) or RELEASED (the attempt is not counted). Only the holder of the claim is heard; gives the number recorded. What cannot be written now, because a row or its month is locked or the month is detached, counts: it is noted in bs_pending_outcomes. Instants are capped: an attempt ended before now, the next one is not later than max_lateness from now. Error 22023 for another state, code or number of elements, or a text that is too long.';
 
 -- Where the month is locked its outcomes stay noted; so do those of a month that is
 -- detached, for a year.

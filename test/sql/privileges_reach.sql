@@ -62,6 +62,42 @@ SET SESSION AUTHORIZATION bs_test_sender;
 SELECT s, test.error(format($$SELECT bs_record(ARRAY[%L]::uuid[], ARRAY[%L]::timestamptz[], ARRAY[%L]::uuid[], ARRAY[%L], '{x}', '{NULL}', '{250}', '{x}', '{x}', ARRAY[now()])$$,
                             :'id', :'at', :'token', s)) AS error
   FROM unnest('{DONE,sent,SENDING,SCHEDULED,CANCELLED,RETRYING,RELEASED,"",NULL}'::text[]) AS s;
+-- Outcomes as a relay's answer can make them: as many of each, a reply of 511 octets at
+-- most, a code of three digits.
+CREATE FUNCTION pg_temp.record(states text, codes text DEFAULT '{250}', reply text DEFAULT 'x', ended timestamptz DEFAULT now(), next timestamptz DEFAULT NULL, error text DEFAULT 'x', reason text DEFAULT 'x')
+RETURNS text
+LANGUAGE sql
+RETURN format($$SELECT bs_record(ARRAY[%L]::uuid[], ARRAY[%L]::timestamptz[], ARRAY[%L]::uuid[], %L, ARRAY[%L], ARRAY[%L]::timestamptz[], %L, ARRAY[%L], ARRAY[%L], ARRAY[%L]::timestamptz[])$$,
+              current_setting('reach.id'), current_setting('reach.at'), current_setting('reach.token'), states, reason, next, codes, reply, error, ended);
+SELECT set_config('reach.id', :'id', false) <> set_config('reach.at', :'at', false) AS a, set_config('reach.token', :'token', false) <> '' AS b;
+SELECT what, test.error(statement) AS error
+  FROM (VALUES ('two states', pg_temp.record('{SENT,SENT}')), ('no code', pg_temp.record('{SENT}', '{}')), ('a table of states', pg_temp.record('{{SENT}}')),
+               ('code 1000', pg_temp.record('{SENT}', '{1000}')), ('code -1', pg_temp.record('{SENT}', '{-1}')),
+               ('a reply of 512', pg_temp.record('{SENT}', '{250}', repeat('ü', 256))), ('an error of 513', pg_temp.record('{FAILED}', error => repeat('e', 513))),
+               ('a reason of 31', pg_temp.record('{FAILED}', reason => repeat('r', 31)))) AS w (what, statement);
+-- NULL for all of it is an error as well, and not nothing.
+SELECT test.error('SELECT bs_record(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)');
+-- What ended ended before now; the next attempt is not later than the message may be.
+BEGIN;
+SET LOCAL SESSION AUTHORIZATION bs_test_sender;
+SELECT test.error(pg_temp.record('{SENT}', '{250}', repeat('ü', 255) || 'x', '2044-05-06 00:00+00')) AS sent;
+RESET SESSION AUTHORIZATION;
+SELECT status, actual_send_time BETWEEN clock_timestamp() - interval '10 min' AND clock_timestamp() AS ended_now FROM message_logs WHERE id = :'id';
+ROLLBACK;
+BEGIN;
+SET LOCAL SESSION AUTHORIZATION bs_test_sender;
+SELECT test.error(pg_temp.record('{RETRYING}', next => 'infinity')) AS retrying;
+RESET SESSION AUTHORIZATION;
+SELECT status, due_at BETWEEN clock_timestamp() + bs_max_lateness() - interval '10 min' AND clock_timestamp() + bs_max_lateness() AS due FROM message_logs WHERE id = :'id';
+ROLLBACK;
+-- A name is a sender's own: that of a process of the server only for this process.
+SET SESSION AUTHORIZATION bs_test_sender;
+SELECT n, test.error(format('SELECT bs_claim(%L, 1, %L)', n, '1 min')) AS claim, test.error(format('SELECT bs_claim_copies(%L, %L, %L, %L)', n, '1 min', '{}', '{}')) AS copies
+  FROM unnest(ARRAY['server/1/771', 'server/2', '', NULL, 'remote/x/7/0a0b0c0d', repeat('n', 101)]) AS n;
+SELECT test.error(format('SELECT bs_claim(%L, 1, %L)', 'server/' || pg_backend_pid() || '/771', '1 min')) AS own;
+-- Copies by the thousand, as a consumer holds them, and no more.
+SELECT n, test.error(format('SELECT bs_claim_copies(%L, %L, array_fill(gen_random_uuid(), ARRAY[%s]), array_fill(now(), ARRAY[%3$s]))', 'x', '1 min', n)) AS copies
+  FROM unnest('{10000,10001}'::integer[]) AS n;
 -- Without the token, nothing.
 SELECT bs_record(ARRAY[:'id']::uuid[], ARRAY[:'at']::timestamptz[], ARRAY[gen_random_uuid()], '{SENT}', '{x}', '{NULL}', '{250}', '{x}', '{x}', ARRAY[now()]);
 -- The server's own senders are not a remote sender's to release.
@@ -69,6 +105,13 @@ SELECT test.error($$SELECT bs_release_claims('server/1/2', '{}')$$);
 RESET SESSION AUTHORIZATION;
 SELECT status, count(*) FROM message_logs GROUP BY status ORDER BY status;
 
+-- A sender that is known to live does not die by a word of the workers' role.
+UPDATE message_logs SET status = 'SENDING', claimed_by = 'remote/y/9/00000001', claim_token = gen_random_uuid(), attempts = 1, due_at = scheduled_send_time WHERE status = 'SENDING';
+SELECT bs_report_sender('remote/y/9/00000001', '1 min', 1, 'idle', '{0,0,0}', '{0,0,0,0,0,0,0}', array_fill(0::bigint, '{18}'), array_fill(0::bigint, '{18}'), '');
+SET SESSION AUTHORIZATION bs_test_worker;
+SELECT recovered FROM bs_recover('{remote/y/9/00000001}', true);
+RESET SESSION AUTHORIZATION;
+SELECT status, count(*) FROM message_logs GROUP BY status ORDER BY status;
 DROP OWNED BY bs_test_worker, bs_test_sender;
 DROP ROLE bs_test_worker, bs_test_sender;
 \set VERBOSITY terse

@@ -148,8 +148,11 @@ is(sql($node, q{SELECT count(*) FROM bs_partition_list() WHERE past < '2021-01-0
 sql($node, 'SELECT count(*) FROM bs_install_cron()');
 sql($node, 'SET client_min_messages = error; DROP EXTENSION birthday_scheduler');
 is(sql($node, q{SELECT count(*) FROM cron.job WHERE database = 'postgres'}), 3, 'jobs of an extension that was dropped');
-# What others put in the place of the function is not run.
+# What others put in the place of the function is not run, nor what they put in the place
+# of a type: the owner of a database may set a path in which theirs comes first.
 sql($node, "CREATE FUNCTION public.bs_upkeep(text, text) RETURNS text LANGUAGE plpgsql $planted; GRANT CREATE ON SCHEMA public TO mallory");
+sql($node, "CREATE FUNCTION public.planted(text) RETURNS boolean LANGUAGE plpgsql $planted");
+sql($node, "CREATE DOMAIN public.$_ AS pg_catalog.$_ CHECK (public.planted(VALUE::pg_catalog.text))") foreach qw(name text bool oid);
 my $offset = -s $node->logfile;
 sql($node, "SET search_path = public, pg_catalog; $_") foreach split /\n/, sql($node, q{SELECT command FROM cron.job WHERE database = 'postgres'});
 is(log_lines($node, qr/LOG:  hijacked/, $offset), 0, 'run nothing of the same name');
