@@ -388,7 +388,7 @@ at_work($alpha, 'omega');
 is( join(', ', map { join '+', sort values %{ workers_of($_) } } $alpha, 'omega', 'delta'),
 	'scheduler+sender 1, scheduler+sender 1, scheduler',
 	'too few slots: each has its scheduler');
-like(workers_health('delta')->{reason}, qr/1 of 3 workers are running; look at max_worker_processes/, 'too few slots: bs_health() says so');
+like(workers_health('delta')->{reason}, qr/1 of 3 workers are at work; look at max_worker_processes/, 'too few slots: bs_health() says so');
 add_due($node, 2, "slots$_-", dbname => $_) foreach $alpha, 'omega', 'delta';
 each_once($_, "slots$_-", 2, "too few slots: $_") foreach $alpha, 'omega';
 is(counts($node, 'slots%', dbname => 'delta'), 'SCHEDULED 2', 'too few slots: who has no sender waits');

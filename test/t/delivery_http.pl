@@ -69,7 +69,7 @@ write_script($catcher, { rules => [
 	{ phase => 'http', email => 'odd1@*', status => 200, body => '<html>{"what' },
 	{ phase => 'http', email => 'empty1@*', status => 202, body => '' },
 	{ phase => 'http', email => 'bad1@*', status => 400 },
-	{ phase => 'http', email => 'gone1@*', status => 404 },
+	{ phase => 'http', email => 'gone1@*', status => 404, times => 1 },
 	{ phase => 'http', email => 'login1@*', status => 401, times => 1 },
 	{ phase => 'http', email => 'many1@*', status => 429, times => 1,
 		headers => { 'Retry-After' => '3' } },
@@ -80,7 +80,7 @@ write_script($catcher, { rules => [
 			strftime('%a, %d %b %Y %H:%M:%S GMT', gmtime $date) } },
 	{ phase => 'http', email => 'broken1@*', status => 500, times => 2 },
 	{ phase => 'http', email => 'hang1@*', hang => 1, times => 1 },
-	{ phase => 'http', email => 'moved1@*', status => 302,
+	{ phase => 'http', email => 'moved1@*', status => 302, times => 1,
 		headers => { Location => $moved } },
 	{ phase => 'http', email => 'drop1@*', close_before_reply => 1, times => 1 },
 	{ phase => 'http', email => 'reset1@*', reset => 1, times => 1 } ] });
@@ -115,10 +115,10 @@ like($row{'odd1@example.com'}{api_response_body}, qr/<html>/,
 
 # What is wrong with this one message stays wrong: no second try.
 is_row('bad', 'FAILED refused 400', 1, '400 is for good');
-is_row('gone', 'FAILED refused 404', 1, '404 is for good');
+is_row('gone', 'SENT accepted 200', 2, '404 is trouble with mail_url: tried again');
 
-# A redirect is neither followed nor taken for success.
-is_row('moved', 'FAILED refused 302', 1, 'a redirect is refused');
+# A redirect is neither followed nor taken for success, and no message's fault.
+is_row('moved', 'SENT accepted 200', 2, 'a redirect is tried again');
 is(scalar(grep { $_->{path} eq '/elsewhere' } $catcher->api_calls),
 	0, 'nobody went there');
 

@@ -146,7 +146,7 @@ my @calls = (
 	"bs_upkeep('recovery'::text, 'hand'::text)", 'bs_health()', 'bs_metrics(NULL::text)', 'bs_worker_stats()', 'bs_broker_stats()', 'bs_relay_stats()', 'bs_scheduler_stats()', 'bs_histogram_stats()', 'bs_counts(now(), 10::bigint)', 'bs_days(current_date, current_date)', "bs_metrics('due'::text)", 'bs_installation_state()', 'bs_uninstall_cron()',
 	"bs_retry_message('$message'::uuid)", "bs_retry_failed(now() - interval '1 day')", "bs_claim_holders(now())", "bs_report_sender('remote/x/1/00000000'::text, '1 min'::interval, 1, 'idle'::text, '{0,0,0}'::bigint[], '{0,0,0,0,0,0,0}'::bigint[], array_fill(0::bigint, '{18}'), array_fill(0::bigint, '{18}'), ''::text)", 'bs_sender_stats()', "bs_metrics('sender_up'::text)", "bs_next_due(now())",
 	"bs_due_messages(10, '{}'::uuid[], true, now())", "bs_mark_queued(ARRAY['$message'::uuid], ARRAY[now()], ARRAY[now()], '1 min'::interval, now())",
-	"bs_claim_copies('x'::text, '1 min'::interval, ARRAY['$message'::uuid], ARRAY[now()], now())", "bs_claim('x'::text, 10, '1 min'::interval, now() + interval '2 days')",
+	"bs_claim_copies('x'::text, '1 min'::interval, ARRAY['$message'::uuid], ARRAY[now()], now(), NULL::bigint)", "bs_claim('x'::text, 10, '1 min'::interval, now() + interval '2 days', NULL::bigint)",
 	"bs_take_back(10::bigint, now())", "bs_recover('{x}'::text[], true, now() + interval '3 days')", 'bs_wake()',
 	"bs_record(ARRAY['$message'::uuid], ARRAY[now()], ARRAY['$message'::uuid], '{SENT}'::text[], '{x}'::text[], '{NULL}'::timestamptz[], '{1}'::int[], '{x}'::text[], '{x}'::text[], ARRAY[now()])");
 foreach my $call (@calls)
@@ -177,8 +177,8 @@ here(q{CREATE TABLE public.message_logs_2035_01 (LIKE public.message_logs INCLUD
 foreach my $call (
 	q{public.bs_record('{00000000-0000-0000-0000-000000000001}'::uuid[], '{2035-01-05}'::timestamptz[], '{00000000-0000-0000-0000-000000000001}'::uuid[], '{SENT}'::text[], '{x}'::text[], '{NULL}'::timestamptz[], '{1}'::int[], '{x}'::text[], '{x}'::text[], '{2035-01-05}'::timestamptz[])},
 	q{public.bs_mark_queued('{00000000-0000-0000-0000-000000000001}'::uuid[], '{2035-01-05}'::timestamptz[], '{2035-01-05}'::timestamptz[], '1 min'::interval, '2035-01-06'::timestamptz)},
-	q{public.bs_claim_copies('x'::text, '1 min'::interval, '{00000000-0000-0000-0000-000000000001}'::uuid[], '{2035-01-05}'::timestamptz[], '2035-01-06'::timestamptz)},
-	q{public.bs_claim('x'::text, 10, '1 min'::interval, '2035-01-06'::timestamptz)}, q{public.bs_next_due('2035-01-06'::timestamptz)})
+	q{public.bs_claim_copies('x'::text, '1 min'::interval, '{00000000-0000-0000-0000-000000000001}'::uuid[], '{2035-01-05}'::timestamptz[], '2035-01-06'::timestamptz, NULL::bigint)},
+	q{public.bs_claim('x'::text, 10, '1 min'::interval, '2035-01-06'::timestamptz, NULL::bigint)}, q{public.bs_next_due('2035-01-06'::timestamptz)})
 {
 	$node->psql('hostile', "SET search_path = pg_catalog; SET SESSION AUTHORIZATION bs_worker; BEGIN; SELECT * FROM $call; ROLLBACK", on_error_stop => 0);
 }
