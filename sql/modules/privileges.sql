@@ -39,7 +39,7 @@ BEGIN
         WHEN 'sender' THEN
             names := '{bs_installation_state,bs_system_identifier,bs_claim,bs_claim_copies,bs_next_due,bs_record,bs_release_claims,bs_report_sender}';
         WHEN 'application' THEN
-            names := '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_import_users,bs_import_rows,bs_preview,bs_explain,bs_upcoming,bs_calendar,bs_find_user,bs_list_users,bs_set_dates}';
+            names := '{bs_add_user,bs_get_user,bs_get_user_by_email,bs_update_user,bs_delete_user,bs_restore_user,bs_import_users,bs_import_rows,bs_preview,bs_explain,bs_upcoming,bs_calendar,bs_find_user,bs_list_users,bs_set_dates}';
         WHEN 'reader' THEN
             names := '{bs_installation_state,bs_system_identifier,bs_explain,bs_find_user,bs_upcoming,bs_preview,bs_calendar,bs_health,bs_metrics,bs_worker_stats,bs_broker_stats,bs_relay_stats,bs_scheduler_stats,bs_histogram_stats,bs_sender_stats,bs_counts,bs_days,bs_state_lines,bs_short,bs_lines,bs_cut,bs_why,bs_local_clock,bs_horizon,bs_max_lateness}';
             names := names || '{users,user_dates,message_types,message_logs,message_ledger,bs_installation,bs_upkeep_log,bs_events,bs_status,bs_workers,bs_remote_senders,bs_daily,bs_today,bs_week,bs_checks}'::text[];

@@ -1,4 +1,5 @@
--- users: the functions that applications call.
+-- users: the functions that applications call. Their errors name table and column, and
+-- have one line of context: a fault that the trigger finds is raised once more.
 
 CREATE FUNCTION @extschema@.bs_add_user(
     first_name text, last_name text, email text, timezone text,
@@ -12,6 +13,11 @@ SET birthday_scheduler.schema = '@extschema@'
 AS $$
 DECLARE
     user_id uuid;
+    code text;
+    words text;
+    hint text;
+    relation text;
+    bad text;
 BEGIN
     PERFORM @extschema@.bs_adopt(false);
     INSERT INTO @extschema@.users AS u
@@ -24,12 +30,27 @@ BEGIN
     RETURN user_id;
 EXCEPTION
     WHEN unique_violation THEN
+        GET STACKED DIAGNOSTICS bad = CONSTRAINT_NAME;
+        IF bad <> 'idx_users_email_unique' THEN
+            RAISE;
+        END IF;
         RAISE EXCEPTION 'a user with this e-mail address exists'
-            USING ERRCODE = 'unique_violation',
+            USING ERRCODE = 'unique_violation', SCHEMA = '@extschema@', TABLE = 'users', COLUMN = 'email', CONSTRAINT = bad,
                   HINT = 'Addresses are compared without case. Change or delete the other user first.';
-    WHEN not_null_violation THEN
-        RAISE EXCEPTION 'first_name, last_name, email and timezone must not be NULL'
-            USING ERRCODE = 'invalid_parameter_value';
+    WHEN invalid_parameter_value OR string_data_right_truncation OR not_null_violation THEN
+        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, words = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT,
+            relation = TABLE_NAME, bad = COLUMN_NAME;
+        IF code <> '22023' THEN
+            SELECT f.code, f.reason, coalesce(f.hint, ''), 'users', f.column_name INTO code, words, hint, relation, bad
+              FROM @extschema@.bs_user_fault(first_name, last_name, email, timezone, birthday_date::text,
+                                             anniversary_date::text, location_city, location_country) f;
+        END IF;
+        IF code IS NULL OR relation <> 'users' THEN
+            RAISE;                      -- not about a value, or a trigger of others
+        ELSIF hint = '' THEN
+            RAISE EXCEPTION USING ERRCODE = code, MESSAGE = words, SCHEMA = '@extschema@', TABLE = relation, COLUMN = bad;
+        END IF;
+        RAISE EXCEPTION USING ERRCODE = code, MESSAGE = words, HINT = hint, SCHEMA = '@extschema@', TABLE = relation, COLUMN = bad;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_add_user(text, text, text, text, date, date, text, text) IS
@@ -56,6 +77,28 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_get_user(uuid) IS
 'The user, deleted ones included. Error P0002 for an unknown id.';
 
+CREATE FUNCTION @extschema@.bs_get_user_by_email(email text)
+RETURNS @extschema@.users
+LANGUAGE plpgsql STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+DECLARE
+    found_user @extschema@.users;
+BEGIN
+    SELECT u.* INTO found_user FROM ONLY @extschema@.users u
+     WHERE lower(u.email COLLATE "C") = lower(@extschema@.bs_trim(bs_get_user_by_email.email) COLLATE "C") AND u.deleted_at IS NULL;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no user has this e-mail address'
+            USING ERRCODE = 'no_data_found';
+    END IF;
+    RETURN found_user;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_get_user_by_email(text) IS
+'The user with that address, compared without case, and not deleted. Error P0002 if there is none.';
+
 CREATE FUNCTION @extschema@.bs_update_user(id uuid, changes jsonb)
 RETURNS @extschema@.users
 LANGUAGE plpgsql VOLATILE
@@ -69,6 +112,10 @@ DECLARE
     required constant text[] := '{first_name,last_name,email,timezone}';
     old_user @extschema@.users;
     new_user @extschema@.users;
+    code text;
+    words text;
+    hint text;
+    relation text;
     bad text;
 BEGIN
     IF jsonb_typeof(changes) IS DISTINCT FROM 'object' THEN
@@ -88,14 +135,14 @@ BEGIN
     IF bad IS NOT NULL THEN
         RAISE EXCEPTION 'the value of "%" must be a string%', bad,
             CASE WHEN bad = ANY (required) THEN ' and cannot be cleared' ELSE ' or null' END
-            USING ERRCODE = 'invalid_parameter_value';
+            USING ERRCODE = 'invalid_parameter_value', SCHEMA = '@extschema@', TABLE = 'users', COLUMN = bad;
     END IF;
     -- No "today" and no "02/03/04".
     SELECT k.key INTO bad FROM jsonb_each_text(changes) AS k
      WHERE k.key IN ('birthday_date', 'anniversary_date') AND k.value !~ E'^\\d{4}-\\d\\d-\\d\\d$' ORDER BY k.key LIMIT 1;
     IF bad IS NOT NULL THEN
         RAISE EXCEPTION '% must be a date such as "1990-02-28"', bad
-            USING ERRCODE = 'invalid_parameter_value';
+            USING ERRCODE = 'invalid_parameter_value', SCHEMA = '@extschema@', TABLE = 'users', COLUMN = bad;
     END IF;
 
     SELECT u.* INTO old_user FROM ONLY @extschema@.users u
@@ -116,12 +163,29 @@ BEGIN
     RETURN new_user;
 EXCEPTION
     WHEN unique_violation THEN
+        GET STACKED DIAGNOSTICS bad = CONSTRAINT_NAME;
+        IF bad <> 'idx_users_email_unique' THEN
+            RAISE;
+        END IF;
         RAISE EXCEPTION 'a user with this e-mail address exists'
-            USING ERRCODE = 'unique_violation',
+            USING ERRCODE = 'unique_violation', SCHEMA = '@extschema@', TABLE = 'users', COLUMN = 'email', CONSTRAINT = bad,
                   HINT = 'Addresses are compared without case. Change or delete the other user first.';
-    WHEN invalid_datetime_format OR datetime_field_overflow THEN
-        RAISE EXCEPTION 'birthday_date and anniversary_date must be dates such as "1990-02-28"'
-            USING ERRCODE = 'invalid_parameter_value';
+    WHEN invalid_parameter_value OR string_data_right_truncation OR invalid_datetime_format OR datetime_field_overflow THEN
+        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, words = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT,
+            relation = TABLE_NAME, bad = COLUMN_NAME;
+        IF code <> '22023' THEN
+            SELECT f.code, f.reason, coalesce(f.hint, ''), 'users', f.column_name INTO code, words, hint, relation, bad
+              FROM (SELECT to_jsonb(old_user) || changes AS v) c,
+                   @extschema@.bs_user_fault(v ->> 'first_name', v ->> 'last_name', v ->> 'email', v ->> 'timezone',
+                                             v ->> 'birthday_date', v ->> 'anniversary_date',
+                                             v ->> 'location_city', v ->> 'location_country') f;
+        END IF;
+        IF code IS NULL OR relation <> 'users' THEN
+            RAISE;                      -- not about a value, or a trigger of others
+        ELSIF hint = '' THEN
+            RAISE EXCEPTION USING ERRCODE = code, MESSAGE = words, SCHEMA = '@extschema@', TABLE = relation, COLUMN = bad;
+        END IF;
+        RAISE EXCEPTION USING ERRCODE = code, MESSAGE = words, HINT = hint, SCHEMA = '@extschema@', TABLE = relation, COLUMN = bad;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_update_user(uuid, jsonb) IS
@@ -166,7 +230,7 @@ BEGIN
 EXCEPTION
     WHEN unique_violation THEN
         RAISE EXCEPTION 'the e-mail address of user % is in use by another user', bs_restore_user.id
-            USING ERRCODE = 'unique_violation',
+            USING ERRCODE = 'unique_violation', SCHEMA = '@extschema@', TABLE = 'users', COLUMN = 'email',
                   HINT = 'Change or delete the other user first.';
 END
 $$;
@@ -207,7 +271,7 @@ BEGIN
     SELECT u.*
       FROM ONLY @extschema@.users u
      WHERE u.deleted_at IS NULL
-       AND u.id > coalesce(after, '00000000-0000-0000-0000-000000000000')
+       AND (after IS NULL OR u.id > after)
      ORDER BY u.id
      LIMIT at_most;
 END

@@ -23,6 +23,7 @@
 #include "utils/date.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
+#include "utils/relcache.h"
 #include "utils/timestamp.h"
 
 #include "net/net_address.h"
@@ -181,7 +182,8 @@ bs_users_before_write(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(user.fault.code),
 				 errmsg("%s", user.fault.message),
-				 user.fault.hint ? errhint("%s", user.fault.hint) : 0));
+				 user.fault.hint ? errhint("%s", user.fault.hint) : 0,
+				 errtablecol(rel, attnum[user.fault.column])));
 
 	for (i = 0; i < BS_USER_COLUMN_COUNT; i++)
 	{

@@ -43,7 +43,7 @@ SELECT is_empty($$SELECT signature FROM member WHERE prosecdef AND NOT 'search_p
     'and what runs with the owner''s rights has one in any case');
 SELECT set_eq('SELECT name FROM member WHERE prosecdef', ARRAY[
     -- applications
-    'bs_add_user', 'bs_get_user', 'bs_update_user', 'bs_delete_user', 'bs_restore_user', 'bs_purge_user', 'bs_list_users', 'bs_set_dates', 'bs_import_rows', 'bs_calendar', 'bs_preview', 'bs_explain', 'bs_find_user', 'bs_upcoming', 'bs_seed',
+    'bs_add_user', 'bs_get_user', 'bs_get_user_by_email', 'bs_update_user', 'bs_delete_user', 'bs_restore_user', 'bs_purge_user', 'bs_list_users', 'bs_set_dates', 'bs_import_rows', 'bs_calendar', 'bs_preview', 'bs_explain', 'bs_find_user', 'bs_upcoming', 'bs_seed',
     -- operators
     'bs_plan', 'bs_pause', 'bs_resume', 'bs_cancel_message', 'bs_retry_message', 'bs_retry_failed', 'bs_send_late', 'bs_create_partitions', 'bs_drop_partitions', 'bs_upkeep', 'bs_health', 'bs_metrics', 'bs_counts', 'bs_days', 'bs_sender_stats', 'bs_state_lines',
     -- workers
@@ -61,7 +61,7 @@ SELECT is_empty($$SELECT c.oid::regclass, a.privilege_type FROM pg_class c JOIN 
 
 -- ---- labels
 SELECT set_eq('SELECT name FROM member WHERE provolatile = ''i''', ARRAY['bs_occurrence', 'bs_month_day', 'bs_celebrated', 'bs_is_owed', 'bs_is_email',
-    'bs_check_template', 'bs_render', 'bs_ical_line', 'bs_ical_text', 'bs_partition_name', 'bs_partition_options', 'bs_stale_condition', 'bs_short', 'bs_lines', 'bs_trim', 'bs_letter_octets', 'bs_cut', 'bs_relay_words', 'bs_cron_command', 'bs_is_of_a_row', 'bs_plan_failed', 'bs_plan_went_on', 'bs_growth', 'bs_trouble_class'], 'pure arithmetic is immutable; what reads zone files, tables or the clock is not');
+    'bs_check_template', 'bs_render', 'bs_ical_line', 'bs_ical_text', 'bs_partition_name', 'bs_partition_options', 'bs_stale_condition', 'bs_short', 'bs_lines', 'bs_trim', 'bs_letter_octets', 'bs_cut', 'bs_relay_words', 'bs_cron_command', 'bs_is_of_a_row', 'bs_plan_failed', 'bs_plan_went_on', 'bs_growth', 'bs_trouble_class', 'bs_trouble_in_public'], 'pure arithmetic is immutable; what reads zone files, tables or the clock is not');
 SELECT is_empty('SELECT signature FROM member WHERE provolatile = ''v'' AND proparallel = ''s''', 'what writes is not parallel safe');
 SELECT is_empty('SELECT signature FROM member WHERE provolatile = ''i'' AND proparallel <> ''s''', 'what is arithmetic is');
 SELECT is_empty($$SELECT signature FROM member WHERE prorettype = 'trigger'::regtype AND provolatile <> 'v'$$, 'triggers are volatile');

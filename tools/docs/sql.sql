@@ -1,5 +1,5 @@
 -- sql.sql: docs/sql.md, from the comments in a database that has the extension in
--- the schema public. Leaves three roles behind.
+-- the schema public. Leaves four roles behind.
 \set ON_ERROR_STOP 1
 \pset format unaligned
 \pset tuples_only on
@@ -8,18 +8,19 @@ SET search_path = public;
 CREATE ROLE bs_docs_worker;
 CREATE ROLE bs_docs_application;
 CREATE ROLE bs_docs_reader;
+CREATE ROLE bs_docs_sender;
 SELECT bs_grant('bs_docs_worker', 'worker'), bs_grant('bs_docs_application', 'application'),
-       bs_grant('bs_docs_reader', 'reader') \g /dev/null
+       bs_grant('bs_docs_reader', 'reader'), bs_grant('bs_docs_sender', 'sender') \g /dev/null
 
 CREATE TEMPORARY TABLE for_people (n serial, name text, section text);
 INSERT INTO for_people (name, section)
 SELECT f, s
   FROM (VALUES
-    ('Users', '{bs_add_user,bs_get_user,bs_update_user,bs_delete_user,bs_restore_user,bs_purge_user,bs_import_users}'::text[]),
-    ('Asking', '{bs_upcoming,bs_preview,bs_explain,bs_calendar}'),
+    ('Users', '{bs_add_user,bs_get_user,bs_get_user_by_email,bs_list_users,bs_update_user,bs_set_dates,bs_delete_user,bs_restore_user,bs_purge_user,bs_import_users}'::text[]),
+    ('Asking', '{bs_upcoming,bs_preview,bs_explain,bs_find_user,bs_calendar}'),
     ('Calendar', '{bs_send_time,bs_occurrence,bs_is_timezone,bs_is_email}'),
     ('Watching', '{bs_health,bs_metrics,bs_counts,bs_days,bs_worker_stats,bs_relay_stats,bs_broker_stats,bs_scheduler_stats,bs_histogram_stats}'),
-    ('Operating', '{bs_pause,bs_resume,bs_plan,bs_cancel_message,bs_retry_message,bs_retry_failed,bs_create_partitions,bs_drop_partitions,bs_upkeep,bs_install_cron,bs_uninstall_cron,bs_grant,bs_wake}'),
+    ('Operating', '{bs_pause,bs_resume,bs_plan,bs_cancel_message,bs_retry_message,bs_retry_failed,bs_send_late,bs_create_partitions,bs_drop_partitions,bs_upkeep,bs_install_cron,bs_uninstall_cron,bs_grant,bs_revoke,bs_wake}'),
     ('Trying out', '{bs_seed}')) AS v (s, fs)
        CROSS JOIN LATERAL unnest(fs) WITH ORDINALITY AS u (f, o);
 
@@ -41,7 +42,8 @@ SELECT p.oid, p.proname::text AS name, p.prokind,
             ELSE concat_ws(', ',
                 CASE WHEN has_function_privilege('bs_docs_application', p.oid, 'EXECUTE') THEN 'application' END,
                 CASE WHEN has_function_privilege('bs_docs_reader', p.oid, 'EXECUTE') THEN 'reader' END,
-                CASE WHEN has_function_privilege('bs_docs_worker', p.oid, 'EXECUTE') THEN 'worker' END)
+                CASE WHEN has_function_privilege('bs_docs_worker', p.oid, 'EXECUTE') THEN 'worker' END,
+                CASE WHEN has_function_privilege('bs_docs_sender', p.oid, 'EXECUTE') THEN 'sender' END)
        END AS granted, f.section, f.n
   FROM pg_depend d
        JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'birthday_scheduler'
