@@ -1,5 +1,25 @@
 -- monitoring: bs_health(), a function for each part that wants more than a line.
 
+-- Whoever may ask for the health learns no host's name or address. Those are in what
+-- libcurl says of a connection; what relay and broker answer is in bs_workers alone.
+CREATE FUNCTION @extschema@.bs_trouble_in_public(trouble text)
+RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+DECLARE
+    part text := substring(trouble FROM '^the (relay|broker)');
+BEGIN
+    IF part = 'relay' OR (part = 'broker' AND trouble ~* '(connect|resolve|host|ssl|tls|certificate|timed? ?out)') THEN
+        RETURN format('trouble with the %s (%s): bs_workers says which', part, @extschema@.bs_trouble_class(trouble));
+    END IF;
+    RETURN trouble;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_trouble_in_public(text) IS
+'A worker''s last error as bs_health() shows it: for trouble with a connection its class, without the host.';
+
 CREATE FUNCTION @extschema@.bs_worker_health()
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -29,7 +49,7 @@ BEGIN
             'status', 'error',
             'reason', 'no workers serve this database, nothing is sent: name it in birthday_scheduler.database, and see that birthday_scheduler.max_databases has room for it');
     END IF;
-    SELECT string_agg(e.workers || ': ' || e.last_error, '; ' ORDER BY e.workers), bool_or(e.last_error LIKE '%(SQLSTATE 42501)')
+    SELECT string_agg(e.workers || ': ' || @extschema@.bs_trouble_in_public(e.last_error), '; ' ORDER BY e.workers), bool_or(e.last_error LIKE '%(SQLSTATE 42501)')
       INTO trouble, denied
       FROM (SELECT string_agg(w.worker, ', ' ORDER BY w.worker) AS workers, w.last_error
               FROM @extschema@.bs_worker_stats() w
@@ -81,13 +101,13 @@ BEGIN
         NULL;                           -- nothing is published
     ELSIF NOT broker.up THEN
         status := 'error';
-        reason := coalesce(publisher.last_error, 'the publisher is not connected to a broker');
+        reason := coalesce(@extschema@.bs_trouble_in_public(publisher.last_error), 'the publisher is not connected to a broker');
     ELSIF broker.blocked THEN
         status := 'warning';
         reason := format('the broker takes nothing since %s: it is short of memory or disk', broker.since);
     ELSIF publisher.last_error_at > now() - interval '1 minute' THEN
         status := 'warning';
-        reason := publisher.last_error;
+        reason := @extschema@.bs_trouble_in_public(publisher.last_error);
     END IF;
     RETURN jsonb_build_object('status', status, 'reason', reason, 'kind', kind,
                               'ready', broker.ready, 'dead_letters', broker.dead, 'counted_at', broker.counted_at);
@@ -137,8 +157,6 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_remote_health() IS
 'The part of bs_health() about the relay, where only bs_sender sends: does one live, and is its relay well?';
 
--- Whoever may ask for the health learns no address: what is in the way is said
--- by class, in full it is in bs_workers.
 CREATE FUNCTION @extschema@.bs_relay_health(installation text)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE STRICT

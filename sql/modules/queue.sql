@@ -122,8 +122,8 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_check_lease(interval) IS
 'Error 22023 if a sender must not ask for that lease.';
 
--- A claim of a sender that is known to live is never given up, so no other process may
--- claim in its name. The digits at the end of a bs_sender's name are its secret.
+-- A claim of a sender that is known to live is not given up, so nothing else claims in
+-- the name of a process of the server.
 CREATE FUNCTION @extschema@.bs_check_claimant(claimed_by text)
 RETURNS void
 LANGUAGE plpgsql STABLE

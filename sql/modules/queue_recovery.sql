@@ -143,6 +143,7 @@ BEGIN
         RAISE EXCEPTION '"%" is a sender of the server', claimed_by
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    PERFORM @extschema@.bs_check_sender(claimed_by);
     as_of := @extschema@.bs_capped(as_of, interval '1 minute');
     FOR part IN SELECT u.part FROM @extschema@.bs_unfinished_months(as_of) u LOOP
         EXECUTE format(
@@ -171,7 +172,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_release_claims(text, uuid[], timestamptz) IS
-'Gives back, unharmed, what this sender has claimed under other tokens than those that it knows: claims whose answer never reached it. Gives their number. Error 22023 for a sender of the server.';
+'Gives back, unharmed, what this sender has claimed under other tokens than those that it knows: claims whose answer never reached it. Gives their number. Errors: 22023 for a sender of the server, 42501 for a sender of another role.';
 
 CREATE FUNCTION @extschema@.bs_judge_claims(
     part regclass, dead_senders text[], spared_senders text[], last_attempt integer, as_of timestamptz)

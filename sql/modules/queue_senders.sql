@@ -11,6 +11,7 @@ COMMENT ON FUNCTION @extschema@.bs_live_senders() IS
 -- The state of the surroundings, not of the people in it: not dumped.
 CREATE TABLE @extschema@.bs_senders (
     name varchar(100) NOT NULL,
+    role oid NOT NULL,
     seen_at timestamptz NOT NULL,
     lease interval NOT NULL,
     held integer NOT NULL,
@@ -27,6 +28,7 @@ CREATE TABLE @extschema@.bs_senders (
 COMMENT ON TABLE @extschema@.bs_senders IS
 'The remote senders (bs_sender) that were seen within the last day, as they report themselves. Numbers are since their start.';
 COMMENT ON COLUMN @extschema@.bs_senders.name IS 'As in claimed_by.';
+COMMENT ON COLUMN @extschema@.bs_senders.role IS 'The role that reports it; no other one speaks for it.';
 COMMENT ON COLUMN @extschema@.bs_senders.seen_at IS 'Its last report, by this server''s clock.';
 COMMENT ON COLUMN @extschema@.bs_senders.lease IS 'How long it may keep a message: it is given up when it has been silent for as long.';
 COMMENT ON COLUMN @extschema@.bs_senders.held IS 'How many messages it held at that time.';
@@ -73,6 +75,26 @@ RETURN CASE WHEN trouble ~ '^the relay answered' THEN 'answer'
 COMMENT ON FUNCTION @extschema@.bs_trouble_class(text) IS
 'The class of an error with the relay: name, connection, tls, login, timeout, answer or other.';
 
+-- Names are no secret: they are in metrics and in the log.
+CREATE FUNCTION @extschema@.bs_check_sender(name text)
+RETURNS void
+LANGUAGE plpgsql STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM @extschema@.bs_senders s
+                WHERE s.name = bs_check_sender.name AND s.role <> to_regrole(quote_ident(session_user)))
+       AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user)
+    THEN
+        RAISE EXCEPTION 'sender "%" belongs to another role', name
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_check_sender(text) IS
+'Error 42501 if a sender of that name reports itself as another role than the session''s.';
+
 -- What goes wrong here must not keep the sender from its work. The report need not
 -- survive a crash, so its commit waits for no disk and no standby.
 CREATE FUNCTION @extschema@.bs_report_sender(
@@ -102,6 +124,7 @@ BEGIN
         RAISE EXCEPTION 'results, attempts, lateness and delivery must be 3, 7, 18 and 18 numbers'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    PERFORM @extschema@.bs_check_sender(name);
     PERFORM set_config('synchronous_commit', 'off', true);
     DELETE FROM @extschema@.bs_senders s WHERE s.seen_at < clock_timestamp() - interval '1 day';
     SELECT s.* INTO before FROM @extschema@.bs_senders s WHERE s.name = bs_report_sender.name;
@@ -109,9 +132,9 @@ BEGIN
         RETURN false;
     END IF;
     grown := @extschema@.bs_growth(before.attempts, attempts);
-    INSERT INTO @extschema@.bs_senders AS s (name, seen_at, lease, held, state, results, attempts, lateness, delivery,
+    INSERT INTO @extschema@.bs_senders AS s (name, role, seen_at, lease, held, state, results, attempts, lateness, delivery,
                                              last_error, last_error_at)
-    VALUES (name, clock_timestamp(), greatest(least(lease, interval '1 day'), interval '0'), greatest(held, 0), state,
+    VALUES (name, to_regrole(quote_ident(session_user)), clock_timestamp(), greatest(least(lease, interval '1 day'), interval '0'), greatest(held, 0), state,
             results, attempts, lateness, delivery, class,
             CASE WHEN class IS NULL THEN NULL
                  WHEN class IS DISTINCT FROM before.last_error OR grown[4] + grown[6] > 0 THEN clock_timestamp()
@@ -129,7 +152,7 @@ EXCEPTION
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_report_sender(text, interval, integer, text, bigint[], bigint[], bigint[], bigint[], text) IS
-'For bs_sender: it lives, and how it does; arguments as the columns of bs_senders, numbers since its start, and its last error with the relay, of which the class is kept. Its claims are not given up before it has been silent for the lease, a day at most. False where that cannot be noted now. Errors: 22023 for what is not the name of a bs_sender, or another number of numbers; 23514: no such state.';
+'For bs_sender: it lives, and how it does; arguments as the columns of bs_senders, numbers since its start, and its last error with the relay, of which the class is kept. Its claims are not given up before it has been silent for the lease, a day at most. False where that cannot be noted now. Errors: 22023 for what is not the name of a bs_sender, or another number of numbers; 42501 for the name of a sender of another role; 23514: no such state.';
 
 CREATE FUNCTION @extschema@.bs_spared_senders(as_of timestamptz)
 RETURNS text[]

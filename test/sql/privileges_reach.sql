@@ -112,6 +112,31 @@ SET SESSION AUTHORIZATION bs_test_worker;
 SELECT recovered FROM bs_recover('{remote/y/9/00000001}', true);
 RESET SESSION AUTHORIZATION;
 SELECT status, count(*) FROM message_logs GROUP BY status ORDER BY status;
+-- Nor does a sender of another role release its claims or speak for it: its name is no
+-- secret. A role of the same name that was made later is another one.
+CREATE ROLE bs_test_remote;
+SELECT bs_grant('bs_test_remote', 'sender');
+CREATE FUNCTION pg_temp.report(who text) RETURNS text LANGUAGE sql
+RETURN format($$SELECT bs_report_sender(%L, '1 min', 1, 'idle', '{0,0,0}', '{0,0,0,0,0,0,0}', array_fill(0::bigint, '{18}'), array_fill(0::bigint, '{18}'), '')$$, who);
+DELETE FROM bs_senders;
+SET SESSION AUTHORIZATION bs_test_remote;
+SELECT test.error(pg_temp.report('remote/y/9/00000001')) AS its_own, test.error(pg_temp.report('remote/y/9/00000001')) AS again;
+SET SESSION AUTHORIZATION bs_test_sender;
+SELECT test.error($$SELECT bs_release_claims('remote/y/9/00000001', '{}')$$) AS released, test.error(pg_temp.report('remote/y/9/00000001')) AS reported, test.error(pg_temp.report('remote/y/9/00000002')) AS its_own;
+RESET SESSION AUTHORIZATION;
+SELECT status, count(*) FROM message_logs GROUP BY status ORDER BY status;
+SELECT bs_revoke('bs_test_remote', 'sender');
+ALTER ROLE bs_test_remote RENAME TO bs_test_renamed;
+CREATE ROLE bs_test_remote;
+SELECT bs_grant('bs_test_remote', 'sender'), bs_grant('bs_test_renamed', 'sender');
+SET SESSION AUTHORIZATION bs_test_remote;
+SELECT test.error($$SELECT bs_release_claims('remote/y/9/00000001', '{}')$$) AS another_of_that_name;
+SET SESSION AUTHORIZATION bs_test_renamed;
+SELECT bs_release_claims('remote/y/9/00000001', '{}');
+RESET SESSION AUTHORIZATION;
+SELECT status, count(*) FROM message_logs GROUP BY status ORDER BY status;
+SELECT bs_revoke(r, 'sender') FROM unnest('{bs_test_remote,bs_test_renamed}'::name[]) AS r;
+DROP ROLE bs_test_remote, bs_test_renamed;
 DROP OWNED BY bs_test_worker, bs_test_sender;
 DROP ROLE bs_test_worker, bs_test_sender;
 \set VERBOSITY terse

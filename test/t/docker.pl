@@ -133,6 +133,10 @@ my $add = q{SELECT api.bs_add_user(first_name => 'Ada', last_name => 'Lovelace',
 like(request('web_anon', q{SELECT api.bs_health() ->> 'status'}),
 	qr/^(ok|warning|error)$/, 'anybody may ask for the health');
 unlike(request('web_anon', q{SELECT api.bs_health()}), qr/reason|last_error/, 'but learns no reasons, which may name hosts');
+$node->safe_psql('app', q{SELECT bs_report_sender('remote/inside.example/7/0000beef', '1 min', 0, 'working', '{0,0,0}', '{0,0,0,0,0,0,0}',
+	array_fill(0::bigint, '{18}'), array_fill(0::bigint, '{18}'), 'the relay: Could not resolve host: mail.inside.example')});
+unlike(request('web_anon', q{SELECT string_agg(m::text, ' ') FROM api.bs_metrics() m}), qr/inside\.example/, 'no metric of the web names a host');
+$node->safe_psql('app', 'DELETE FROM bs_senders');
 like(request('web_anon', q{SELECT count(*) > 5 FROM api.bs_metrics()}),
 	qr/^t$/, 'and for the metrics');
 foreach my $denied (

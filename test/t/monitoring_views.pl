@@ -64,6 +64,10 @@ $catcher->stop;
 add_due($node, 50, 'late');
 ok(wait_for(sub { sql($node, q{SELECT count(*) FROM bs_worker_stats() WHERE last_error LIKE 'the relay%'}) > 0 }, 'an error'),
 	'a relay is away');
+like(sql($node, q{SELECT string_agg(last_error, ' ') FROM bs_worker_stats()}), qr/127\.0\.0\.1/, 'bs_workers names it');
+my $health = sql($node, 'SELECT bs_health()');
+unlike($health, qr/127\.0\.0\.1|port \d/, 'bs_health() does not');
+like($health, qr/sender \d.*: trouble with the relay \(connection\)/, 'but says what is wrong');
 sql($node, q{SELECT bs_pause('the relay is being moved, and nobody knows for how long that will take this time: ask the people of the ground floor')});
 fits('a pause with a reason, and a relay that is away');
 sql($node, 'SELECT bs_resume()');

@@ -139,6 +139,7 @@ my $queue = sql($node, q{SELECT bs_health() #> '{parts,queue}'});
 like($queue, qr/"kind": "rabbitmq"/, 'it says which kind of queue');
 like($queue, qr/"ready": null/, 'and nothing that it does not know');
 like($queue, qr/"reason": "\w/, 'and why');
+unlike($queue, qr/127\.0\.0\.1|port \d/, 'without the name of its host');
 unlike($queue, qr/nobody/, 'but not who it logs in as');
 is(sql($node, q{SELECT value FROM bs_metrics() WHERE name = 'birthday_scheduler_broker_up'}), 0, 'so do the metrics');
 is(sql($node, q{SELECT count(*) FROM bs_metrics() WHERE name ~ 'ready|letters'}), 0, 'and they have no number that nobody knows');

@@ -52,8 +52,9 @@ LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT m.name, m.labels, m.value, m.type, m.help FROM public.bs_metrics(bs_metrics.metric) m
+     WHERE NOT m.labels ? 'sender'
 $$;
-COMMENT ON FUNCTION api.bs_metrics IS 'All counters, gauges and histograms, or one.';
+COMMENT ON FUNCTION api.bs_metrics IS 'All counters, gauges and histograms, or one; without those of single bs_senders, whose names have their hosts in them.';
 
 CREATE FUNCTION api.bs_add_user(
     first_name text, last_name text, email text, timezone text,
