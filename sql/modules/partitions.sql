@@ -141,7 +141,7 @@ BEGIN
 EXCEPTION WHEN lock_not_available THEN
     RAISE EXCEPTION 'partition "%" cannot be made now, another transaction holds a lock on "users" or "%"', part, parent
         USING ERRCODE = 'lock_not_available',
-              HINT = 'Try again when that transaction has ended; pg_locks shows it. The scheduler tries again by itself.';
+              HINT = 'Try again when that transaction has ended; pg_locks shows it. The scheduler does so by itself for the months that it needs.';
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_create_partition(text, date) IS

@@ -27,6 +27,9 @@ static char *made_from = NULL;	/* settings and secret of current_link */
 
 /*
  * All that a link is made from in one string, to see whether any of it changed.
+ *
+ * The buffer has its final size from the beginning: one that grows would leave
+ * the password behind in the memory that it gives up.
  */
 static char *
 describe(const BsBrokerSettings *settings, const char *password)
@@ -37,9 +40,13 @@ describe(const BsBrokerSettings *settings, const char *password)
 		settings->amqp_dead_letter_exchange, settings->amqp_dead_letter_queue
 	};
 	StringInfoData text;
+	int			size = 64;		/* of the numbers */
 	int			i;
 
+	for (i = 0; i < lengthof(parts); i++)
+		size += strlen(parts[i]) + 1;
 	initStringInfo(&text);
+	enlargeStringInfo(&text, size);
 	appendStringInfo(&text, "%d %d", settings->window, settings->prefetch);
 	for (i = 0; i < lengthof(parts); i++)
 		appendStringInfo(&text, "\n%s", parts[i]);

@@ -33,6 +33,7 @@ my %odd = (
 	'text[]' => [ map { "'$_'" } '{}', '{NULL}', '{x,NULL,x}', '{{x},{SENT}}', '[-3:-3]={SENT}' ],
 	'timestamp with time zone[]' => [ map { "'$_'" } '{}', '{NULL}', '{infinity,-infinity}', '{{2044-05-05},{2044-05-06}}', '[7:7]={"4713-11-24 00:00:00+00 BC"}', '{"294276-12-31 23:59:59+00"}' ],
 	'date[]' => [ map { "'$_'" } '{}', '{NULL}', '{infinity,-infinity}', '{{2044-05-01}}', '{5874897-12-31}' ],
+	(map { ($_ => [ 'NULL', "(SELECT r FROM $_ r LIMIT 1)" ]) } qw(users message_types message_logs)),
 	'integer[]' => [ map { "'$_'" } '{}', '{NULL}', '{2147483647,-2147483648}', '[9:9]={1}' ]);
 
 $odd{'character varying'} = $odd{text};

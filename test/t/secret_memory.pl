@@ -15,7 +15,7 @@ use Test::More;
 my $dir = scratch_dir();
 # Made up afresh, and put together late: this program is searched as well, to see that
 # the search finds something.
-my %secret = map { $_ => join('-', 'canary', $_, $$, int(rand(1e9))) } qw(password header);
+my %secret = map { $_ => join('-', 'canary', $_, $$, int(rand(1e9))) } qw(password header broker);
 my $catcher = start_catcher("$dir/mail", '--auth', "mailer:$secret{password}");
 
 # How often it is in the memory of a process; undef where that cannot be read.
@@ -71,7 +71,7 @@ sub forms
 	my ($name) = @_;
 
 	require MIME::Base64;
-	return ($secret{$name}) if $name eq 'header';
+	return ($secret{$name}) if $name ne 'password';
 	return ($secret{$name}, MIME::Base64::encode_base64("\0mailer\0$secret{$name}", ''), MIME::Base64::encode_base64($secret{$name}, ''));
 }
 
@@ -106,6 +106,42 @@ add_due($node, 20, 'plain');
 ok(wait_settled($node, 'plain%'), 'mail goes out without the header');
 is(sender(), $sender, 'the sender is still the same process');
 is(total($sender, 'header'), 0, 'and has the header no more');
+
+# ---- Settings that make no relay: secrets that were read for it are wiped, whichever
+# check fails after they were read.
+
+my $many = "$dir/many_headers";
+PostgreSQL::Test::Utils::append_to_file($many, "Authorization: Bearer $secret{header}\n" . join('', map { "X-Line-$_: y\n" } 1 .. 40));
+chmod 0600, $many;
+my $open = "$dir/open_header";
+PostgreSQL::Test::Utils::append_to_file($open, "Authorization: Bearer $secret{header}\n");
+chmod 0644, $open;
+foreach my $case ([ $many, 'has more than' ], [ $open, 'must be a plain file' ])
+{
+	my ($file, $words) = @$case;
+	my $to = 'again_' . length $words;
+
+	set_conf($node, mail_url => $catcher->url('http'), mail_user => 'mailer', mail_password_file => "$dir/password", http_headers_file => $file);
+	ok(wait_for(sub { sql($node, "SELECT state || last_error FROM bs_worker_stats() WHERE worker = 'sender 1'") =~ /^no relay.*$words/ }, 'the settings to be refused'),
+		"a file of headers that $words ...");
+	is(sender(), $sender, 'the sender is the same process');
+	is(total($sender, $_), 0, "and has no $_ in memory") foreach qw(password header);
+	set_conf($node, mail_url => $catcher->url, mail_user => '', mail_password_file => '', http_headers_file => '');
+	add_due($node, 1, $to);
+	ok(wait_settled($node, "$to%"), 'without it the sender works');
+}
+
+# ---- The password of a broker, with settings of more than a kilobyte: a buffer that grows
+# leaves its old octets behind.
+
+my $urls = join(',', map { "amqp://user\@127.0.0.1:1/" . $_ x 88 } 1 .. 8);
+set_conf($node, amqp_url => $urls, amqp_password_file => secret_file('broker'), queue => 'rabbitmq', amqp_exchange => 'x' x 200);
+ok(wait_for(sub { sql($node, "SELECT state FROM bs_worker_stats() WHERE worker = 'sender 1'") eq 'no broker' }, 'the sender to miss the broker'), 'a broker that is not there');
+set_conf($node, queue => undef, amqp_password_file => undef);
+add_due($node, 1, 'without');
+ok(wait_settled($node, 'without%'), 'the sender works without it');
+is(sender(), $sender, 'the sender is the same process');
+is(total($sender, 'broker'), 0, 'and has the password of the broker no more');
 
 $session->quit;
 $node->stop;
