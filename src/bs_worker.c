@@ -317,6 +317,10 @@ bs_worker_start(int place)
 	ereport(LOG,
 			(errmsg("birthday_scheduler %s started in database \"%s\"",
 					bs_worker_label(worker_number), connected_database)));
+	if (worker_number == 0 && connected_role[0] == '\0')
+		ereport(WARNING,
+				(errmsg("the workers of birthday_scheduler run as a superuser"),
+				 errhint("Set \"birthday_scheduler.role\" to a role that has LOGIN and what bs_grant(role, 'worker') gives.")));
 }
 
 static void

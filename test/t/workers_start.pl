@@ -87,5 +87,14 @@ never_ok('rights that are gone', qr/permission denied.*SELECT bs_grant\('strange
 sql($node, q{SELECT bs_grant('stranger', 'worker')});
 well_again('with the rights once more');
 
+# ---- Without a role of their own the workers are superusers: the log says so, once a start.
+
+is(log_lines($node, qr/WARNING:.*run as a superuser/), 0, 'with a role: no warning');
+my $offset = -s $node->logfile;
+set_conf($node, role => '');
+well_again('without a role');
+is(log_lines($node, qr/WARNING:  the workers of birthday_scheduler run as a superuser/, $offset), 1, 'without a role: one warning');
+like(server_log($node), qr/HINT:  Set "birthday_scheduler\.role" to a role that has LOGIN/, 'and what to set');
+
 $node->stop;
 done_testing();
