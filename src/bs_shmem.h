@@ -43,6 +43,8 @@ typedef struct BsWorkerSlot
 	pg_atomic_uint64 holding_ms;	/* when it last made a turn with messages
 									 * in hand, bs_time_monotonic_ms(); 0: it
 									 * holds none; without the lock */
+	int			sessions;		/* a sender's, that are open at the relay */
+	int			session_limit;	/* how many the relay takes of it; 0: all */
 	uint64		sent;
 	uint64		failed;
 	uint64		retried;

@@ -169,6 +169,7 @@ take_slot(void)
 	slot->latch = MyLatch;
 	slot->started_at = GetCurrentTimestamp();
 	slot->sleep_until = DT_NOBEGIN;
+	slot->sessions = slot->session_limit = 0;
 	if (slot->settings_time != PgReloadTime)
 		slot->failed_starts = 0;	/* the settings were changed since */
 	slot->settings_time = PgReloadTime;

@@ -3,12 +3,12 @@
 
 CREATE FUNCTION @extschema@.bs_worker_stats(
     OUT worker text, OUT pid integer, OUT state text, OUT since timestamptz,
-    OUT sent bigint, OUT failed bigint, OUT retried bigint, OUT last_error text, OUT last_error_at timestamptz, OUT failed_starts integer)
+    OUT sent bigint, OUT failed bigint, OUT retried bigint, OUT last_error text, OUT last_error_at timestamptz, OUT failed_starts integer, OUT connections integer)
 RETURNS SETOF record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'bs_worker_stats';
 COMMENT ON FUNCTION @extschema@.bs_worker_stats() IS
-'One row per worker that the server is to run for this database: pid NULL while it is not running; none where birthday_scheduler.database does not name it, or there is no room for it. state is starting until the worker has looked into the database once; failed_starts: how many starts in a row have not got so far, the present one included. Counts are since server start. Error 55000 where the library is not in shared_preload_libraries.';
+'One row per worker that the server is to run for this database: pid NULL while it is not running; none where birthday_scheduler.database does not name it, or there is no room for it. state is starting until the worker has looked into the database once; failed_starts: how many starts in a row have not got so far, the present one included. connections: how many the relay takes of this sender, where it refuses more; NULL: no limit is known. Counts are since server start. Error 55000 where the library is not in shared_preload_libraries.';
 
 CREATE FUNCTION @extschema@.bs_is_preloaded()
 RETURNS boolean
@@ -212,7 +212,9 @@ COMMENT ON FUNCTION @extschema@.bs_lines(text, integer) IS
 'Words in lines of that width, at most; longer words are cut.';
 
 CREATE VIEW @extschema@.bs_workers AS
-SELECT w.worker, w.pid, w.state, w.sent, w.failed,
+SELECT w.worker, w.pid,
+       w.state || coalesce(E',\nat most ' || w.connections || E'\nsessions', '') AS state,
+       w.sent, w.failed,
        CASE WHEN w.last_error_at IS NOT NULL
             THEN pg_catalog.to_char(w.last_error_at, 'YYYY-MM-DD HH24:MI:SS') || E'\n' || @extschema@.bs_lines(w.last_error, 24)
        END AS last_error

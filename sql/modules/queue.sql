@@ -15,7 +15,7 @@ AS $$
 BEGIN
     RETURN QUERY
     SELECT m.month::date
-      FROM generate_series(@extschema@.bs_month(first_time)::timestamp,
+      FROM generate_series(greatest(@extschema@.bs_month(first_time), @extschema@.bs_month(last_time) - interval '200 years'),
                            @extschema@.bs_month(last_time)::timestamp, '1 month') AS m (month)
      WHERE isfinite(first_time) AND isfinite(last_time)
        AND @extschema@.bs_partition_attached('message_logs', m.month::date)

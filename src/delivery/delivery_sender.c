@@ -53,11 +53,53 @@ log_breaker(BsBreakerState state)
 					"birthday_scheduler pauses sending for 30 seconds: too many attempts failed")));
 }
 
+/*
+ * Of all databases: the relay is the server's.
+ */
+static int
+count_sessions_elsewhere(void)
+{
+	const BsWorkerSlot *own = bs_worker_slot();
+	int			count = 0;
+	int			i;
+	int			k;
+
+	LWLockAcquire(bs_shared->lock, LW_SHARED);
+	for (i = 0; i < bs_shared->group_count; i++)
+		for (k = 0; k < bs_shared->group_size; k++)
+		{
+			const BsWorkerSlot *slot = &bs_shared->groups[i].workers[k];
+
+			if (slot->pid != 0 && slot != own)
+				count += slot->sessions;
+		}
+	LWLockRelease(bs_shared->lock);
+	return count;
+}
+
+static void
+note_limit(int limit)
+{
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	bs_worker_slot()->session_limit = limit;
+	LWLockRelease(bs_shared->lock);
+	if (limit > 0)
+		ereport(LOG,
+				(errmsg("birthday_scheduler uses %d connections of this sender: the relay takes no more",
+						limit),
+				 errdetail("From time to time it tries one more.")));
+	else
+		ereport(LOG,
+				(errmsg("birthday_scheduler uses all connections of this sender again")));
+}
+
 static BsOutboxHost host = {
 	.lock = lock_limits,
 	.unlock = unlock_limits,
 	.random = next_random,
 	.breaker_moved = log_breaker,
+	.sessions_elsewhere = count_sessions_elsewhere,
+	.limit_moved = note_limit,
 	.attempted = bs_stats_attempt,
 	.report_error = bs_worker_report_error
 };
@@ -99,6 +141,20 @@ bs_delivery_collect(BsSender *sender)
 {
 	while (bs_outbox_collect(&sender->outbox))
 		BS_FAILPOINT("answer");
+}
+
+void
+bs_delivery_publish_sessions(const BsSender *sender)
+{
+	BsWorkerSlot *slot = bs_worker_slot();
+	int			sessions = sender->outbox.mailer == NULL ? 0 :
+	bs_mailer_sessions(sender->outbox.mailer);
+
+	if (slot->sessions == sessions)
+		return;
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	slot->sessions = sessions;
+	LWLockRelease(bs_shared->lock);
 }
 
 void

@@ -30,6 +30,9 @@ extern void bs_delivery_set_rules(BsSender *sender);
 /* Under way --> ended, all that has an answer. */
 extern void bs_delivery_collect(BsSender *sender);
 
+/* Tells the other senders how many sessions this one keeps, if that changed. */
+extern void bs_delivery_publish_sessions(const BsSender *sender);
+
 /* Waiting --> under way, as far as window, rate limit and breaker admit. */
 extern void bs_delivery_submit(BsSender *sender);
 

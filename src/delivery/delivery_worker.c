@@ -390,6 +390,7 @@ bs_delivery_worker_main(Datum main_arg)
 			bs_delivery_acknowledge(&sender, broker_link);
 		if (outbox->mailer != NULL)
 			bs_mailer_close_idle(outbox->mailer, IDLE_CONNECTION_MS);
+		bs_delivery_publish_sessions(&sender);
 		wait_for_work(&sender);
 	}
 }

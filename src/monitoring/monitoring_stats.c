@@ -32,7 +32,7 @@ PG_FUNCTION_INFO_V1(bs_relay_stats);
 PG_FUNCTION_INFO_V1(bs_scheduler_stats);
 PG_FUNCTION_INFO_V1(bs_histogram_stats);
 
-#define STATS_COLUMNS 10
+#define STATS_COLUMNS 11
 #define RELAY_COLUMNS (3 + BS_OUTCOMES)
 #define SCHEDULER_COLUMNS (BS_MOVES + 4)
 #define HISTOGRAM_COLUMNS 5
@@ -120,6 +120,8 @@ bs_worker_stats(PG_FUNCTION_ARGS)
 		values[8] = TimestampTzGetDatum(slot.last_error_at);
 		nulls[7] = nulls[8] = slot.last_error_at == 0;
 		values[9] = Int32GetDatum(slot.failed_starts);
+		values[10] = Int32GetDatum(slot.session_limit);
+		nulls[10] = slot.pid == 0 || slot.session_limit == 0;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
 							 values, nulls);
 	}

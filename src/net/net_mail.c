@@ -132,7 +132,7 @@ build_body(BsMailSlot *slot, const BsMail *mail)
 bool
 bs_mailer_submit(BsMailer *mailer, const BsMail *mail, uint64_t tag)
 {
-	BsMailSlot *slot = choose_slot(mailer);
+	BsMailSlot *slot = bs_mailer_room(mailer) > 0 ? choose_slot(mailer) : NULL;
 	const char *reason = "The address is missing.";
 	bool		begun;
 
@@ -176,20 +176,45 @@ bs_mailer_submit(BsMailer *mailer, const BsMail *mail, uint64_t tag)
 /* ---- the host's side ---- */
 
 int
-bs_mailer_room(const BsMailer *mailer)
+bs_mailer_busy(const BsMailer *mailer)
 {
 	int			count = 0;
 	int			i;
 
 	for (i = 0; i < mailer->slot_count; i++)
-		count += mailer->slots[i].state == BS_SLOT_FREE;
+		count += mailer->slots[i].state != BS_SLOT_FREE;
 	return count;
 }
 
 int
-bs_mailer_busy(const BsMailer *mailer)
+bs_mailer_room(const BsMailer *mailer)
 {
-	return mailer->slot_count - bs_mailer_room(mailer);
+	int			room = mailer->window - bs_mailer_busy(mailer);
+
+	return room > 0 ? room : 0;
+}
+
+int
+bs_mailer_sessions(const BsMailer *mailer)
+{
+	int			count = 0;
+	int			i;
+
+	for (i = 0; i < mailer->slot_count; i++)
+		count += mailer->slots[i].smtp.open;
+	return count;
+}
+
+int
+bs_mailer_limit(const BsMailer *mailer)
+{
+	return mailer->limit;
+}
+
+int
+bs_mailer_window(const BsMailer *mailer)
+{
+	return mailer->window;
 }
 
 size_t

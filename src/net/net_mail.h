@@ -59,6 +59,8 @@ typedef struct BsMailResult
 								 * Neither of them holds the recipient's
 								 * address or a secret */
 	int64_t		retry_after_ms; /* of an HTTP answer (RFC 9110, 10.2.3), or -1 */
+	bool		crowded;		/* the relay refused a session, and this
+								 * mailer had no other */
 	int64_t		started_ms;		/* wall clock, ms since 1970 */
 	int64_t		ended_ms;
 } BsMailResult;
@@ -68,11 +70,13 @@ typedef struct BsMailer BsMailer;
 /* Once a process, before any thread: bs_curl_global_init().  False: failed. */
 extern bool bs_mailer_global_init(void);
 
+/* Is this a name for EHLO, or ""?  *reason is a static full sentence. */
+extern bool bs_mailer_check_helo(const char *name, const char **reason);
+
 /*
  * Is this a URL that a mailer takes?  Only the four schemes, a host, no user
  * information; *reason is a static full sentence.
  */
-extern bool bs_mailer_check_helo(const char *name, const char **reason);
 extern bool bs_mailer_check_url(const char *url, const char **reason);
 
 /* NULL and the reason in error where it cannot be made. */
@@ -82,8 +86,23 @@ extern BsMailer *bs_mailer_create(const BsMailerConfig *config,
 /* Ends what is under way without a result.  NULL is fine. */
 extern void bs_mailer_destroy(BsMailer *mailer);
 
-/* Free handles: how many bs_mailer_submit() calls would be taken now. */
+/*
+ * How many bs_mailer_submit() calls would be taken now: free handles, as far as
+ * the relay takes sessions for them.
+ */
 extern int	bs_mailer_room(const BsMailer *mailer);
+
+/* SMTP sessions that are open. */
+extern int	bs_mailer_sessions(const BsMailer *mailer);
+
+/*
+ * How many sessions the relay takes of this mailer, as its refusals have told; 0:
+ * as many as there are handles.
+ */
+extern int	bs_mailer_limit(const BsMailer *mailer);
+
+/* How many are used at most: that, and from time to time one more to try. */
+extern int	bs_mailer_window(const BsMailer *mailer);
 
 /* Transfers begun and not yet taken by bs_mailer_next(). */
 extern int	bs_mailer_busy(const BsMailer *mailer);

@@ -132,6 +132,15 @@ struct BsMailer
 	struct curl_slist *http_headers;
 	int			slot_count;
 	BsMailSlot *slots;
+
+	/*
+	 * SMTP: how many slots are used.  A refused session lowers it to the
+	 * number of the others, and it stays there for a while; then each mail
+	 * that is taken while all are in use raises it by one.
+	 */
+	int			window;
+	int			limit;			/* bs_mailer_limit() */
+	int64_t		raise_ms;		/* not before */
 };
 
 /*
@@ -157,6 +166,15 @@ extern void bs_mail_stop_curl(BsMailSlot *slot);
 /* ---- SMTP sessions, net_mail_session.c ---- */
 
 extern CURLcode bs_smtp_setup(BsMailSlot *slot, const BsMailerConfig *config);
+
+/* The other sessions that are open or being opened. */
+extern int	bs_smtp_count_others(const BsMailSlot *slot);
+
+/* The relay has refused a session beside those. */
+extern void bs_smtp_lower_window(BsMailer *mailer, int others);
+
+/* A mail was taken: is it time to try one session more? */
+extern void bs_smtp_raise_window(BsMailer *mailer);
 
 /* libcurl has opened the session, or could not. */
 extern void bs_smtp_opened(BsMailSlot *slot, CURLcode code);

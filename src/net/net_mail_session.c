@@ -14,6 +14,68 @@
  */
 #include "net/net_mail_private.h"
 
+#define WINDOW_HOLD_MS	30000	/* after a refused session */
+#define WINDOW_STEP_MS	1000	/* after another one that was let in */
+
+/* ---- how many sessions the relay takes ---- */
+
+int
+bs_smtp_count_others(const BsMailSlot *slot)
+{
+	const BsMailer *mailer = slot->mailer;
+	int			count = 0;
+	int			i;
+
+	for (i = 0; i < mailer->slot_count; i++)
+		count += i != slot->index && (mailer->slots[i].smtp.open ||
+									  mailer->slots[i].state == BS_SLOT_CURL);
+	return count;
+}
+
+/*
+ * bs_smtp_lower_window
+ *		The relay takes no session beside the others.
+ *
+ * Without others it is the relay that is in trouble: one session at a time finds
+ * out when it is back, and then nothing holds up the next.
+ */
+void
+bs_smtp_lower_window(BsMailer *mailer, int others)
+{
+	if (others == 0)
+	{
+		mailer->window = 1;
+		mailer->limit = 0;
+		mailer->raise_ms = 0;
+		return;
+	}
+	mailer->window = others;
+	mailer->limit = others;
+	mailer->raise_ms = bs_net_clock_ms() + WINDOW_HOLD_MS;
+}
+
+/*
+ * bs_smtp_raise_window
+ *		Try one session more, if all are in use and the time has come.
+ */
+void
+bs_smtp_raise_window(BsMailer *mailer)
+{
+	int64_t		now_ms;
+
+	if (mailer->window == mailer->slot_count ||
+		bs_mailer_busy(mailer) < mailer->window)
+		return;
+	now_ms = bs_net_clock_ms();
+	if (now_ms < mailer->raise_ms)
+		return;
+	mailer->window++;
+	if (mailer->raise_ms != 0)
+		mailer->raise_ms = now_ms + WINDOW_STEP_MS;
+	if (mailer->window == mailer->slot_count)
+		mailer->limit = 0;
+}
+
 /* ---- the session's beginning, as libcurl sees it ---- */
 
 /*

@@ -257,6 +257,7 @@ build(BsMailer *mailer, const BsMailerConfig *config)
 	if (mailer->slots == NULL)
 		return no_memory;
 	mailer->slot_count = config->connections;
+	mailer->window = config->connections;
 	if (mailer->is_http)
 	{
 		mailer->http_headers = bs_http_headers(config);

@@ -56,7 +56,13 @@ bs_smtp_conclude(BsMailSlot *slot, CURLcode code, long reply, BsSmtpPhase phase,
 	facts.phase = phase;
 	facts.body_ended = slot->handed_over;
 	facts.reused = slot->smtp.reused;
+	facts.others = bs_smtp_count_others(slot);
 	bs_mail_conclude(slot, bs_outcome_smtp(&facts), reply, error);
+	if (bs_outcome_is_crowded(&facts))
+	{
+		slot->result.crowded = facts.others == 0;
+		bs_smtp_lower_window(slot->mailer, facts.others);
+	}
 }
 
 /* The mail ends, and the session with it. */
@@ -265,6 +271,7 @@ handle_reply(BsMailSlot *slot, int code)
 			return;
 		}
 		smtp->failures = 0;
+		bs_smtp_raise_window(slot->mailer);
 		end_mail(slot);
 	}
 	else if (smtp->pipelining)

@@ -15,11 +15,12 @@
 
 #include "net/net_curl.h"
 
-#define JOBS_PER_CONNECTION 16
 #define RECORD_BATCH		64
 #define RECORD_DELAY_MS		10	/* how long an outcome may wait for others */
 #define RECORD_SLOW_MS		1000	/* nothing new is begun behind it */
 #define PROBE_CHECK_MS		50	/* how often to look what a probe found out */
+#define REFUSED_MS			250 /* between sessions that are refused alone */
+#define STAND_BACK_MS		5000	/* while others have all sessions */
 
 static BsBreakerRule
 breaker_rule(const BsOutbox *outbox)
@@ -77,14 +78,28 @@ bs_outbox_is_empty(const BsOutbox *outbox)
 	return outbox->free_count == outbox->job_count;
 }
 
+static void
+tell_limit(BsOutbox *outbox)
+{
+	int			limit = bs_mailer_limit(outbox->mailer);
+
+	if (limit == outbox->limit)
+		return;
+	outbox->limit = limit;
+	if (outbox->host->limit_moved != NULL)
+		outbox->host->limit_moved(limit);
+}
+
 bool
 bs_outbox_set_mailer(BsOutbox *outbox, BsMailer *mailer)
 {
-	int			count = outbox->rules.connections * JOBS_PER_CONNECTION;
+	int			count = outbox->rules.connections * BS_JOBS_PER_CONNECTION;
 	int			i;
 
 	bs_mailer_destroy(outbox->mailer);
 	outbox->mailer = mailer;
+	if (mailer != NULL)
+		tell_limit(outbox);
 	if (outbox->job_count == count)
 		return true;
 	free(outbox->jobs);
@@ -244,6 +259,27 @@ report_trouble(const BsOutbox *outbox, const BsMailResult *mail)
 	outbox->host->report_error(message);
 }
 
+/*
+ * The relay refused a session, and this sender has no other.  If other senders
+ * have some, they are all that it takes: what this sender holds is given back for
+ * them to send, and no attempt is spent.
+ */
+static bool
+stand_back(BsOutbox *outbox, BsJob *job)
+{
+	int64_t		now_ms = bs_net_clock_ms();
+	int64_t		due_us = bs_outbox_wall_us(outbox) + 1000000;
+
+	outbox->submit_after_ms = now_ms + REFUSED_MS;
+	if (outbox->host->sessions_elsewhere == NULL ||
+		outbox->host->sessions_elsewhere() == 0)
+		return false;
+	outbox->submit_after_ms = outbox->claim_after_ms = now_ms + STAND_BACK_MS;
+	end_unharmed(outbox, job, "again", due_us);
+	bs_outbox_release_waiting(outbox, "again", due_us);
+	return true;
+}
+
 bool
 bs_outbox_collect(BsOutbox *outbox)
 {
@@ -253,6 +289,9 @@ bs_outbox_collect(BsOutbox *outbox)
 	if (outbox->mailer == NULL || !bs_mailer_next(outbox->mailer, &mail))
 		return false;
 	job = &outbox->jobs[mail.tag];
+	tell_limit(outbox);
+	if (mail.crowded && stand_back(outbox, job))
+		return true;
 	report_to_breaker(outbox, &mail);
 	report_attempt(outbox, &mail);
 	if (mail.outcome == BS_OUTCOME_AGAIN && !outbox->stopping)

@@ -53,12 +53,23 @@ typedef struct BsOutboxHost
 	void		(*breaker_moved) (BsBreakerState state);
 
 	/*
+	 * Sessions with the relay that others keep who share these limits. NULL:
+	 * nobody shares them.
+	 */
+	int			(*sessions_elsewhere) (void);
+
+	/* The relay takes that many sessions of this sender; 0: all it wants. */
+	void		(*limit_moved) (int limit);
+
+	/*
 	 * An attempt has ended, after so long; -1: the relay was not asked. NULL:
 	 * nobody counts.
 	 */
 	void		(*attempted) (BsOutcome outcome, int64_t us);
 	void		(*report_error) (const char *error);
 } BsOutboxHost;
+
+#define BS_JOBS_PER_CONNECTION 16
 
 typedef struct BsJob
 {
@@ -89,6 +100,7 @@ typedef struct BsOutbox
 	int			waiting_count;
 	int			ended_count;
 	int			recording_count;
+	int			limit;			/* of sessions, as the host knows it */
 	int64_t		claim_bytes;	/* of the strings of all claims */
 	int64_t		claim_after_ms; /* not before: the breaker */
 	int64_t		submit_after_ms;	/* not before: rate limit, or the breaker */
@@ -136,7 +148,10 @@ extern int	bs_outbox_claim_limit(BsOutbox *outbox);
  */
 extern int64_t bs_outbox_claim_bytes(const BsOutbox *outbox);
 
-/* Is it worth a claim?  Half of the jobs are free, and half of the octets. */
+/*
+ * Is it worth a claim?  Half of the jobs that the sessions can work off are free,
+ * and half of the octets.
+ */
 extern bool bs_outbox_has_room(const BsOutbox *outbox);
 
 /* Free --> waiting, with a claim whose strings are handed over. */

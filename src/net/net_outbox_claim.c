@@ -16,6 +16,27 @@
 
 #include "net/net_curl.h"
 
+/* How many jobs there are for as many sessions as the relay takes. */
+static int
+count_usable(const BsOutbox *outbox)
+{
+	int			usable;
+
+	if (outbox->mailer == NULL)
+		return outbox->job_count;
+	usable = bs_mailer_window(outbox->mailer) * BS_JOBS_PER_CONNECTION;
+	return usable < outbox->job_count ? usable : outbox->job_count;
+}
+
+static int
+count_free(const BsOutbox *outbox)
+{
+	int			count = count_usable(outbox) -
+	(outbox->job_count - outbox->free_count);
+
+	return count > 0 ? count : 0;
+}
+
 int
 bs_outbox_claim_limit(BsOutbox *outbox)
 {
@@ -24,14 +45,14 @@ bs_outbox_claim_limit(BsOutbox *outbox)
 	BsBreaker	breaker;
 
 	if (outbox->rules.breaker <= 0)
-		return outbox->free_count;
+		return count_free(outbox);
 	if (outbox->host->lock != NULL)
 		outbox->host->lock();
 	breaker = *outbox->host->breaker;
 	if (outbox->host->unlock != NULL)
 		outbox->host->unlock();
 	if (breaker.state == BS_BREAKER_CLOSED)
-		return outbox->free_count;
+		return count_free(outbox);
 	wait_ms = breaker.open_until_ms - now_ms;
 	if (wait_ms <= 0)
 		return outbox->free_count > 0 ? 1 : 0;
@@ -48,7 +69,7 @@ bs_outbox_claim_bytes(const BsOutbox *outbox)
 bool
 bs_outbox_has_room(const BsOutbox *outbox)
 {
-	return outbox->free_count >= outbox->job_count / 2 &&
+	return count_free(outbox) >= count_usable(outbox) / 2 &&
 		bs_outbox_claim_bytes(outbox) >= outbox->rules.memory / 8;
 }
 

@@ -18,6 +18,9 @@
  *	4xx to MAIL and DATA and 452 to RCPT,
  *	on a connection used before				AGAIN: the relay takes a limited number
  *											of mails a session
+ *	421, 432 before MAIL is taken, 452 or a
+ *	closed connection before MAIL is sent,
+ *	while other sessions are open			AGAIN: the relay takes no more sessions
  *	421 on a fresh connection				TROUBLE: the relay is closing down
  *	greeting, EHLO, STARTTLS, AUTH, TLS,
  *	name, connect: anything					TROUBLE: no message was named yet
@@ -95,6 +98,35 @@ is_session_fault(long code, bool before_body)
 	}
 }
 
+static bool
+is_broken_link(int curl_code)
+{
+	return curl_code == CURLE_SEND_ERROR || curl_code == CURLE_RECV_ERROR ||
+		curl_code == CURLE_GOT_NOTHING;
+}
+
+/*
+ * bs_outcome_is_crowded
+ *		Has the relay refused one more session?
+ *
+ * Relays say so by 421 or 432, as a greeting or at MAIL, by 452 before that, or
+ * they do not let the connection in.
+ */
+bool
+bs_outcome_is_crowded(const BsSmtpFacts *facts)
+{
+	long		code = facts->response_code;
+
+	if (facts->body_ended || facts->reused || facts->phase > BS_SMTP_MAIL)
+		return false;
+	if (code == 421 || code == 432)
+		return true;
+	return facts->phase == BS_SMTP_CONNECT &&
+		(code == 452 ||
+		 (!is_refusal(code) && (facts->curl_code == CURLE_COULDNT_CONNECT ||
+								is_broken_link(facts->curl_code))));
+}
+
 static BsOutcome
 outcome_of_smtp_refusal(const BsSmtpFacts *facts)
 {
@@ -112,13 +144,6 @@ outcome_of_smtp_refusal(const BsSmtpFacts *facts)
 	if (facts->phase == BS_SMTP_MAIL)
 		return code == 552 ? BS_OUTCOME_REFUSED : BS_OUTCOME_TROUBLE;
 	return CLASS_OF(code) == 4 ? BS_OUTCOME_LATER : BS_OUTCOME_REFUSED;
-}
-
-static bool
-is_broken_link(int curl_code)
-{
-	return curl_code == CURLE_SEND_ERROR || curl_code == CURLE_RECV_ERROR ||
-		curl_code == CURLE_GOT_NOTHING;
 }
 
 /*
@@ -148,6 +173,8 @@ bs_outcome_smtp(const BsSmtpFacts *facts)
 			return BS_OUTCOME_IN_DOUBT;
 	}
 
+	if (facts->others > 0 && bs_outcome_is_crowded(facts))
+		return BS_OUTCOME_AGAIN;
 	if (is_refusal(code))
 		return outcome_of_smtp_refusal(facts);
 

@@ -26,8 +26,9 @@ typedef enum BsOutcome
 								 * settings are at fault: counts for the
 								 * breaker */
 	BS_OUTCOME_AGAIN,			/* not accepted; the relay ended the session
-								 * (421): again at once on a new connection,
-								 * and no attempt is spent */
+								 * (421), or takes no more sessions beside
+								 * those that are open: again on another
+								 * session, and no attempt is spent */
 	BS_OUTCOME_IN_DOUBT,		/* handed over whole, and no answer came */
 	BS_OUTCOME_RELEASED			/* never begun: given back unharmed */
 } BsOutcome;
@@ -51,6 +52,8 @@ typedef struct BsSmtpFacts
 	BsSmtpPhase phase;
 	bool		body_ended;		/* handed over whole, final dot included */
 	bool		reused;			/* the connection had carried a message before */
+	int			others;			/* sessions of this sender that were open or
+								 * being opened beside it */
 } BsSmtpFacts;
 
 typedef struct BsHttpFacts
@@ -61,6 +64,13 @@ typedef struct BsHttpFacts
 } BsHttpFacts;
 
 extern BsOutcome bs_outcome_smtp(const BsSmtpFacts *facts);
+
+/*
+ * Has the relay refused one more session?  With others beside it that means how
+ * many the relay takes; alone it means nothing about that.
+ */
+extern bool bs_outcome_is_crowded(const BsSmtpFacts *facts);
+
 extern BsOutcome bs_outcome_http(const BsHttpFacts *facts);
 
 typedef enum BsDeliveryGuarantee

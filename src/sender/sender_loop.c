@@ -66,11 +66,22 @@ count_attempt(BsOutcome outcome, int64_t us)
 		bs_supply_observe(BS_HISTOGRAM_DELIVERY, us);
 }
 
+static void
+log_limit(int limit)
+{
+	if (limit > 0)
+		bs_log(BS_LOG_WARNING, "uses %d connections: the relay takes no more; from time to time one more is tried",
+			   limit);
+	else
+		bs_log(BS_LOG_INFO, "uses all connections again");
+}
+
 static const BsOutboxHost host = {
 	.bucket = &bucket,
 	.breaker = &breaker,
 	.random = next_random,
 	.breaker_moved = log_breaker,
+	.limit_moved = log_limit,
 	.attempted = count_attempt,
 	.report_error = bs_log_trouble
 };

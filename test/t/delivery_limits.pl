@@ -5,6 +5,7 @@ use warnings;
 
 use BS::Test;
 use BS::Delivery;
+use JSON::PP ();
 use List::Util qw(max);
 use Test::More;
 use Time::HiRes qw(time);
@@ -74,6 +75,30 @@ cmp_ok($probe->{time} - $opened_at, '>=', 29, 'breaker: the probe came after 30 
 like(server_log($node, $opened), qr/sends again: the relay answers/, 'breaker: the log says so');
 is( scalar(@{ by_recipient($catcher->mails)->{'break1@example.com'} }),
 	1, 'breaker: once each');
+
+# ---- A relay that takes a few connections of ours, for two senders with eight each: they
+# learn how many, and send on these, without trouble and attempts.
+
+foreach my $case ([ 'greeting', { reply => '421 4.7.0 too many connections' } ], [ 'closed', { close => JSON::PP::true(), reply => '432 4.3.2 concurrent connections limit exceeded' } ])
+{
+	my ($name, $rule) = @$case;
+
+	set_conf($node, mail_connections => $name eq 'greeting' ? 8 : 7);
+	write_script($catcher, { rules => [ { phase => 'connect', more_than => 5, %$rule } ] });
+	my $offset = -s $node->logfile;
+	my $start = time;
+	add_due($node, 300, "few_$name");
+	ok(wait_settled($node, "few_$name%", 30), "few connections, $name: all are sent");
+	diag sprintf('300 mails over five connections took %.1f s', time - $start);
+	is(counts($node, "few_$name%"), 'SENT 300', "few connections, $name: each of them");
+	is(scalar(grep { $_->{rcpt}[0] =~ /^few_$name/ } $catcher->mails), 300, "few connections, $name: once each");
+	my $again = sql($node, "SELECT count(*) FROM message_logs WHERE recipient_email LIKE 'few_$name%' AND attempts > 1");
+	cmp_ok($again, '<=', 2, "few connections, $name: next to none was tried twice");
+	unlike(server_log($node, $offset), qr/pauses sending/, "few connections, $name: the breaker does not open");
+	like(server_log($node, $offset), qr/uses \d+ connections of this sender: the relay takes no more/, "few connections, $name: the log says so");
+	is(sql($node, q{SELECT max(connections) BETWEEN 1 AND 5 FROM bs_worker_stats() WHERE worker LIKE 'sender%'}), 't', "few connections, $name: bs_worker_stats() knows how many");
+	like(sql($node, q{SELECT string_agg(state, '/') FROM bs_workers}), qr/working,\nat most \d\nsessions/, "few connections, $name: bs_workers shows it");
+}
 
 $node->stop;
 done_testing();

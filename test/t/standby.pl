@@ -25,7 +25,7 @@ $primary->wait_for_catchup($standby);
 is(counts($standby, 'before%'), 'SENT 10', 'the standby has the rows');
 is(scalar(worker_pids($standby, '')), 0, 'and no workers');
 is(sql($standby, 'SELECT count(*), count(pid) FROM bs_workers'), '4|0', 'as bs_workers says');
-like(sql($standby, 'SELECT bs_health()'), qr/0 of 4 workers are running/, 'and bs_health()');
+like(sql($standby, 'SELECT bs_health()'), qr/0 of 4 workers are at work/, 'and bs_health()');
 my $err;
 $standby->psql('postgres', 'SELECT bs_resume()', stderr => \$err,
 	extra_params => [ '-v', 'VERBOSITY=verbose' ]);

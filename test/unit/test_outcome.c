@@ -151,6 +151,60 @@ test_smtp_cases(void)
 	}
 }
 
+/* A session that is refused, beside others and alone. */
+static void
+test_crowded(void)
+{
+	static const struct
+	{
+		const char *what;
+		int			curl_code;
+		long		code;
+		BsSmtpPhase phase;
+		bool		body_ended;
+		bool		reused;
+		bool		crowded;
+	}			rows[] = {
+		{"421 as a greeting", 8, 421, BS_SMTP_CONNECT, 0, 0, 1},
+		{"432 to EHLO", 56, 432, BS_SMTP_CONNECT, 0, 0, 1},
+		{"452 as a greeting", 8, 452, BS_SMTP_CONNECT, 0, 0, 1},
+		{"connection refused", 7, 0, BS_SMTP_CONNECT, 0, 0, 1},
+		{"closed before the greeting", 56, 0, BS_SMTP_CONNECT, 0, 0, 1},
+		{"closed after the greeting", 52, 220, BS_SMTP_CONNECT, 0, 0, 1},
+		{"421 to MAIL, on a fresh session", 0, 421, BS_SMTP_MAIL, 0, 0, 1},
+		{"432 to MAIL, on a fresh session", 0, 432, BS_SMTP_MAIL, 0, 0, 1},
+		{"421 to MAIL, on a used session", 0, 421, BS_SMTP_MAIL, 0, 1, 0},
+		{"452 to MAIL", 0, 452, BS_SMTP_MAIL, 0, 0, 0},
+		{"421 to RCPT", 0, 421, BS_SMTP_RCPT, 0, 0, 0},
+		{"421 to the body", 0, 421, BS_SMTP_BODY, 1, 0, 0},
+		{"greeting 554", 8, 554, BS_SMTP_CONNECT, 0, 0, 0},
+		{"login denied", 67, 535, BS_SMTP_CONNECT, 0, 0, 0},
+		{"no such name", 6, 0, BS_SMTP_CONNECT, 0, 0, 0},
+		{"certificate does not verify", 60, 220, BS_SMTP_CONNECT, 0, 0, 0},
+		{"silent", 28, 0, BS_SMTP_CONNECT, 0, 0, 0},
+	};
+	size_t		i;
+
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+	{
+		BsSmtpFacts facts = {
+			.curl_code = rows[i].curl_code,.response_code = rows[i].code,
+			.phase = rows[i].phase,.body_ended = rows[i].body_ended,
+			.reused = rows[i].reused
+		};
+		BsOutcome	alone = bs_outcome_smtp(&facts);
+
+		is_int(bs_outcome_is_crowded(&facts), rows[i].crowded,
+			   "crowded: %s", rows[i].what);
+		facts.others = 3;
+		is_str(outcome_names[bs_outcome_smtp(&facts)],
+			   outcome_names[rows[i].crowded ? AGAIN : alone],
+			   "crowded: %s, beside others", rows[i].what);
+		ok(!rows[i].crowded || alone == TROUBLE,
+		   "crowded: %s, alone", rows[i].what);
+	}
+}
+
 /* What holds for every combination of facts. */
 static void
 test_smtp_matrix(void)
@@ -430,6 +484,7 @@ int
 main(void)
 {
 	test_smtp_cases();
+	test_crowded();
 	test_smtp_matrix();
 	test_http();
 	test_verdicts();

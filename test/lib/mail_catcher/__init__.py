@@ -29,6 +29,8 @@ where it fits:
     "times"   then act so often; both are counted for each recipient by
               itself where the phase has one, and over everything elsewhere
     "total"   act so often over everything
+    "more_than"       act while more connections than that are open, this one
+                      included
     "every"   act on each n-th occurrence only, counted over everything
 
 and what happens there, any of:

@@ -9,7 +9,7 @@ PHASES = {"connect", "ehlo", "mail", "rcpt", "data", "content", "body",
 KEYS = {"phase", "rcpt", "email", "from", "path", "method", "skip", "times",
         "total", "every", "reply", "close", "delay_ms", "drip_ms", "hang",
         "close_before_reply", "reset", "raw", "accept", "after_bytes",
-        "without", "after_messages", "at_once", "status", "headers", "body",
+        "without", "after_messages", "more_than", "at_once", "status", "headers", "body",
         "comment"}
 # Where no recipient is known yet a pattern for one could never fit.
 BEFORE_RCPT = {"connect", "ehlo", "mail", "session"}
@@ -56,7 +56,8 @@ class Rule:
         """Does the rule act now?  Counts the occurrence either way."""
         who = self._patterns_fit(facts, rcpts)
         if who is None or \
-                facts.get("messages", 0) < self.spec.get("after_messages", 0):
+                facts.get("messages", 0) < self.spec.get("after_messages", 0) \
+                or facts.get("open", 1) <= self.spec.get("more_than", 0):
             return False
         self.seen += 1
         mine = self.per_rcpt[who.lower()] = \

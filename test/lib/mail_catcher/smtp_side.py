@@ -47,6 +47,7 @@ class Relay:
         self.tls_context = tls_context
         self.auth = auth
         self.connections = 0
+        self.open = 0               # of these, now
 
     def authenticate(self, server, session, envelope, mechanism, data):
         good = self.auth is not None and \
@@ -128,7 +129,7 @@ class Connection(SMTP):
 
     def find(self, phase, rcpts=()):
         facts = {"from": self.envelope.mail_from if self.envelope else None,
-                 "messages": self.messages}
+                 "messages": self.messages, "open": self.relay.open}
         return self.relay.script.find(phase, facts, rcpts)
 
     async def end_session(self, rule):
@@ -171,6 +172,7 @@ class Connection(SMTP):
         return "451 4.3.0 The mail catcher has a fault"
 
     async def _handle_client(self):
+        self.relay.open += 1
         try:
             rule = self.find("connect")
             self.note("connect", "open")
@@ -191,6 +193,7 @@ class Connection(SMTP):
                 self.note("session", "lost")
             raise
         finally:
+            self.relay.open -= 1
             self.note("session", "end", messages=self.messages)
             if self.transport is not None:
                 self.transport.close()
