@@ -152,6 +152,27 @@ SKIP:
 		'', 'each links the runbook by a whole address');
 }
 
+# ---- An application has a table "users" of its own, and the extension a schema.
+
+sql($node, 'CREATE DATABASE beside; CREATE ROLE watcher LOGIN');
+append_to_file($node->data_dir . '/pg_ident.conf', "service $me watcher\n");
+$node->reload;
+sql($node, 'CREATE TABLE users (); CREATE SCHEMA birthday; CREATE EXTENSION birthday_scheduler SCHEMA birthday;
+	GRANT EXECUTE ON FUNCTION birthday.bs_metrics TO watcher', 'beside');
+
+sub figures
+{
+	my $exporter = BS::Watch->exporter($node, 'beside', role => 'watcher');
+	my $count = grep { /^birthday_scheduler_/ } keys %{ $exporter->scrape };
+
+	$exporter->stop;
+	return $count;
+}
+is(figures(), 0, 'the exporter does not find the schema');
+my ($advice) = $section =~ /`(GRANT USAGE ON SCHEMA birthday [^`]*)`/;
+sql($node, $advice =~ s/\bprometheus\b/watcher/gr =~ s/\bapp\b/beside/r, 'beside');
+cmp_ok(figures(), '>', 20, 'it does by what the text says');
+
 $_->stop foreach values %running;
 $node->stop;
 done_testing();
