@@ -1,7 +1,7 @@
 -- monitoring: bs_health(), a function for each part that wants more than a line.
 
--- Whoever may ask for the health learns no host's name or address. Those are in what
--- libcurl says of a connection; what relay and broker answer is in bs_workers alone.
+-- The health names no host: what libcurl says of a connection does, and only bs_workers
+-- shows that.
 CREATE FUNCTION @extschema@.bs_trouble_in_public(trouble text)
 RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
