@@ -85,7 +85,7 @@ wait_empty($broker, 'killed');
 # ---- Beside senders in the server, and another one.
 
 rules();
-set_conf($node, mail_url => $catcher->url);
+set_conf($node, mail_url => $catcher->url, mail_timeout => '4s');
 my $other = BS::Sender->new($node, 'two', mail_url => $catcher->url, mail_timeout => '4s', amqp_url => $url, %more)->start;
 add_due($node, 3000, 'beside');
 each_once($node, $catcher, 'beside', 3000, 'beside', seconds => 90);
