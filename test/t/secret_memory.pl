@@ -91,6 +91,7 @@ ok(wait_settled($node, 'smtp%'), 'mail goes out');
 is(counts($node, 'smtp%'), 'SENT 20', 'by a login');
 note 'in the sender: ' . total(sender(), 'password');
 is(total($_->[1], 'password'), 0, "$_->[0] does not have the password") foreach [ 'the postmaster', $postmaster ], [ 'the scheduler', $scheduler ], [ 'a session', $backend ];
+$session->quit;
 
 # ---- Another way to send.
 
@@ -143,6 +144,5 @@ ok(wait_settled($node, 'without%'), 'the sender works without it');
 is(sender(), $sender, 'the sender is the same process');
 is(total($sender, 'broker'), 0, 'and has the password of the broker no more');
 
-$session->quit;
 $node->stop;
 done_testing();

@@ -63,23 +63,31 @@ sub health
 	return $json eq '' ? {} : JSON::PP->new->utf8->decode($json);
 }
 
-# trouble($node, $pattern, $what, $seconds): bs_health() comes to name it.  The
-# reason is given back.
+# trouble($node, $pattern, $what, $seconds): bs_health() comes to say that the queue is in
+# trouble, and bs_workers, or the reason itself, names it.  What names it is given back.
 sub trouble
 {
 	my ($node, $pattern, $what, $seconds) = @_;
 	my $health = {};
+	my $said = '';
 	my $found = wait_for(
 		sub {
 			$health = health($node);
-			return ($health->{status} // 'ok') ne 'ok' && ($health->{reason} // '') =~ $pattern;
+			return 0 if ($health->{status} // 'ok') eq 'ok';
+			foreach my $words ($health->{reason} // '',
+				try_sql($node, q{SELECT coalesce(last_error, '') FROM bs_worker_stats() WHERE worker = 'publisher'}))
+			{
+				$said = $words;
+				return 1 if $words =~ $pattern;
+			}
+			return 0;
 		},
-		"$what: bs_health() to name it",
+		"$what: bs_health() to tell of it",
 		$seconds);
 
-	ok($found, "$what: bs_health() names it")
-	  or diag('it says: ', JSON::PP->new->canonical->encode($health));
-	return $health->{reason};
+	ok($found, "$what: bs_health() tells of it, and bs_workers names it")
+	  or diag("$said; ", JSON::PP->new->canonical->encode($health));
+	return $said;
 }
 
 # well($node, $what, $seconds): bs_health() comes to say that the queue is.
