@@ -96,6 +96,13 @@ DECLARE
     trouble text;
     part regclass;
 BEGIN
+    IF state = 'copy' AND even_a_copy AND NOT EXISTS (
+           SELECT FROM pg_inherits h WHERE h.inhparent = '@extschema@.message_ledger'::regclass) THEN
+        RAISE EXCEPTION 'this copy came without the months of message_ledger: what was sent before would be sent again'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'A dump of the data only needs the months before it is loaded: call bs_create_partitions_between(first_month, last_month),'
+                         ' and load the tables again that failed. If nothing was ever sent, call it and bs_resume() again.';
+    END IF;
     IF state = 'new' OR (state = 'copy' AND even_a_copy) THEN
         INSERT INTO @extschema@.bs_installation AS i (system_identifier, database_oid)
         SELECT @extschema@.bs_system_identifier(), d.oid

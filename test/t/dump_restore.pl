@@ -165,5 +165,41 @@ is(sql($whole, q{SELECT bs_plan() >= 0, bs_health() #>> '{parts,partitions,statu
 is(sql($whole, q{SELECT bs_partition_attached('message_ledger', (bs_month(now()) + interval '11 months')::date)}, 'plain'), 't', 'also the one that was dropped by hand');
 is(sql($whole, q{SELECT count(*) FROM bs_drop_partitions('1 year', false) WHERE action = 'dropped'}, 'plain'), 5, 'and drops old ones, whatever their names');
 
+# ---- The data alone, into a fresh installation: without its months what was sent would be
+# lost, and sent again, so that such a copy is not put to work.
+
+my $months = "SELECT count(*) > 2 FROM bs_create_partitions_between('2019-01-01', (now() + interval '1 year')::date)";
+sql($node, q{ALTER TABLE "Old February" RENAME TO message_logs_2019_02}, 'plain');
+run_ok('dump of the data only, of months with their usual names', 'pg_dump', at($node, 'plain'), '--data-only', '-f', "$dir/data_only.sql");
+sub rows_of { my @at = @_; return sort grep { /^[a-z_]+ \d+[0-9a-f]{32}$/ } split /\n/, contents(@at, 'public'); }
+foreach my $with_months (0, 1)
+{
+	my $dbname = "data_only_$with_months";
+	my $what = 'data only' . ($with_months ? ', after the months' : '');
+
+	sql($there, "CREATE DATABASE $dbname TEMPLATE template0");
+	sql($there, 'CREATE EXTENSION birthday_scheduler', $dbname);
+	is(sql($there, $months, $dbname), 't', "$what: they are made") if $with_months;
+	my ($out, $complaints) = ('', '');
+	IPC::Run::run([ 'psql', '-Xq', at($there, $dbname), '-f', "$dir/data_only.sql" ], '<', \undef, '>', \$out, '2>', \$complaints);
+	is(sql($there, 'SELECT count(*) FROM users', $dbname), 150, "$what: the users are there");
+	if ($with_months)
+	{
+		is($complaints, '', "$what: no complaint");
+		is_deeply([ rows_of($there, $dbname) ], [ rows_of($node, 'plain') ], "$what: everything is there");
+		sql($there, 'SELECT bs_resume()', $dbname);
+		is(sql($there, 'SELECT bs_installation_state()', $dbname), 'adopted', "$what: bs_resume() adopts");
+	}
+	else
+	{
+		like($complaints, qr/relation "public.message_ledger_\d{4}_\d\d" does not exist/, "$what: the server complains");
+		my ($rc, undef, $err) = $there->psql($dbname, '\set VERBOSITY verbose' . "\nSELECT bs_resume();");
+		is($rc, 3, "$what: bs_resume() refuses");
+		like($err, qr/ERROR:  55000: this copy came without the months of message_ledger.*HINT:  .*bs_create_partitions_between/s, "$what: and says how");
+		sql($there, "$months; SELECT bs_resume()", $dbname);
+		is(sql($there, 'SELECT bs_installation_state()', $dbname), 'adopted', "$what: with months it goes on, as one wishes");
+	}
+}
+
 $_->stop foreach $node, $there, $whole;
 done_testing();
