@@ -70,7 +70,7 @@ $(OBJS) $(SENDER_OBJS): Makefile $(wildcard src/*.h src/*/*.h)
 
 $(SENDER): $(SENDER_OBJS) $(NET_SRCS:.c=.o)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -L$(libdir) -lpq -lcurl -lrabbitmq \
-		-lcjson -lmicrohttpd -lpthread
+		-lcjson -lmicrohttpd -lpthread -lm
 
 $(SENDER_OBJS): override CPPFLAGS := -Isrc -DBS_VERSION='"$(EXTVERSION)"' \
 	-I$(includedir) $(CPPFLAGS)

@@ -3,8 +3,8 @@
  * bs_compat.h
  *	  Every difference between server versions 15 to 19 that touches us.
  *
- * Each stands once, with the version in which it came.  Only 15 can be
- * compiled and run by our tests.
+ * Each stands once, with the version in which it came.  16 is not among the
+ * servers that the tests run on.
  *
  * src/bs_compat.h
  *
@@ -22,9 +22,10 @@
 #include "varatt.h"
 #endif
 
-/* 19: get_database_oid() moved. */
+/* 19: get_database_oid() and get_database_name() moved. */
 #if PG_VERSION_NUM >= 190000
 #include "catalog/pg_database.h"
+#include "utils/lsyscache.h"
 #else
 #include "commands/dbcommands.h"
 #endif

@@ -106,7 +106,8 @@ declare_topology(BsAmqpLink *link)
 	amqp_table_t quorum = {1, entries};
 
 	declare_exchange(link, config->exchange, "topic");
-	declare_exchange(link, config->dead_letter_exchange, "direct");
+	if (!link->passive)			/* nobody but the queue uses it */
+		declare_exchange(link, config->dead_letter_exchange, "direct");
 	declare_queue(link, config->dead_letter_queue, quorum,
 				  config->dead_letter_exchange, config->dead_letter_queue);
 	declare_queue(link, config->queue, with_dead_letters,

@@ -15,7 +15,8 @@
 #ifndef BS_NET_AMQP_PRIVATE_H
 #define BS_NET_AMQP_PRIVATE_H
 
-#include <amqp.h>
+#include "net/net_compat.h"
+#include BS_AMQP_HEADER
 
 #include "net/net_amqp.h"
 #include "net/net_curl.h"

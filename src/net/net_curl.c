@@ -212,6 +212,9 @@ make_multi(BsCurlLoop *loop)
 	SET(CURLMOPT_MAXCONNECTS, (long) loop->connections);
 	SET(CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) loop->connections);
 	SET(CURLMOPT_PIPELINING, (long) CURLPIPE_NOTHING);
+#ifdef BS_CURL_MULTI_QUICK_EXIT
+	SET(BS_CURL_MULTI_QUICK_EXIT, 1L);
+#endif
 #undef SET
 
 	if (code != CURLM_OK)

@@ -15,18 +15,11 @@
 #ifndef BS_NET_CURL_H
 #define BS_NET_CURL_H
 
-#include <curl/curl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 
-/*
- * PROTOCOLS_STR came with 7.85.  QUICK_EXIT came with 7.87: without it the end
- * of a transfer waits for a resolver thread that is stuck in getaddrinfo().
- */
-#if LIBCURL_VERSION_NUM < 0x075700
-#error "libcurl 7.87 or later is needed"
-#endif
+#include "net/net_compat.h"
 
 typedef struct BsCurlLoop
 {

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #define ANSWER_MAX				(64 * 1024)
 #define RETRY_AFTER_MAX_MS		INT64_C(86400000)
@@ -48,12 +49,14 @@ on_seek(void *arg, curl_off_t offset, int origin)
 	return CURL_SEEKFUNC_OK;
 }
 
-/* The status of a status line (RFC 9112, section 4), or 0. */
+/*
+ * The status of a status line (RFC 9112, section 4), or 0.  We speak HTTP/1.1, so
+ * a major version other than 1 is no answer to us.
+ */
 static int
 parse_status_line(const char *line, size_t len)
 {
 	char		start[13] = "";
-	int			major;
 	int			minor;
 	int			status;
 	int			end = 0;
@@ -61,8 +64,7 @@ parse_status_line(const char *line, size_t len)
 	if (len <= sizeof(start) - 1)
 		return 0;
 	memcpy(start, line, sizeof(start) - 1);
-	if (sscanf(start, "HTTP/%1d.%1d %3d%n",
-			   &major, &minor, &status, &end) != 3 ||
+	if (sscanf(start, "HTTP/1.%1d %3d%n", &minor, &status, &end) != 2 ||
 		end != sizeof(start) - 1 || status < 100 ||
 		strchr(" \r\n", line[sizeof(start) - 1]) == NULL)
 		return 0;
@@ -70,9 +72,39 @@ parse_status_line(const char *line, size_t len)
 }
 
 /*
- * Finds the status by itself, because libcurl 7.88 takes any line that begins
- * with "HTTP/" and goes on with nonsense for a 200.  Interim answers (1xx) come
- * before the one that counts; after it, lines are fields and trailers.
+ * Takes Retry-After (RFC 9110, section 10.2.3), in seconds or as a date: newer
+ * libcurls cut it at six hours.
+ */
+static void
+take_retry_after(BsMailSlot *slot, const char *line, size_t len)
+{
+	static const char name[] = "Retry-After:";
+	char		value[64];
+	char	   *end;
+	long long	seconds;
+
+	if (len < sizeof(name) - 1 ||
+		strncasecmp(line, name, sizeof(name) - 1) != 0)
+		return;
+	snprintf(value, sizeof(value), "%.*s", (int) (len - (sizeof(name) - 1)),
+			 line + sizeof(name) - 1);
+	seconds = strtoll(value, &end, 10);
+	if (end == value || end[strspn(end, " \t\r\n")] != '\0')
+	{
+		time_t		when = curl_getdate(value, NULL);
+
+		seconds = when < 0 ? -1 : (long long) (when - time(NULL));
+	}
+	if (seconds > 0)
+		slot->result.retry_after_ms = seconds < RETRY_AFTER_MAX_MS / 1000 ?
+			(int64_t) seconds * 1000 : RETRY_AFTER_MAX_MS;
+}
+
+/*
+ * Finds the status by itself, because libcurl takes any line that begins with
+ * "HTTP/": 7.88 goes on with nonsense for a 200, and 8.14 believes an HTTP/3.1.
+ * Interim answers (1xx) come before the one that counts; after it, lines are
+ * fields and, behind the body, trailers.
  */
 static size_t
 on_header(char *line, size_t size, size_t count, void *arg)
@@ -85,6 +117,11 @@ on_header(char *line, size_t size, size_t count, void *arg)
 	{
 		if (!slot->head_began)
 			slot->status = parse_status_line(line, len);
+		slot->head_began = !is_empty;
+	}
+	else if (slot->head_began)
+	{
+		take_retry_after(slot, line, len);
 		slot->head_began = !is_empty;
 	}
 	return len;
@@ -242,7 +279,6 @@ conclude(BsMailSlot *slot, CURLcode code, bool aborted)
 	BsHttpFacts facts = {0};
 	BsOutcome	outcome;
 	int			status = slot->status >= 200 ? slot->status : 0;
-	curl_off_t	seconds = 0;
 
 	facts.curl_code = (int) code;
 	facts.response_code = status;
@@ -255,12 +291,6 @@ conclude(BsMailSlot *slot, CURLcode code, bool aborted)
 	bs_mail_conclude(slot, outcome, status,
 					 aborted ? "ended before an answer came" :
 					 code != CURLE_OK ? bs_mail_curl_error(slot, code) : "");
-
-	if (status != 0 &&
-		curl_easy_getinfo(slot->easy, CURLINFO_RETRY_AFTER,
-						  &seconds) == CURLE_OK && seconds > 0)
-		slot->result.retry_after_ms = seconds < RETRY_AFTER_MAX_MS / 1000 ?
-			(int64_t) seconds * 1000 : RETRY_AFTER_MAX_MS;
 }
 
 /*

@@ -24,9 +24,9 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include <amqp.h>
-#include <amqp_framing.h>
-#include <amqp_tcp_socket.h>
+#include "net/net_compat.h"
+#include BS_AMQP_HEADER
+#include BS_AMQP_TCP_HEADER
 
 #define EXCHANGE	"bench.bare"
 #define QUEUE		"bench.bare.queue"

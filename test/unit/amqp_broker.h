@@ -18,7 +18,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <amqp.h>
+#include "net/net_compat.h"
+#include BS_AMQP_HEADER
 
 #include "host.h"
 

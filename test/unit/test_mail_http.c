@@ -67,6 +67,10 @@ static const BsMailCase http_cases[] = {
 	BS_OUTCOME_IN_DOUBT, 0, NULL},
 	{"a status line that is none", {.http = CLOSE "HTTP/x.1 401 No\r\n\r\n"},
 	BS_OUTCOME_IN_DOUBT, 0, NULL},
+	{"the status line of HTTP/2.1", {.http = CLOSE "HTTP/2.1 201 Made\r\n\r\n"},
+	BS_OUTCOME_IN_DOUBT, 0, NULL},
+	{"the status line of HTTP/3.1", {.http = CLOSE "HTTP/3.1 201 Made\r\n\r\n"},
+	BS_OUTCOME_IN_DOUBT, 0, NULL},
 	{"200 as a field of a 500", HTTP("500 Oops", "HTTP/1.1 200 OK: x\r\n"
 									 "Content-Length: 0\r\n", ""), BS_OUTCOME_TROUBLE, 500, NULL},
 	{"200 as a trailer of a 500", HTTP("500 Oops",
@@ -171,6 +175,7 @@ test_retry_after(void)
 	is_retry_after("429 Slow", "-5", -1, -1);
 	is_retry_after("429 Slow", "soon", -1, -1);
 	is_retry_after("429 Slow", "99999999999999999999", -1, 86400000);
+	is_retry_after("503 Busy", "43200", 43200000, 43200000);
 	is_retry_after("503 Busy", "31536000", 86400000, 86400000);
 	scheme = "smtp";
 }
