@@ -7,6 +7,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# A package of its own for server 15, part of the server's headers since 16.
+PATH=$PATH:$("${PG_CONFIG:-pg_config}" --bindir)
 command -v pg_bsd_indent >/dev/null ||
     { echo "$0: pg_bsd_indent is missing; run tools/setup.sh" >&2; exit 1; }
 

@@ -22,12 +22,15 @@ die() {
 	exit 1
 }
 
+# Since Debian 13 promtool is a package of its own.
+[ -z "$(apt-cache show promtool 2>/dev/null)" ] || packages+=(promtool)
+
 usable() {
 	local name
 	for name in "${programs[@]}"; do
 		"$dest/$name" --version >/dev/null 2>&1 || return 1
 	done
-	for name in "${packages[@]}"; do
+	for name in prometheus prometheus-postgres-exporter; do
 		[ -f "$dest/root/etc/default/$name" ] || return 1
 	done
 }

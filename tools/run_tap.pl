@@ -68,6 +68,20 @@ foreach my $test ($sum->descriptions)
 	push @bad, $test if $misses > 0;
 }
 
+# What was left out, and why; each reason once for a test.
+foreach my $test ($sum->descriptions)
+{
+	my %seen;
+
+	open(my $said, '<', "$opt{dump}/$test") or next;
+	while (<$said>)
+	{
+		print "skipped: $test: $1\n"
+		  if /^(?:ok|1\.\.0)\b.*?#\s*skip\S*\s+(.*)/i && !$seen{$1}++;
+	}
+	close($said);
+}
+
 # What a failing test said beside "ok".  At most 60 lines, the last ones.
 foreach my $test (@bad)
 {

@@ -156,7 +156,7 @@ run_lints() {
 }
 
 summary() {
-	local kind bad
+	local kind bad skips
 	# A kind that did not come to its end has failed.
 	for kind in "${asked[@]}"; do
 		grep -q "^$kind	" "$results" || report "$kind" 0 1 0 0
@@ -164,6 +164,8 @@ summary() {
 	# Once more at the end, which may be all that is kept of what was printed.
 	bad=$(grep -rhE '^(not ok |test .* FAILED)' "$logs" | cut -c 1-200 || true)
 	[ -z "$bad" ] || printf '\n%s\n' "$bad" | tail -n 40
+	skips=$(grep -h '^skipped: ' "$logs"/*.log || true)
+	[ -z "$skips" ] || printf '\n%s\n' "$skips"
 	awk -F '\t' '
 		BEGIN { printf "\n%-10s %8s %8s %8s %8s\n", "kind", "passed", "failed",
 			"skipped", "seconds" }

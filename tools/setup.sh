@@ -33,23 +33,60 @@ die() {
 	exit 1
 }
 
+# ---- which server, and what its release calls the packages ------------------
+
+# A derivative goes by the Debian that it stands on.
+release=$(. /etc/os-release 2>/dev/null && echo "${DEBIAN_CODENAME:-${VERSION_CODENAME-}}") || true
+
+# By release: the server that it ships; what its libraries' names end with since
+# time_t has 64 bits; ICU; and what stands apart in it, the formatter or programs.
+case $release in
+bookworm) ships=15 t64='' icu=72 apart=pg-bsd-indent ;;
+trixie) ships=17 t64=t64 icu=76 apart=tzdata-legacy ;;
+forky | sid) ships=18 t64=t64 icu=78 apart=tzdata-legacy ;;
+*) ships='' t64='' icu='' apart='' ;;
+esac
+
+# The server of PG_CONFIG, else the newest whose headers are here (what Debian's
+# own pg_config chooses), else the release's.  A server that is not Debian's is
+# installed by whoever built it.
+server=$ships
+debian_server=yes
+if [ -n "${PG_CONFIG-}" ] && command -v "$PG_CONFIG" >/dev/null; then
+	server=$("$PG_CONFIG" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
+	[[ $("$PG_CONFIG" --bindir) == /usr/lib/postgresql/* ]] || debian_server=
+elif [[ ${PG_CONFIG-} =~ ^/usr/lib/postgresql/([0-9]+)/ ]]; then
+	server=${BASH_REMATCH[1]}
+elif [ -z "${PG_CONFIG-}" ]; then
+	newest=$(printf '%s\n' /usr/lib/postgresql/*/bin/pg_config | sort -V | tail -n 1)
+	[ ! -x "$newest" ] || server=$("$newest" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
+fi
+# The names with the server's number for NN; none where Debian did not make it.
+server_packages() {
+	local name
+	for name in "$@"; do
+		[ -z "$debian_server" ] || echo "${name/NN/${server:-NN}}"
+	done
+}
+
 packages_of() {
 	case $1 in
 	build) echo gcc make libc6-dev pkg-config libcurl4-openssl-dev \
 		librabbitmq-dev libcjson-dev libmicrohttpd-dev libpq-dev \
-		postgresql-15 postgresql-server-dev-15 ;;
-	test) echo postgresql-15-pgtap postgresql-15-cron libtap-parser-sourcehandler-pgtap-perl \
-		libipc-run-perl perl python3-aiosmtpd openssl tzdata \
-		clang libclang-rt-14-dev pg-bsd-indent curl amqp-tools \
+		$(server_packages postgresql-NN postgresql-server-dev-NN) ;;
+	test) echo $(server_packages postgresql-NN-pgtap postgresql-NN-cron) \
+		libtap-parser-sourcehandler-pgtap-perl \
+		libipc-run-perl perl python3-aiosmtpd openssl tzdata $apart \
+		clang libclang-rt-dev curl amqp-tools \
 		docker-compose python3-yaml python3-icalendar ;;
 	lint) echo clang-tidy cppcheck python3-pyflakes shellcheck ;;
 	demo) echo python3-aiosmtpd openssl tzdata ;;
 	# the libraries that the unpacked programs want
-	broker) echo libssl3 libstdc++6 libsystemd0 libtinfo6 zlib1g ;;
-	bench) echo libcrypt1 libdb5.3 libgssapi-krb5-2 libicu72 libnsl2 libpcre2-8-0 ;;
+	broker) echo "libssl3$t64" libstdc++6 libsystemd0 libtinfo6 zlib1g ;;
+	bench) echo libcrypt1 "libdb5.3$t64" libgssapi-krb5-2 "libicu$icu" libnsl2 libpcre2-8-0 ;;
 	valgrind) echo valgrind ;;
 	deb) echo debhelper fakeroot git lintian postgresql-server-dev-all \
-		postgresql-15-cron ;;
+		$(server_packages postgresql-NN-cron) ;;
 	image) echo buildah mmdebstrap ;;
 	update) ;;
 	*) die "unknown set \"$1\": build, test, demo, broker, lint, bench, valgrind, deb, image or update" ;;
@@ -121,11 +158,24 @@ for set_name in "$@"; do
 	[ "$set_name" != update ] || refresh=yes
 done
 
-command -v dpkg-query >/dev/null ||
-	die "this is no Debian machine; needed: ${wanted[*]}"
+# Elsewhere the caller installs; what is lacking after all, the build will say.
+if [ -z "$ships" ] || ! command -v dpkg-query >/dev/null; then
+	echo "setup.sh: this is neither Debian 12 nor 13, so nothing is installed; wanted, by the names there: ${wanted[*]}" >&2
+	for program in gcc make "${PG_CONFIG:-pg_config}"; do
+		command -v "$program" >/dev/null || die "there is no $program"
+	done
+	exit 0
+fi
+# There is no pgTAP or pg_cron yet for a server that is not released.
+is_to_come() {
+	[[ $1 == postgresql-*-pgtap || $1 == postgresql-*-cron ]] &&
+		[ -n "$(apt-cache show "postgresql-$server" 2>/dev/null)" ] &&
+		[ -z "$(apt-cache show "$1" 2>/dev/null)" ]
+}
+
 missing=()
 for package in "${wanted[@]}"; do
-	installed "$package" || missing+=("$package")
+	installed "$package" || is_to_come "$package" || missing+=("$package")
 done
 
 if [ ${#missing[@]} -gt 0 ] || [ -n "$refresh" ]; then
@@ -137,7 +187,7 @@ if [ ${#missing[@]} -gt 0 ] || [ -n "$refresh" ]; then
 fi
 if [ ${#missing[@]} -gt 0 ]; then
 	echo "setup.sh: installing ${missing[*]}"
-	installed postgresql-15 || no_main_cluster
+	installed "postgresql-$server" || no_main_cluster
 	if ! apt install --no-install-recommends "${missing[@]}"; then
 		tail -n 20 "$log" >&2
 		die "apt-get could not install: ${missing[*]}"

@@ -80,6 +80,8 @@ test: setup
 #: setup          install what is missing on Debian to build and test, as root or by sudo
 #: test           install what is missing and run every kind of test
 #:                "make test TESTS='regress test/t/docs.pl'": some of it
+#: test-servers   the tests on servers 15, 17, 18 and 19, each on its Debian, below build/;
+#:                hours, as root: "make test-servers SERVERS='17 18' TESTS='regress isolation'"
 #: test-valgrind  the server under valgrind, half an hour
 #: bench          measure lateness and speed, two hours; build/bench keeps it
 #: bench-quick    the same once and small: does it work at all?
@@ -188,6 +190,13 @@ lint: setup
 
 coverage: setup
 	@tools/coverage.sh
+
+# ---- every server that is supported ------------------------------------------
+
+.PHONY: test-servers
+
+test-servers:
+	@tools/servers.sh $(if $(TESTS),--tests "$(TESTS)") $(SERVERS)
 
 # ---- the server under valgrind: half an hour -------------------------------
 

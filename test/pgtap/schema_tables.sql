@@ -42,7 +42,7 @@ SELECT col_type_is('message_logs', c, t) FROM (VALUES
     ('error_message', 'text'), ('idempotency_key', 'character varying(255)'), ('created_at', 'timestamp with time zone'), ('updated_at', 'timestamp with time zone')) AS v (c, t);
 SELECT is_empty($$SELECT indexrelid::regclass FROM pg_index WHERE indrelid IN ('message_logs'::regclass, 'message_ledger'::regclass)$$,
     'the parents have no indexes, or a dump would make each twice');
-SELECT is_empty($$SELECT conname FROM pg_constraint WHERE conrelid IN ('message_logs'::regclass, 'message_ledger'::regclass) AND contype <> 'c'$$,
+SELECT is_empty($$SELECT conname FROM pg_constraint WHERE conrelid IN ('message_logs'::regclass, 'message_ledger'::regclass) AND contype NOT IN ('c', 'n')$$,
     'nor keys, or rows would be loaded before the users that they point at');
 
 -- ---- checks
@@ -105,7 +105,7 @@ SELECT set_eq($$SELECT l.name, i.indexrelid::regclass::text, pg_get_indexdef(i.i
             ('idx_' || name || '_recovery', false, '(scheduled_send_time, status) WHERE ((status)::text = ANY (''{SCHEDULED,RETRYING,FAILED}''::text[]))'),
             ('idx_' || name || '_idempotency', true, '(idempotency_key)'),
             ('idx_' || name || '_due', false, '(due_at, status) WHERE (due_at IS NOT NULL)')) AS v (idx, u, def)$$, 'the indexes of every partition of message_logs');
-SELECT set_eq($$SELECT l.name, c.conname::text, pg_get_constraintdef(c.oid) FROM logs l JOIN pg_constraint c ON c.conrelid = l.oid WHERE c.contype <> 'c'$$,
+SELECT set_eq($$SELECT l.name, c.conname::text, pg_get_constraintdef(c.oid) FROM logs l JOIN pg_constraint c ON c.conrelid = l.oid WHERE c.contype NOT IN ('c', 'n')$$,
     $$SELECT name, name || '_pkey' AS key, 'PRIMARY KEY (id)' AS def FROM logs
       UNION ALL SELECT name, name || '_user_id_fkey', 'FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE NOT VALID' FROM logs$$, 'the keys of every partition of message_logs');
 SELECT set_eq($$SELECT l.name, c.conname::text, pg_get_constraintdef(c.oid) FROM ledgers l JOIN pg_constraint c ON c.conrelid = l.oid$$,

@@ -19,8 +19,9 @@ my ($zones, $copy);
 # The same once more, in a namespace in which we may mount.
 BEGIN
 {
-	my $config = `pg_config --configure`;
-	chomp(my $share = `pg_config --sharedir`);
+	my $pg_config = $ENV{PG_CONFIG} || 'pg_config';
+	my $config = `$pg_config --configure`;
+	chomp(my $share = `$pg_config --sharedir`);
 
 	($zones) = $config =~ /--with-system-tzdata=([^' ]+)/;
 	$zones //= "$share/timezone";
