@@ -22,7 +22,9 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
+#include "replication/syncrep.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -33,9 +35,13 @@
 #include "bs_schema.h"
 #include "bs_txn.h"
 
-#define STUCK_SQL_MS	250		/* how long a shutdown waits for a statement */
+/* How long a shutdown waits for a statement that waits, and for one that works. */
+#define STUCK_SQL_MS	250
+#define SLOW_SQL_MS		5000
 
 static bool txn_open = false;
+static int	ticks_waiting = 0;	/* in a row, of STUCK_SQL_MS */
+static int	ticks_of_shutdown = 0;
 static Oid	extension_oid = InvalidOid;
 static char planned_schema[NAMEDATALEN * 2 + 3];	/* kept plans are for it */
 static uint32 extension_generation = 0;
@@ -65,13 +71,21 @@ bs_txn_commit(void)
 
 /*
  * Every STUCK_SQL_MS: SIGTERM itself does not end a statement, so that an
- * outcome that is just being recorded is recorded; one that hangs must not hold
- * up a shutdown.
+ * outcome that is just being recorded is recorded, also on a machine that is
+ * slow; one that hangs, on a lock or a standby, must not hold up a shutdown.
  */
 static void
 watch_transaction(void)
 {
-	if (ShutdownRequestPending && txn_open)
+	if (!ShutdownRequestPending || !txn_open)
+		return;
+	if (MyProc->waitStatus == PROC_WAIT_STATUS_WAITING ||
+		MyProc->syncRepState == SYNC_REP_WAITING)
+		ticks_waiting++;
+	else
+		ticks_waiting = 0;
+	if (ticks_waiting > 1 ||
+		++ticks_of_shutdown > SLOW_SQL_MS / STUCK_SQL_MS)
 	{
 		InterruptPending = true;
 		ProcDiePending = true;
@@ -89,6 +103,7 @@ bs_txn_try(const char *activity, void (*work) (void *), void *arg,
 
 	if (watch == MAX_TIMEOUTS)
 		watch = RegisterTimeout(USER_TIMEOUT, watch_transaction);
+	ticks_waiting = ticks_of_shutdown = 0;
 	enable_timeout_every(watch,
 						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													 STUCK_SQL_MS),

@@ -31,7 +31,8 @@ extern void bs_txn_commit(void);
  * Runs "work" in a transaction of its own that must not take the worker with
  * it: an error ends the transaction, false is returned, and the reason is put
  * into error.  A shutdown that comes while it hangs (a lock, a synchronous
- * standby that is gone) ends the process within a quarter of a second.
+ * standby that is gone) ends the process within half a second, one that comes
+ * while it works within five seconds.
  */
 extern bool bs_txn_try(const char *activity, void (*work) (void *), void *arg,
 					   char *error, Size error_size);

@@ -94,8 +94,8 @@ foreach my $phase (qw(connect data body))
 	is( sql($node, qq{SELECT count(*) FROM message_logs
 			WHERE recipient_email LIKE '$phase%' AND status <> 'RETRYING'}),
 		0, "$phase: nobody holds anything");
-	# A statement gets a quarter of a second of a shutdown, so under valgrind what
-	# a sender gives back may be cut off.
+	# A statement gets five seconds of a shutdown, so under valgrind what a sender
+	# gives back may be cut off.
 	SKIP:
 	{
 		skip 'recording is too slow', 1 if slow(1) > 1;
