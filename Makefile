@@ -18,7 +18,7 @@ DATA_built = $(INSTALL_SQL)
 DATA = $(wildcard sql/updates/*.sql)
 
 REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
-REGRESS_OPTS = --inputdir=test --encoding=UTF8 --no-locale
+REGRESS_OPTS = --inputdir=test --launcher=tools/as_15.sh --encoding=UTF8 --no-locale
 
 PG_CPPFLAGS = -Isrc -DBS_VERSION='"$(EXTVERSION)"' \
 	-DBS_SYSTEM_TZDIR='"$(SYSTEM_TZDIR)"'

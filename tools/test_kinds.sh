@@ -262,7 +262,7 @@ run_regress() {
 	limited 600 "$logs/$kind.log" "$program" --inputdir="$top/test" \
 		--outputdir="$out" --bindir="$pgbin" --host="$PGHOST" \
 		--port="$PGPORT" --user="$PGUSER" --dbname="$database" \
-		--encoding=UTF8 --no-locale "${names[@]}" || code=$?
+		--launcher="$top/tools/as_15.sh" --encoding=UTF8 --no-locale "${names[@]}" || code=$?
 	regress_counts "$logs/$kind.log"
 	if [ "$code" != 0 ] && [ "$failed" = 0 ]; then
 		failed=1

@@ -4,6 +4,8 @@
 \set ECHO none
 \i :setup
 \set ECHO all
+-- How wide joiners and emoji are differs from psql to psql.
+\pset format unaligned
 
 CREATE FUNCTION test.add_error(first text, last text, email text, zone text,
     birthday text DEFAULT NULL, anniversary text DEFAULT NULL, city text DEFAULT NULL, country text DEFAULT NULL)
