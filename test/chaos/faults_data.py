@@ -274,7 +274,7 @@ def change(stage, rng, one, kinds):
         one.names.add(made.value)
         sql = "UPDATE users SET first_name = '%s'" % made.value
     elif kind == "rcpt":
-        made = Change("rcpt", "n" + one.rcpt)
+        made = Change("rcpt", another_address(one))
         sql = "UPDATE users SET email = '%s' || '.com'" \
             % made.value.replace(".com", "")
     else:
@@ -316,6 +316,12 @@ def put_back(stage, owed, zones):
 def zones_of(stage, owed):
     return dict(line.split("|") for line in stage.cluster.sql_at_last(
         "SELECT id, timezone FROM users WHERE id = " + users(owed)))
+
+
+def another_address(one):
+    """Whoever is refused is refused there as well."""
+    return one.rcpt.replace("@", "n@") if one.fate == "FAILED" \
+        else "n" + one.rcpt
 
 
 def movable(owed, zones):
@@ -393,7 +399,7 @@ def past_the_triggers(stage, rng):
     owed = enter(stage, people(stage, rng).in_time(rng.randrange(4, 12)))
     for one in owed:
         what = rng.choice(("erased", "rcpt", "name"))
-        value = {"erased": "", "rcpt": "n" + one.rcpt,
+        value = {"erased": "", "rcpt": another_address(one),
                  "name": "T%05d" % rng.randrange(100000)}[what]
         made = Change("deleted" if what == "erased" else what, value,
                       stage.load.clock())

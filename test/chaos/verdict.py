@@ -125,6 +125,8 @@ def judge_fates(verdict, owed, rows, mails, latest, at_most_once):
         status = row.status if row else "nothing"
         if at_most_once and status == "FAILED" and row.reason == "in_doubt":
             given_up += 1
+        elif row is None and one.fate == "CANCELLED" and not came:
+            continue        # deleted before a pass could plan it
         elif row is None or row.status not in (
                 "SENT", "FAILED", "CANCELLED") \
                 or (one.fate == "SENT" and row.status != "SENT") \
