@@ -86,7 +86,9 @@ sub new_node
 	push @conf, map { "birthday_scheduler.$_ = " . quote($settings{$_}) }
 	  sort keys %settings;
 	push @conf, $special{conf} if defined $special{conf};
-	$node->append_conf('postgresql.conf', join("\n", @conf));
+	my $conf = join("\n", @conf);
+	utf8::encode($conf) if utf8::is_utf8($conf);    # 17 dies of characters where octets go
+	$node->append_conf('postgresql.conf', $conf);
 	$node->start if $special{start};
 	return $node;
 }
