@@ -8,3 +8,6 @@ s/invalid configuration parameter name ("birthday_scheduler\.[^"]*")/unrecognize
 /^DETAIL:  "birthday_scheduler" is a reserved prefix\.$/d
 s/permission denied to examine ("birthday_scheduler\.[^"]*")/must be superuser or have privileges of pg_read_all_settings to examine \1/
 /^DETAIL:  Only roles with privileges of the "pg_read_all_settings" role may examine this parameter\.$/d
+
+# 18: the name of a setting in a hint.
+s/a different "DateStyle" setting/a different "datestyle" setting/

@@ -6,6 +6,8 @@ CREATE DATABASE bs_test_schema TEMPLATE template0;
 SET client_min_messages = warning;
 SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD';
+-- Since server 18 the context of an error in a script has the statement.
+\set SHOW_CONTEXT never
 
 -- Objects of others with the names of ours are not taken over: nothing is made.
 CREATE TABLE public.users (id integer);

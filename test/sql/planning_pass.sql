@@ -203,7 +203,8 @@ SELECT line FROM test.plan_of($$SELECT u.id, u.anniversary_date, u.timezone, u.c
  WHERE line ~ 'users|Bitmap Index';
 SELECT line FROM test.plan_of($$SELECT DISTINCT d.user_id FROM user_dates d
     WHERE d.message_type = 'OWN' AND bs_month_day(d.event_date) = 228
-      AND d.user_id > '00000000-0000-0000-0000-000000000000' ORDER BY d.user_id LIMIT 5000$$) AS line;
+      AND d.user_id > '00000000-0000-0000-0000-000000000000' ORDER BY d.user_id LIMIT 5000$$) AS line
+ WHERE line ~ 'Scan';
 
 \set VERBOSITY terse
 SET client_min_messages = error;
