@@ -41,7 +41,14 @@ RETURNS boolean
 LANGUAGE C STABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'bs_is_timezone';
 COMMENT ON FUNCTION @extschema@.bs_is_timezone(text) IS
-'Is this the name of a place in the server''s IANA time zone database, in its exact spelling? No abbreviations (EST), no POSIX strings (UTC+3).';
+'Is this the name of a place in the server''s IANA time zone database, in its exact spelling? No abbreviations (EST), no POSIX strings (UTC+3). True also for an old name that bs_zone_name() translates.';
+
+CREATE FUNCTION @extschema@.bs_zone_name(timezone text)
+RETURNS text
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'bs_zone_name';
+COMMENT ON FUNCTION @extschema@.bs_zone_name(text) IS
+'The name under which the server knows this zone: the same, or the new name if the server lacks this old one (US/Eastern: America/New_York) and its tzdata.zi says which that is; NULL for an unknown zone.';
 
 CREATE FUNCTION @extschema@.bs_send_time(timezone text, local_date date, local_time time DEFAULT '09:00')
 RETURNS timestamptz

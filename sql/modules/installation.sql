@@ -15,7 +15,7 @@ CREATE TABLE @extschema@.bs_installation (
     paused_at timestamptz,
     planned_until timestamptz,
     paused_reason varchar(200),
-    lost_zones integer,
+    lost_zones jsonb,
     failed_users integer NOT NULL DEFAULT 0,
     failed_user uuid,
     failed_code text,
@@ -32,7 +32,7 @@ COMMENT ON COLUMN @extschema@.bs_installation.database_oid IS 'Of the database.'
 COMMENT ON COLUMN @extschema@.bs_installation.adopted_at IS 'Since when.';
 COMMENT ON COLUMN @extschema@.bs_installation.paused_at IS 'Sending has been paused since then by bs_pause(); NULL: not paused.';
 COMMENT ON COLUMN @extschema@.bs_installation.paused_reason IS 'What was said to bs_pause(); NULL: nothing.';
-COMMENT ON COLUMN @extschema@.bs_installation.lost_zones IS 'Time zones of users that the server did not know at the last upkeep of the partitions.';
+COMMENT ON COLUMN @extschema@.bs_installation.lost_zones IS 'Time zones of users that the server did not know at the last upkeep of the partitions, as [name, number of users], the 100 with the most users; NULL: none.';
 COMMENT ON COLUMN @extschema@.bs_installation.failed_users IS 'Users whose planning ended with an error in the last pass.';
 COMMENT ON COLUMN @extschema@.bs_installation.failed_user IS 'One of them.';
 COMMENT ON COLUMN @extschema@.bs_installation.failed_code IS 'That user''s error: its SQLSTATE.';

@@ -206,7 +206,7 @@ BEGIN
             WHEN who.deleted_at IS NOT NULL THEN 'The user is deleted.'
             WHEN NOT kind.enabled THEN 'The message type is disabled.'
             WHEN NOT @extschema@.bs_is_timezone(who.timezone::text)
-            THEN format('The server does not know the time zone "%s".', who.timezone)
+            THEN format('The server does not know the time zone "%s". On Debian 13 and later, old names are in the package tzdata-legacy.', who.timezone)
             WHEN next.local_date IS NULL
             THEN CASE kind.date_source WHEN 'user_dates' THEN 'The user has no such date ahead.'
                                        ELSE format('The user has no %s.', kind.date_source) END

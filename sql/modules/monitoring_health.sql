@@ -241,15 +241,16 @@ BEGIN ATOMIC
     SELECT pg_catalog.jsonb_build_object(
                'status', CASE WHEN p.nothing THEN 'warning'
                               WHEN p.behind THEN 'error'
-                              WHEN p.failed_users > 0 OR p.lost_zones > 0 OR p.past_triggers IS NOT NULL THEN 'warning'
+                              WHEN p.failed_users > 0 OR p.lost_users > 0 OR p.past_triggers IS NOT NULL THEN 'warning'
                               ELSE 'ok' END,
                'reason', CASE WHEN p.nothing THEN 'nothing was planned yet'
                               WHEN p.behind THEN 'planning has fallen behind'
                               WHEN p.failed_users > 0
                               THEN pg_catalog.format('planning failed for %s users, one of them is %s (SQLSTATE %s)',
                                                      p.failed_users, p.failed_user, p.failed_code)
-                              WHEN p.lost_zones > 0
-                              THEN pg_catalog.format('%s time zones of users are not in the server''s database', p.lost_zones)
+                              WHEN p.lost_users > 0
+                              THEN pg_catalog.format('nothing is planned for %s users, because the server does not know their time zones: %s.'
+                                                     ' On Debian 13 and later, install the package tzdata-legacy', p.lost_users, p.lost_zones)
                               WHEN p.past_triggers IS NOT NULL
                               THEN pg_catalog.format('%s users or messages were changed past the triggers; a planning pass caught them up at %s',
                                                      p.past_triggers, p.past_triggers_at) END,
@@ -257,14 +258,23 @@ BEGIN ATOMIC
       FROM (SELECT i.planned_until,
                    installation IN ('new', 'copy') OR i.planned_until IS NULL AS nothing,
                    i.planned_until < pg_catalog.now() + @extschema@.bs_horizon() / 2 AS behind,
-                   i.lost_zones, i.failed_users, i.failed_user, i.failed_code,
+                   z.lost_users, z.lost_zones, i.failed_users, i.failed_user, i.failed_code,
                    i.past_triggers, i.past_triggers_at
-              FROM (SELECT pg_catalog.max(i.planned_until) AS planned_until, pg_catalog.max(i.lost_zones) AS lost_zones,
+              FROM (SELECT pg_catalog.max(i.planned_until) AS planned_until,
                            pg_catalog.max(i.failed_users) AS failed_users,
                            pg_catalog.max(i.failed_user::text) AS failed_user, pg_catalog.max(i.failed_code) AS failed_code,
                            pg_catalog.max(i.past_triggers) FILTER (WHERE i.past_triggers_at > pg_catalog.now() - interval '1 day') AS past_triggers,
                            pg_catalog.max(i.past_triggers_at) AS past_triggers_at
-                      FROM ONLY @extschema@.bs_installation i) i) p;
+                      FROM ONLY @extschema@.bs_installation i) i
+                   -- Those that came back since the upkeep looked are not lost.
+                   CROSS JOIN (
+                       SELECT pg_catalog.sum(z.users) AS lost_users,
+                              pg_catalog.string_agg(pg_catalog.format('%s (%s)', z.name, z.users), ', ' ORDER BY z.n) FILTER (WHERE z.n <= 5)
+                              || CASE WHEN pg_catalog.count(*) > 5 THEN ' and others, see bs_lost_zones' ELSE '' END AS lost_zones
+                         FROM (SELECT l.zone ->> 0 AS name, (l.zone ->> 1)::bigint AS users, pg_catalog.row_number() OVER (ORDER BY l.n) AS n
+                                 FROM ONLY @extschema@.bs_installation i
+                                      CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(i.lost_zones) WITH ORDINALITY AS l (zone, n)
+                                WHERE @extschema@.bs_zone_name(l.zone ->> 0) IS NULL) z) z) p;
 END;
 COMMENT ON FUNCTION @extschema@.bs_planning_health(text) IS
 'The part of bs_health() about planning: how far it has come, whether planning failed for single users, whether users have zones that the server does not know, and whether within a day rows came past the triggers.';

@@ -40,19 +40,6 @@ END;
 COMMENT ON FUNCTION @extschema@.bs_cron_state(text) IS
 'Does pg_cron do this task? absent: not registered; alive; stale: registered, and it has not run for 25 hours.';
 
--- Checked when a user is written; later the server's zone database may change.
-CREATE FUNCTION @extschema@.bs_lost_zones()
-RETURNS integer
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT pg_catalog.count(*)::integer
-      FROM (SELECT DISTINCT u.timezone FROM ONLY @extschema@.users u WHERE u.deleted_at IS NULL) z
-     WHERE NOT @extschema@.bs_is_timezone(z.timezone::text);
-END;
-COMMENT ON FUNCTION @extschema@.bs_lost_zones() IS
-'How many time zones of users the server does not know (any more). Reads all users.';
-
 CREATE FUNCTION @extschema@.bs_upkeep(task text, done_by text DEFAULT 'hand')
 RETURNS text
 LANGUAGE plpgsql VOLATILE STRICT
@@ -97,7 +84,10 @@ BEGIN
         words := @extschema@.bs_try_partitions(
             (@extschema@.bs_month(now()) - interval '1 month')::date,
             (@extschema@.bs_month(now()) + interval '12 months')::date);
-        UPDATE ONLY @extschema@.bs_installation SET lost_zones = @extschema@.bs_lost_zones();
+        UPDATE ONLY @extschema@.bs_installation
+           SET lost_zones = (SELECT jsonb_agg(jsonb_build_array(z.timezone, z.users) ORDER BY z.users DESC, z.timezone)
+                               FROM (SELECT l.timezone, l.users FROM @extschema@.bs_lost_zones l
+                                      WHERE l.same_as IS NULL ORDER BY l.users DESC, l.timezone LIMIT 100) z);
     ELSIF task = 'recovery' THEN
         PERFORM @extschema@.bs_recover('{}'::text[], current_setting('birthday_scheduler.delivery_guarantee') = 'at_most_once',
                                         clock_timestamp());

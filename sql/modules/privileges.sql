@@ -14,7 +14,7 @@ BEGIN
                 AND d.deptype OPERATOR(pg_catalog.=) 'e'
                JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid
          WHERE e.extname OPERATOR(pg_catalog.=) 'birthday_scheduler'
-           AND p.proname OPERATOR(pg_catalog.<>) ALL (ARRAY['bs_is_timezone', 'bs_is_email', 'bs_send_time', 'bs_send_time_or_null',
+           AND p.proname OPERATOR(pg_catalog.<>) ALL (ARRAY['bs_is_timezone', 'bs_zone_name', 'bs_is_email', 'bs_send_time', 'bs_send_time_or_null',
                'bs_occurrence', 'bs_month_day', 'bs_celebrated', 'bs_is_owed', 'bs_check_template', 'bs_render',
                'bs_library_version', 'bs_month', 'bs_partition_name', 'bs_is_preloaded', 'bs_trim'])
     LOOP
@@ -42,7 +42,7 @@ BEGIN
             names := '{bs_add_user,bs_get_user,bs_get_user_by_email,bs_update_user,bs_delete_user,bs_restore_user,bs_import_users,bs_import_rows,bs_preview,bs_explain,bs_upcoming,bs_calendar,bs_find_user,bs_list_users,bs_set_dates}';
         WHEN 'reader' THEN
             names := '{bs_installation_state,bs_system_identifier,bs_explain,bs_find_user,bs_upcoming,bs_preview,bs_calendar,bs_health,bs_metrics,bs_worker_stats,bs_broker_stats,bs_relay_stats,bs_scheduler_stats,bs_histogram_stats,bs_sender_stats,bs_counts,bs_days,bs_state_lines,bs_short,bs_lines,bs_cut,bs_why,bs_local_clock,bs_horizon,bs_max_lateness}';
-            names := names || '{users,user_dates,message_types,message_logs,message_ledger,bs_installation,bs_upkeep_log,bs_events,bs_status,bs_workers,bs_remote_senders,bs_daily,bs_today,bs_week,bs_checks}'::text[];
+            names := names || '{users,user_dates,message_types,message_logs,message_ledger,bs_installation,bs_upkeep_log,bs_lost_zones,bs_events,bs_status,bs_workers,bs_remote_senders,bs_daily,bs_today,bs_week,bs_checks}'::text[];
         ELSE
             RAISE EXCEPTION 'access "%" is not known', access
                 USING ERRCODE = 'invalid_parameter_value',
@@ -118,5 +118,5 @@ REVOKE ALL ON FUNCTION @extschema@.bs_revoke(name, text) FROM PUBLIC;
 
 REVOKE ALL ON @extschema@.users, @extschema@.user_dates, @extschema@.message_types,
     @extschema@.message_logs, @extschema@.message_ledger, @extschema@.bs_installation,
-    @extschema@.bs_upkeep_log, @extschema@.bs_pending_outcomes, @extschema@.bs_senders, @extschema@.bs_finished_months, @extschema@.bs_events, @extschema@.bs_status, @extschema@.bs_workers, @extschema@.bs_remote_senders,
+    @extschema@.bs_upkeep_log, @extschema@.bs_pending_outcomes, @extschema@.bs_senders, @extschema@.bs_finished_months, @extschema@.bs_lost_zones, @extschema@.bs_events, @extschema@.bs_status, @extschema@.bs_workers, @extschema@.bs_remote_senders,
     @extschema@.bs_daily, @extschema@.bs_today, @extschema@.bs_week, @extschema@.bs_checks FROM PUBLIC;

@@ -52,7 +52,7 @@ COMMENT ON COLUMN @extschema@.users.id IS 'Key.';
 COMMENT ON COLUMN @extschema@.users.first_name IS 'Given name, 1 to 100 characters; no control characters, not only invisible ones, outer white space is trimmed, Unicode form NFC.';
 COMMENT ON COLUMN @extschema@.users.last_name IS 'Family name, as first_name.';
 COMMENT ON COLUMN @extschema@.users.email IS 'Address; unique without case among users that are not deleted.';
-COMMENT ON COLUMN @extschema@.users.timezone IS 'Name of the user''s zone in the IANA time zone database, e.g. Europe/Kyiv.';
+COMMENT ON COLUMN @extschema@.users.timezone IS 'Name of the user''s zone in the IANA time zone database, e.g. Europe/Kyiv; an old name that the server lacks is written with its new one, if bs_zone_name() knows that.';
 COMMENT ON COLUMN @extschema@.users.birthday_date IS 'Date of birth, 1800-01-01 to today; NULL: no birthday mail.';
 COMMENT ON COLUMN @extschema@.users.anniversary_date IS 'First day of the anniversary, after the birth and not after today; NULL: none.';
 COMMENT ON COLUMN @extschema@.users.location_city IS 'For templates; may be NULL.';
@@ -74,3 +74,18 @@ CREATE TRIGGER bs_users_before_write
     FOR EACH ROW EXECUTE FUNCTION @extschema@.bs_users_before_write();
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.users', '');
+
+-- A zone is known when a user is written; a dump, another server or an update of its
+-- zone database may change that. OFFSET 0: each name is looked up once.
+CREATE VIEW @extschema@.bs_lost_zones AS
+SELECT z.timezone, z.users, k.known AS same_as
+  FROM (SELECT u.timezone, pg_catalog.count(*) AS users
+          FROM ONLY @extschema@.users u
+         WHERE u.deleted_at IS NULL
+         GROUP BY u.timezone
+        OFFSET 0) z
+       CROSS JOIN LATERAL (SELECT @extschema@.bs_zone_name(z.timezone::text) AS known) k
+ WHERE k.known IS DISTINCT FROM z.timezone
+ ORDER BY z.users DESC, z.timezone;
+COMMENT ON VIEW @extschema@.bs_lost_zones IS
+'Time zones of users that are not in the server''s database, how many users each has, and in same_as the name whose rules are used instead; NULL: none is known, and nothing is planned for these users. On Debian 13 and later, old names are in the package tzdata-legacy. Reads all users.';

@@ -83,7 +83,7 @@ bs_send_time(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("time zone \"%.100s\" is not known",
 						text_to_cstring(name)),
-				 errhint("Use a name such as Area/City, in the exact spelling of the view pg_timezone_names; abbreviations and POSIX strings are not taken.")));
+				 errhint("%s", bs_zone_hint())));
 	PG_RETURN_TIMESTAMPTZ(local_to_instant(zone, PG_GETARG_DATEADT(1),
 										   PG_GETARG_TIMEADT(2)));
 }

@@ -364,27 +364,37 @@ check_email(BsUserValues *user)
 /*
  * Sets the zone's rules.  A name that the server does not know any more (its zone
  * database was replaced) is no reason to refuse a change of something else, nor a
- * row that a dump brings (see takes_control).
+ * row that a dump brings (see takes_control).  An old name is written with its new
+ * one if the server knows only that; a stored one stays.
  */
 static bool
 check_timezone(BsUserValues *user, pg_tz **zone)
 {
 	text	   *value;
+	const char *known;
 
 	*zone = NULL;
 	if (user->isnull[BS_USER_TIMEZONE])
 		return true;
 	value = trim_column(user, BS_USER_TIMEZONE);
 	*zone = bs_zone_find(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
-	if (*zone != NULL || !user->changed[BS_USER_TIMEZONE] ||
-		!check_function_bodies)
+	if (!user->changed[BS_USER_TIMEZONE] || !check_function_bodies)
 		return true;
+	if (*zone != NULL)
+	{
+		known = pg_get_timezone_name(*zone);
+		if (strlen(known) != VARSIZE_ANY_EXHDR(value) ||
+			memcmp(known, VARDATA_ANY(value), strlen(known)) != 0)
+			replace(user, BS_USER_TIMEZONE,
+					PointerGetDatum(cstring_to_text(known)), false);
+		return true;
+	}
 	return bs_user_set_fault(user, BS_USER_TIMEZONE, ERRCODE_INVALID_PARAMETER_VALUE,
 							 psprintf("time zone \"%s\" is not known",
 									  pnstrdup(VARDATA_ANY(value),
 											   pg_mbcliplen(VARDATA_ANY(value),
 															VARSIZE_ANY_EXHDR(value), 100))),
-							 explain_value(value, "Use a name such as Area/City, in the exact spelling of the view pg_timezone_names; abbreviations and POSIX strings are not taken."));
+							 explain_value(value, bs_zone_hint()));
 }
 
 /*

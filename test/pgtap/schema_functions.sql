@@ -53,7 +53,7 @@ SELECT set_eq('SELECT name FROM member WHERE prosecdef', ARRAY[
     'these run with the owner''s rights, and no others');
 SELECT set_eq($$SELECT m.name FROM member m JOIN pg_proc p ON p.oid = m.oid,
                        LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a WHERE a.grantee = 0$$, ARRAY[
-    'bs_is_timezone', 'bs_is_email', 'bs_send_time', 'bs_send_time_or_null', 'bs_occurrence', 'bs_month_day', 'bs_celebrated', 'bs_is_owed',
+    'bs_is_timezone', 'bs_zone_name', 'bs_is_email', 'bs_send_time', 'bs_send_time_or_null', 'bs_occurrence', 'bs_month_day', 'bs_celebrated', 'bs_is_owed',
     'bs_check_template', 'bs_render', 'bs_library_version', 'bs_month', 'bs_partition_name', 'bs_is_preloaded', 'bs_trim'], 'PUBLIC can execute these, and no others');
 SELECT is_empty($$SELECT name FROM member m WHERE prosecdef AND name IN ('bs_is_timezone', 'bs_render')$$, 'none of which runs with the owner''s rights');
 SELECT is_empty($$SELECT c.oid::regclass, a.privilege_type FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, LATERAL aclexplode(c.relacl) AS a

@@ -3,7 +3,7 @@
 \set QUIET 1
 BEGIN;
 SET LOCAL client_min_messages = warning;
-SELECT plan(91);
+SELECT plan(92);
 
 -- ---- users
 SELECT has_table('users');
@@ -75,7 +75,7 @@ SELECT lives_ok('SELECT bs_resume()', 'but once the database is adopted');
 SELECT throws_ok($$INSERT INTO user_dates VALUES (gen_random_uuid(), 'BIRTHDAY', '2001-01-01')$$, '23503', NULL, 'they take no unknown user');
 
 -- ---- views and triggers
-SELECT has_view(v) FROM unnest('{bs_status,bs_workers,bs_remote_senders,bs_daily,bs_events}'::name[]) AS v;
+SELECT has_view(v) FROM unnest('{bs_status,bs_workers,bs_remote_senders,bs_daily,bs_events,bs_lost_zones}'::name[]) AS v;
 SELECT triggers_are('users', ARRAY['bs_users_before_write', 'bs_users_after_insert', 'bs_users_after_update', 'bs_users_after_delete']);
 SELECT triggers_are('user_dates', ARRAY['bs_user_dates_after_insert', 'bs_user_dates_after_update', 'bs_user_dates_after_delete']);
 SELECT triggers_are('message_types', ARRAY['bs_message_types_before_write', 'bs_message_types_before_delete', 'bs_message_types_after_write']);

@@ -37,6 +37,10 @@ SELECT quote_literal(name) AS name
     'Europe/London ', ' Europe/London', E'UTC\n', E'Europe/London\t', 'Europe/Lon don', 'Europe/Москва',
     'Europe/Kyiv''; DROP TABLE users; --', 'Europe/Kyiv%s', 'default', 'DEFAULT', 'now', 'NULL']) AS name
  WHERE bs_is_timezone(name);
+-- A name that the server has stays as it is.
+SELECT count(*) FROM pg_timezone_names
+ WHERE bs_zone_name(name) IS DISTINCT FROM CASE WHEN bs_is_timezone(name) THEN name END;
+SELECT bs_zone_name('Foo/Bar') IS NULL AS unknown, bs_zone_name('EST') IS NULL AS abbreviation, bs_zone_name(NULL) IS NULL AS null_in_null_out;
 SELECT bs_is_timezone(NULL) IS NULL AS null_in_null_out;
 -- No two spellings of a name are taken.
 SELECT count(*) FROM pg_timezone_names

@@ -106,6 +106,21 @@ UPDATE users SET timezone = 'Mars/Olympus' WHERE first_name = 'Count5';
 ALTER TABLE users ENABLE TRIGGER USER;
 SELECT bs_upkeep('partitions');
 SELECT bs_health() #>> '{parts,planning,reason}' AS planning;
+SELECT * FROM bs_lost_zones;
+ALTER TABLE users DISABLE TRIGGER USER;
+UPDATE users SET timezone = 'Mars/Crater' || right(first_name, 1)::integer % 7 WHERE first_name LIKE 'Count%';
+ALTER TABLE users ENABLE TRIGGER USER;
+SELECT bs_upkeep('partitions');
+SELECT bs_health() #>> '{parts,planning,reason}' AS planning;
+SELECT count(*) AS zones, sum(users) = (SELECT count(*) FROM users WHERE first_name LIKE 'Count%' AND deleted_at IS NULL) AS all_users FROM bs_lost_zones;
+-- Once a zone is known it is not named any more, although the upkeep did not look again.
+UPDATE bs_installation SET lost_zones = '[["Asia/Tokyo", 3], ["Mars/Olympus", 1]]';
+SELECT bs_health() #>> '{parts,planning,reason}' AS planning;
+UPDATE bs_installation SET lost_zones = '[["Mars/A", 9], ["Mars/B", 8], ["Mars/C", 7], ["Mars/D", 6], ["Mars/E", 5], ["Mars/F", 4]]';
+SELECT bs_health() #>> '{parts,planning,reason}' AS planning;
+UPDATE bs_installation SET lost_zones = '[["Asia/Tokyo", 3]]';
+SELECT bs_health() #>> '{parts,planning,status}' AS planning;
+SELECT bs_upkeep('partitions');
 
 -- pg_cron was to do it, and did not.
 SELECT bs_health() #> '{parts,cron}' AS cron;

@@ -2,53 +2,19 @@
 # package does it: within a minute all that is pending stands at the new instants.
 # What was sent by the old rules is not sent again, and of a burst that is under way
 # nothing is lost.
-#
-# The server reads its zones from a folder that is built in, so all of this runs where
-# a copy is mounted in its place: no rights on this machine are needed.
 
 use strict;
 use warnings;
 
-use File::Copy ();
-use File::Find ();
-use File::Temp ();
-use Test::More;
-
-my ($zones, $copy);
-
-# The same once more, in a namespace in which we may mount.
-BEGIN
-{
-	my $pg_config = $ENV{PG_CONFIG} || 'pg_config';
-	my $config = `$pg_config --configure`;
-	chomp(my $share = `$pg_config --sharedir`);
-
-	($zones) = $config =~ /--with-system-tzdata=([^' ]+)/;
-	$zones //= "$share/timezone";
-	if (!$ENV{BS_TEST_ZONES} && !$^C)
-	{
-		my @enter = ('unshare', '--user', '--mount', '--map-current-user', '--keep-caps', 'sh', '-c');
-		my $new = File::Temp::tempdir('zones.XXXX', TMPDIR => 1, CLEANUP => 0);
-		my $mount = "cp -a '$zones/.' '$new' && mount --bind '$new' '$zones'";
-		my $said = `@enter[0 .. 4] sh -c "$mount" 2>&1`;
-		if ($? != 0)
-		{
-			$said =~ s/\s+/ /g;
-			system('rm', '-rf', $new);
-			plan(skip_all => "nothing can be mounted here: $said");
-		}
-		$ENV{BS_TEST_ZONES} = $new;
-		exec(@enter, $mount . ' && exec setpriv --inh-caps=-all --ambient-caps=-all "$@"', 'sh',
-			$^X, (map { "-I$_" } grep { !ref } @INC), $0) or die "exec: $!";
-	}
-	$copy = delete $ENV{BS_TEST_ZONES};
-}
-my $owner = $$;
-END { system('rm', '-rf', $copy) if defined $copy && $$ == $owner }
-
+use BS::Zones;
 use BS::Test;
 use BS::Delivery;
+use File::Copy ();
+use File::Find ();
+use Test::More;
 use Time::HiRes qw(time);
+
+my ($zones, $copy) = zone_folders();
 
 # As dpkg does it: all new files beside the old ones, then each takes its place, by name.
 sub prepare_zones

@@ -18,7 +18,7 @@ SELECT f, s
   FROM (VALUES
     ('Users', '{bs_add_user,bs_get_user,bs_get_user_by_email,bs_list_users,bs_update_user,bs_set_dates,bs_delete_user,bs_restore_user,bs_purge_user,bs_import_users}'::text[]),
     ('Asking', '{bs_upcoming,bs_preview,bs_explain,bs_find_user,bs_calendar}'),
-    ('Calendar', '{bs_send_time,bs_occurrence,bs_is_timezone,bs_is_email}'),
+    ('Calendar', '{bs_send_time,bs_occurrence,bs_is_timezone,bs_zone_name,bs_is_email}'),
     ('Watching', '{bs_health,bs_metrics,bs_counts,bs_days,bs_worker_stats,bs_relay_stats,bs_broker_stats,bs_scheduler_stats,bs_histogram_stats}'),
     ('Operating', '{bs_pause,bs_resume,bs_plan,bs_cancel_message,bs_retry_message,bs_retry_failed,bs_send_late,bs_create_partitions,bs_drop_partitions,bs_upkeep,bs_install_cron,bs_uninstall_cron,bs_grant,bs_revoke,bs_wake}'),
     ('Trying out', '{bs_seed}')) AS v (s, fs)
