@@ -172,6 +172,7 @@ DECLARE
     stale_later uuid[];
     octets_later bigint;
     left_of_bytes bigint := max_bytes;
+    patience text := current_setting('lock_timeout');
 BEGIN
     as_of := @extschema@.bs_capped(as_of, interval '1 minute');
     oldest := as_of - @extschema@.bs_max_lateness();
@@ -213,6 +214,7 @@ BEGIN
           USING ids, send_times, oldest, as_of, ARRAY[]::uuid[];
         IF cardinality(held) < given THEN
             BEGIN
+                PERFORM set_config('lock_timeout', patience, true);
                 EXECUTE lock_rows || ') l'
                    INTO held_later, stale_later, octets_later
                   USING ids, send_times, oldest, as_of, held;
@@ -234,6 +236,8 @@ BEGIN
         END IF;
         left_of_bytes := left_of_bytes - octets;
         IF held <> '{}' THEN
+            -- The rows are locked; what may have to be waited for is room in the table.
+            PERFORM set_config('lock_timeout', '1s', true);
             RETURN QUERY EXECUTE @extschema@.bs_claim_statement(part)
             USING held, as_of, lease, claimed_by, token;
         END IF;
