@@ -94,11 +94,11 @@ keep_parts() {
 				_ -> Known
 			end
 		end,
-		[io:format("~s ", [App]) || App <- Add(rabbit, [])],
+		[io:format("~s~n", [App]) || App <- Add(rabbit, [])],
 		halt(0).') || die "cannot tell what RabbitMQ needs: $needed"
 	for entry in "$1"/*; do
 		entry=${entry##*/}
-		[[ " $needed" == *" ${entry%%-*} "* ]] || rm -rf "${1:?}/$entry"
+		grep -qxF "${entry%%-*}" <<<"$needed" || rm -rf "${1:?}/$entry"
 	done
 }
 

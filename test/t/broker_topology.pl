@@ -110,9 +110,8 @@ wait_empty($broker, 'purged');
 # ---- Nothing serves the queue any more, as after a crash of 3.10 soon after it
 # was declared: the broker refuses all until somebody deletes it.
 
-my $server = "{'%2F_$QUEUE', node()}";
-my $files = $broker->evaluate("ra_env:server_data_dir(quorum_queues, ra_directory:uid_of(quorum_queues, element(1, $server)))") =~ s/"//gr;
-$broker->evaluate("ra:stop_server(quorum_queues, $server)");
+my $files = $broker->queue_files($QUEUE);
+$broker->stop_queue($QUEUE);
 ok(-d $files, 'the files of the queue');
 $broker->kill9;
 remove_tree($files);
@@ -126,7 +125,7 @@ each_once($node, $catcher, 'down', 50, 'a queue that was down is deleted');
 well($node, 'a queue that was down is deleted');
 
 # And while senders consume it, of which the broker then tells them nothing.
-$broker->evaluate("ra:stop_server(quorum_queues, $server)");
+$broker->stop_queue($QUEUE);
 $broker->ctl('delete_queue', $QUEUE);
 add_due($node, 50, 'quiet');
 each_once($node, $catcher, 'quiet', 50, 'a queue that went quietly');
