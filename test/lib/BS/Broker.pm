@@ -187,8 +187,12 @@ sub counts
 				{ok, Ready, Consumers} = rabbit_amqqueue:stat(Q),
 				Total = case amqqueue:get_type(Q) of
 					rabbit_quorum_queue ->
-						{ok, {_, N}, _} = ra:leader_query(amqqueue:get_pid(Q),
-							fun rabbit_fifo:query_messages_total/1),
+						Leader = amqqueue:get_pid(Q),
+						{ok, {_, N}, _} =
+							try ra:leader_query(Leader, fun rabbit_fifo:query_messages_total/1)
+							catch error:function_clause -> % since ra 3, RabbitMQ 4.3
+								ra:leader_query(Leader, {rabbit_fifo, query_messages_total, []})
+							end,
 						N;
 					_ ->
 						[{messages, N}] = rabbit_amqqueue:info(Q, [messages]),
