@@ -146,12 +146,15 @@ evaluate() {
 }
 
 ctl() {
+	local escript=$tools/server/escript/rabbitmqctl main
+	# It has another name in each series, which the file's head tells.
+	main=$(head -n 3 "$escript" | tr -d '\0' |
+		LC_ALL=C sed -n 's/^%%! -escript main \([^ ]*\).*/\1/p')
 	cd "$dir"
 	exec "$BINDIR/erlexec" +B -boot start_clean -noinput -noshell -hidden \
 		-smp enable +S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none \
 		-kernel inet_dist_use_interface "{${address//./,}}" \
-		-run escript start -escript main rabbitmqctl_escript \
-		-extra "$tools/server/escript/rabbitmqctl" "$@"
+		-run escript start -escript main "$main" -extra "$escript" "$@"
 }
 
 # ---- processes ---------------------------------------------------------------

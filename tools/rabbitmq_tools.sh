@@ -15,18 +15,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 umask 022
 dest=$PWD/build/rabbitmq
-# What the package "rabbitmq-server" depends on of Erlang.
-packages=(rabbitmq-server erlang-base erlang-asn1 erlang-crypto erlang-eldap
-	erlang-inets erlang-mnesia erlang-os-mon erlang-parsetools
-	erlang-public-key erlang-runtime-tools erlang-ssl erlang-syntax-tools
-	erlang-tools erlang-xmerl)
-# The plugins folder holds RabbitMQ itself, and plugins that nobody switches on;
-# without them a broker is up in two thirds of the time.
-parts=(amqp10_common aten credentials_obfuscation cuttlefish enough
-	gen_batch_server jsx observer_cli osiris ra rabbit rabbit_common
-	rabbitmq_prelaunch ranch recon seshat stdout_formatter syslog
-	sysmon_handler systemd)
-
 die() {
 	echo "rabbitmq_tools.sh: $*" >&2
 	exit 1
@@ -43,8 +31,18 @@ usable() {
 			-eval 'crypto:start(), halt(0).' >/dev/null 2>&1
 }
 
+# RabbitMQ, and what it depends on of Erlang.
+packages() {
+	apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts \
+		--no-breaks --no-replaces --no-enhances rabbitmq-server |
+		grep -E '^(rabbitmq-server|erlang-[a-z0-9-]+)$'
+}
+
 download() {
-	apt-get download -o APT::Sandbox::User=root "${packages[@]}" >log 2>&1
+	local names
+	mapfile -t names < <(packages 2>log)
+	[ ${#names[@]} -gt 1 ] &&
+		apt-get download -o APT::Sandbox::User=root "${names[@]}" >log 2>&1
 }
 
 # unpack DIR: all packages into DIR/root
@@ -78,12 +76,29 @@ WRAPPER
 	chmod 755 "$1"
 }
 
-# keep_parts DIR: removes the plugins that are not in the list
+# keep_parts DIR: the plugins folder holds RabbitMQ itself, and plugins that nobody
+# switches on; without them a broker is up in two thirds of the time.  Removes what
+# "rabbit" does not need, by the .app files.
 keep_parts() {
-	local entry name
+	local entry needed
+	# shellcheck disable=SC2016  # Erlang's own words
+	needed=$(cd "$1" && "$dest/erlang/bin/erl" -noinput -boot start_clean -eval '
+		Add = fun Add(App, Known) ->
+			Name = atom_to_list(App),
+			File = filelib:wildcard(Name ++ "-*/ebin/" ++ Name ++ ".app"),
+			case lists:member(App, Known) orelse File of
+				[Path] ->
+					{ok, [{application, App, About}]} = file:consult(Path),
+					lists:foldl(Add, [App | Known],
+						proplists:get_value(applications, About, []));
+				_ -> Known
+			end
+		end,
+		[io:format("~s~n", [App]) || App <- Add(rabbit, [])],
+		halt(0).') || die "cannot tell what RabbitMQ needs: $needed"
 	for entry in "$1"/*; do
-		name=${entry##*/}
-		[[ " ${parts[*]} " == *" ${name%-*} "* ]] || rm -rf "$entry"
+		entry=${entry##*/}
+		grep -qxF "${entry%%-*}" <<<"$needed" || rm -rf "${1:?}/$entry"
 	done
 }
 
@@ -104,10 +119,10 @@ rm -rf "$dest"
 mkdir -p "$dest"
 mv "$work/root/usr/lib/erlang" "$dest/erlang"
 mv "$work"/root/usr/lib/rabbitmq/lib/rabbitmq_server-* "$dest/server"
-keep_parts "$dest/server/plugins"
 for place in "$dest"/erlang/bin "$dest"/erlang/erts-*/bin; do
 	write_erl "$place/erl"
 done
+keep_parts "$dest/server/plugins"
 stamp >"$dest/complete"
 usable || die "Erlang was unpacked into $dest but does not run"
 echo "$dest"

@@ -39,12 +39,13 @@ die() {
 release=$(. /etc/os-release 2>/dev/null && echo "${DEBIAN_CODENAME:-${VERSION_CODENAME-}}") || true
 
 # By release: the server that it ships; what its libraries' names end with since
-# time_t has 64 bits; ICU; and what stands apart in it, the formatter or programs.
+# time_t has 64 bits; ICU; the library that its Erlang wants besides; and what stands
+# apart in it, the formatter or programs.
 case $release in
-bookworm) ships=15 t64='' icu=72 apart=pg-bsd-indent ;;
-trixie) ships=17 t64=t64 icu=76 apart=tzdata-legacy ;;
-forky | sid) ships=18 t64=t64 icu=78 apart=tzdata-legacy ;;
-*) ships='' t64='' icu='' apart='' ;;
+bookworm) ships=15 t64='' icu=72 sctp='' apart=pg-bsd-indent ;;
+trixie) ships=17 t64=t64 icu=76 sctp='' apart=tzdata-legacy ;;
+forky | sid) ships=18 t64=t64 icu=78 sctp=libsctp1 apart=tzdata-legacy ;;
+*) ships='' t64='' icu='' sctp='' apart='' ;;
 esac
 
 # The server of PG_CONFIG, else the newest whose headers are here (what Debian's
@@ -82,7 +83,7 @@ packages_of() {
 	lint) echo clang-tidy cppcheck python3-pyflakes shellcheck ;;
 	demo) echo python3-aiosmtpd openssl tzdata ;;
 	# the libraries that the unpacked programs want
-	broker) echo "libssl3$t64" libstdc++6 libsystemd0 libtinfo6 zlib1g ;;
+	broker) echo "libssl3$t64" $sctp libstdc++6 libsystemd0 libtinfo6 zlib1g ;;
 	bench) echo libcrypt1 "libdb5.3$t64" libgssapi-krb5-2 "libicu$icu" libnsl2 libpcre2-8-0 ;;
 	valgrind) echo valgrind ;;
 	deb) echo debhelper fakeroot git lintian postgresql-server-dev-all \

@@ -95,7 +95,7 @@ bs_amqp_reset_connection(BsAmqpLink *link)
 	link->out_sent = link->out_end = 0;
 	link->frame_max = BS_AMQP_FRAME_MAX;
 	link->heartbeat_ms = 0;
-	link->blocked = link->closed_by_broker = false;
+	link->blocked = link->closed_by_broker = link->dead_hidden = false;
 	link->depth_asked = link->depth_channel_open = false;
 	link->depth_asked_ms = now;
 	link->consumer_missed = 0;

@@ -83,7 +83,7 @@ typedef struct BsAmqpEvent
 	const char *body;			/* DELIVERED: valid until the next call of
 								 * bs_amqp_run() */
 	int64_t		ready;			/* DEPTH: messages that wait in the queue */
-	int64_t		dead;			/* DEPTH: in the dead letters */
+	int64_t		dead;			/* DEPTH: in the dead letters; -1: unknown */
 	char		text[256];		/* without secrets */
 } BsAmqpEvent;
 

@@ -108,8 +108,9 @@ declare_topology(BsAmqpLink *link)
 	declare_exchange(link, config->exchange, "topic");
 	if (!link->passive)			/* nobody but the queue uses it */
 		declare_exchange(link, config->dead_letter_exchange, "direct");
-	declare_queue(link, config->dead_letter_queue, quorum,
-				  config->dead_letter_exchange, config->dead_letter_queue);
+	if (!link->dead_hidden)
+		declare_queue(link, config->dead_letter_queue, quorum,
+					  config->dead_letter_exchange, config->dead_letter_queue);
 	declare_queue(link, config->queue, with_dead_letters,
 				  config->exchange, "#");
 }
@@ -160,7 +161,7 @@ send_depth_questions(BsAmqpLink *link)
 	declare.queue = bs_amqp_bytes(link->config.queue);
 	bs_amqp_send_method(link, BS_AMQP_DEPTH_CHANNEL,
 						AMQP_QUEUE_DECLARE_METHOD, &declare);
-	if (!bs_amqp_is_open(link))
+	if (link->dead_hidden || !bs_amqp_is_open(link))
 		return;
 	declare.queue = bs_amqp_bytes(link->config.dead_letter_queue);
 	bs_amqp_send_method(link, BS_AMQP_DEPTH_CHANNEL,
@@ -221,17 +222,19 @@ bs_amqp_take_depth(BsAmqpLink *link, amqp_bytes_t arguments)
 	if (answer == NULL)
 		return;
 	if (!link->depth_asked || !link->depth_channel_open)
+	{
 		bs_amqp_fail(link, false, "protocol error: an answer comes unasked");
-	else if (link->depth_answers++ == 0)
+		return;
+	}
+	if (link->depth_answers++ == 0)
 	{
 		link->depth_ready = answer->message_count;
 		look_for_consumer(link, answer->consumer_count);
+		if (!link->dead_hidden || !bs_amqp_is_open(link))
+			return;
 	}
-	else
-	{
-		link->depth_asked = false;
-		note = bs_amqp_note(link, BS_AMQP_DEPTH);
-		note->ready = link->depth_ready;
-		note->dead = answer->message_count;
-	}
+	link->depth_asked = false;
+	note = bs_amqp_note(link, BS_AMQP_DEPTH);
+	note->ready = link->depth_ready;
+	note->dead = link->dead_hidden ? -1 : (int64_t) answer->message_count;
 }

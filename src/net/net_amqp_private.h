@@ -88,7 +88,7 @@ typedef struct BsAmqpNote
 	const char *body;			/* in the arena */
 	const char *text;			/* in the arena, static or NULL */
 	int64_t		ready;
-	int64_t		dead;
+	int64_t		dead;			/* -1: unknown */
 } BsAmqpNote;
 
 /* A published message, by its number. */
@@ -156,6 +156,7 @@ struct BsAmqpLink
 	uint32_t	frame_max;
 	int			heartbeat_ms;	/* 0: none are sent */
 	bool		passive;		/* no rights to declare: only look */
+	bool		dead_hidden;	/* nor to look at the dead letters */
 	bool		blocked;
 	bool		closed_by_broker;	/* it has said farewell */
 	amqp_method_number_t replies[BS_AMQP_REPLIES_MAX];	/* on BS_AMQP_CHANNEL */

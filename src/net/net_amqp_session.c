@@ -281,7 +281,9 @@ take_connection_close(BsAmqpLink *link, amqp_bytes_t arguments)
 
 /*
  * Without the right to declare, it may be that an administrator has declared
- * everything: look, and go on looking for as long as it is all there.
+ * everything: look, and go on looking for as long as it is all there.  Since
+ * RabbitMQ 4.2.6 looking needs a right as well.  Without one for the dead letters,
+ * which no worker uses, their number is unknown, and the rest works.
  */
 static void
 take_channel_close(BsAmqpLink *link, amqp_bytes_t arguments)
@@ -292,12 +294,13 @@ take_channel_close(BsAmqpLink *link, amqp_bytes_t arguments)
 
 	if (close == NULL)
 		return;
-	if (link->state != BS_AMQP_STATE_DECLARE || link->passive ||
+	if (link->state != BS_AMQP_STATE_DECLARE || link->dead_hidden ||
 		close->reply_code != AMQP_ACCESS_REFUSED)
 	{
 		fail_with(link, close->reply_code, close->reply_text);
 		return;
 	}
+	link->dead_hidden = link->passive;
 	link->passive = true;
 	link->state = BS_AMQP_STATE_CHANNEL;
 	bs_amqp_send_method(link, BS_AMQP_CHANNEL, AMQP_CHANNEL_CLOSE_OK_METHOD,

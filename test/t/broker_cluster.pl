@@ -19,7 +19,7 @@ my $common = scratch_dir() . '/cluster';
 my @nodes = map { BS::Broker->new("node$_", cluster => $common, conf => ['cluster_partition_handling = autoheal']) } 1 .. 3;
 my $catcher = start_catcher(scratch_dir() . '/mail', '--brief');
 
-is($nodes[0]->evaluate('length(rabbit_nodes:all_running())'), 3, 'three nodes run');
+is($nodes[0]->running_nodes, 3, 'three nodes run');
 my $urls = join(', ', map { $_->url } @nodes);
 my $node = mail_node('main', queue => 'rabbitmq', amqp_url => $urls, mail_url => $catcher->url,
 	mail_connections => 2, senders => 2, lease => '60s', mail_timeout => '15s');
@@ -30,11 +30,9 @@ my $sender = BS::Sender->new($node, 'one', mail_url => $catcher->url, mail_conne
 
 # The queue has a member on each node.
 well($node, 'at first');
-is( $nodes[0]->evaluate(
-		"length(maps:get(nodes, amqqueue:get_type_state(element(2, rabbit_amqqueue:lookup(rabbit_misc:r(<<\"/\">>, queue, <<\"$QUEUE\">>))))))"),
-	3, 'the queue is on all three');
+is($nodes[0]->members($QUEUE), 3, 'the queue is on all three');
 
-sub clients { my ($broker) = @_; return $broker->evaluate('length(rabbit_networking:connections_local())'); }
+sub clients { my ($broker) = @_; return $broker->local_connections; }
 sub arrived { my ($prefix) = @_; return scalar keys %{ $catcher->arrivals($prefix) }; }
 
 # All of them hold connections to the node that is first among those that run.
@@ -59,7 +57,7 @@ foreach my $fault (qw(stop kill9 pause))
 	$victim->start;
 	my $all = wait_for(
 		sub {
-			my @running = map { eval { $_->evaluate('length(rabbit_nodes:all_running())') } // 0 } @nodes;
+			my @running = map { eval { $_->running_nodes } // 0 } @nodes;
 			return !grep { $_ ne '3' } @running;
 		},
 		'three nodes', 90);

@@ -33,20 +33,12 @@ my @nodes = map {
 		conf => [ "cluster_partition_handling = $handling", 'loopback_users.guest = false', "listeners.tcp.2 = 10.96.0.1$_:5672" ])
 } 1 .. 3;
 
-sub running { my ($broker) = @_; return eval { $broker->evaluate('length(rabbit_nodes:all_running())') } // 0; }
-sub clients { my ($broker) = @_; return $broker->evaluate('length(rabbit_networking:connections_local())'); }
+sub running { my ($broker) = @_; return eval { $broker->running_nodes } // 0; }
+sub clients { my ($broker) = @_; return $broker->local_connections; }
 sub arrived { my ($prefix) = @_; return scalar keys %{ $catcher->arrivals($prefix) }; }
 
 # How many members of the queue are there, and follow its leader.
-sub members
-{
-	my ($broker) = @_;
-
-	return eval {
-		$broker->evaluate(
-			"begin {ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"/\">>, queue, <<\"$QUEUE\">>)), [{online, N}] = rabbit_amqqueue:info(Q, [online]), length(N) end");
-	} // 0;
-}
+sub members { my ($broker) = @_; return eval { $broker->online($QUEUE) } // 0; }
 
 is(running($nodes[0]), 3, 'three nodes run');
 my $node = mail_node('main', queue => 'rabbitmq', amqp_url => join(', ', map { "amqp://guest:guest\@10.96.0.1$_:5672" } 1 .. 3),

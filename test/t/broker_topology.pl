@@ -107,26 +107,29 @@ go();
 each_once($node, $catcher, 'purged', 100, 'purged');
 wait_empty($broker, 'purged');
 
-# ---- Nothing serves the queue any more, as after a crash of 3.10 soon after it
-# was declared: the broker refuses all until somebody deletes it.
+# ---- Nothing serves the queue any more, as after a crash of 3.10 soon after it was
+# declared: until somebody deletes it 3.10 refuses all that is published, and 4.0 says
+# nothing to it.  4.3 makes the files anew.
 
-my $server = "{'%2F_$QUEUE', node()}";
-my $files = $broker->evaluate("ra_env:server_data_dir(quorum_queues, ra_directory:uid_of(quorum_queues, element(1, $server)))") =~ s/"//gr;
-$broker->evaluate("ra:stop_server(quorum_queues, $server)");
+my $files = $broker->queue_files($QUEUE);
+$broker->stop_queue($QUEUE);
 ok(-d $files, 'the files of the queue');
 $broker->kill9;
 remove_tree($files);
 $broker->start;
 $amqp = BS::Amqp->new($broker->url);
 add_due($node, 50, 'down');
-trouble($node, qr/its queue is full, or down/, 'queue down');
-is(counts($node, 'down%'), 'SCHEDULED 50', 'queue down: the messages stay due');
-$broker->ctl('delete_queue', $QUEUE);
-each_once($node, $catcher, 'down', 50, 'a queue that was down is deleted');
-well($node, 'a queue that was down is deleted');
+if ($broker->series < 403)
+{
+	trouble($node, $broker->series < 400 ? qr/its queue is full, or down/ : qr/the broker does not confirm/, 'queue down', 60);
+	is(counts($node, 'down%'), 'SCHEDULED 50', 'queue down: the messages stay due');
+	$broker->ctl('delete_queue', $QUEUE);
+}
+each_once($node, $catcher, 'down', 50, 'a queue that was down');
+well($node, 'a queue that was down');
 
 # And while senders consume it, of which the broker then tells them nothing.
-$broker->evaluate("ra:stop_server(quorum_queues, $server)");
+$broker->stop_queue($QUEUE);
 $broker->ctl('delete_queue', $QUEUE);
 add_due($node, 50, 'quiet');
 each_once($node, $catcher, 'quiet', 50, 'a queue that went quietly');

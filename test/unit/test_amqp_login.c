@@ -29,15 +29,17 @@
 	" x-dead-letter-strategy=at-least-once x-overflow=reject-publish\n" \
 	"queue.bind birthday.messages.queue birthday.messages #\n"
 
-#define LOOKS \
-	"exchange.declare birthday.messages topic durable passive\n" \
-	"exchange.declare birthday.messages.dlx direct durable passive\n" \
+#define LOOKS_AT_EXCHANGE \
+	"exchange.declare birthday.messages topic durable passive\n"
+#define LOOKS_AT_DEAD \
 	"queue.declare birthday.messages.dlq durable passive" \
-	" x-queue-type=quorum\n" \
+	" x-queue-type=quorum\n"
+#define LOOKS_AT_QUEUE \
 	"queue.declare birthday.messages.queue durable passive" \
 	" x-queue-type=quorum x-dead-letter-exchange=birthday.messages.dlx" \
 	" x-dead-letter-routing-key=birthday.messages.dlq" \
 	" x-dead-letter-strategy=at-least-once x-overflow=reject-publish\n"
+#define LOOKS	LOOKS_AT_EXCHANGE LOOKS_AT_DEAD LOOKS_AT_QUEUE
 
 #define START	"start-ok PLAIN |us|secret" PROPERTIES
 
@@ -294,6 +296,68 @@ test_passive_without(void)
 	finish();
 }
 
+static const char *hidden;
+
+/* Refuses to declare, and to look at one of the queues. */
+static bool
+hide(BsBroker *to, uint16_t channel, amqp_method_number_t id, void *method)
+{
+	amqp_queue_declare_t *queue = method;
+
+	if (id != AMQP_QUEUE_DECLARE_METHOD ||
+		(queue->passive && (queue->queue.len != strlen(hidden) ||
+							memcmp(queue->queue.bytes, hidden,
+								   strlen(hidden)) != 0)))
+		return false;
+	broker_close_channel(to, channel, 403, "ACCESS_REFUSED");
+	return true;
+}
+
+/* Looking is a right, too. */
+static void
+test_passive_hidden(void)
+{
+	reset_config();
+	config.window = 1;
+	broker_open(&broker);
+	broker.hook = hide;
+	hidden = config.dead_letter_queue;
+	open_link_to_broker();
+	ok(wait_for_events(BS_AMQP_UP, 1), "dead letters are hidden: it comes up");
+	is_str(event_story(), "up", "dead letters are hidden: and stays up");
+	ok(strstr(broker.log, "channel.open 1\n" LOOKS_AT_EXCHANGE
+			  "channel.close-ok 1\nchannel.open 1\n"
+			  LOOKS_AT_EXCHANGE LOOKS_AT_QUEUE) != NULL,
+	   "dead letters are hidden: it looks at the rest");
+	broker.log[0] = '\0';
+	bs_amqp_ask_depth(amqp);
+	ok(wait_for_events(BS_AMQP_DEPTH, 1), "dead letters are hidden: depth");
+	is_int(last_event(BS_AMQP_DEPTH)->ready, strlen(config.queue),
+		   "dead letters are hidden: how many wait");
+	is_int(last_event(BS_AMQP_DEPTH)->dead, -1,
+		   "dead letters are hidden: how many are dead is unknown");
+	is_str(broker.log, "channel.open 2\n"
+		   "queue.declare birthday.messages.queue passive\n",
+		   "dead letters are hidden: it does not ask for them");
+
+	broker.hook = NULL;
+	broker_drop(&broker);
+	ok(wait_for_events(BS_AMQP_UP, 2), "dead letters are shown: it comes up");
+	bs_amqp_ask_depth(amqp);
+	ok(wait_for_events(BS_AMQP_DEPTH, 2), "dead letters are shown: depth");
+	is_int(last_event(BS_AMQP_DEPTH)->dead, strlen(config.dead_letter_queue),
+		   "dead letters are shown: they are counted again");
+	finish();
+
+	reset_config();
+	broker_open(&broker);
+	broker.hook = hide;
+	hidden = config.queue;
+	open_link_to_broker();
+	is_down(": 403 ACCESS_REFUSED", true, "the queue itself is hidden");
+	finish();
+}
+
 /* ---- what is not AMQP, or not fit ---- */
 
 static const char *raw;
@@ -499,6 +563,7 @@ main(void)
 	test_refusals();
 	test_passive();
 	test_passive_without();
+	test_passive_hidden();
 	test_no_broker();
 	test_deep_start();
 	test_unfit();

@@ -187,8 +187,12 @@ sub counts
 				{ok, Ready, Consumers} = rabbit_amqqueue:stat(Q),
 				Total = case amqqueue:get_type(Q) of
 					rabbit_quorum_queue ->
-						{ok, {_, N}, _} = ra:leader_query(amqqueue:get_pid(Q),
-							fun rabbit_fifo:query_messages_total/1),
+						Leader = amqqueue:get_pid(Q),
+						{ok, {_, N}, _} =
+							try ra:leader_query(Leader, fun rabbit_fifo:query_messages_total/1)
+							catch error:function_clause -> % since ra 3, RabbitMQ 4.3
+								ra:leader_query(Leader, {rabbit_fifo, query_messages_total, []})
+							end,
 						N;
 					_ ->
 						[{messages, N}] = rabbit_amqqueue:info(Q, [messages]),
@@ -264,6 +268,78 @@ sub queues
 sub connections
 {
 	return $_[0]->evaluate('length(rabbit_networking:connections())');
+}
+
+# How many of them are connected to this node of a cluster.
+sub local_connections
+{
+	return $_[0]->evaluate(<<'ERLANG');
+		length(case erlang:function_exported(rabbit_networking, local_connections, 0) of
+			true -> rabbit_networking:local_connections();
+			false -> rabbit_networking:connections_local()
+		end)
+ERLANG
+}
+
+# How many nodes of its cluster run, as this one sees it.
+sub running_nodes { return $_[0]->evaluate('length(rabbit_nodes:all_running())'); }
+
+# On how many nodes a quorum queue is, and how many of these follow its leader.
+sub members { return _count_of('members', @_); }
+sub online { return _count_of('online', @_); }
+
+sub _count_of
+{
+	my ($item, $self, $queue, $vhost) = @_;
+	my $name = _resource('queue', $queue, $vhost);
+
+	return $self->evaluate(<<"ERLANG");
+		begin
+			{ok, Q} = rabbit_amqqueue:lookup($name),
+			[{$item, Nodes}] = rabbit_amqqueue:info(Q, [$item]),
+			length(Nodes)
+		end
+ERLANG
+}
+
+# The folder of this node's part of a quorum queue.
+sub queue_files
+{
+	my ($self, $queue, $vhost) = @_;
+	my $name = _resource('queue', $queue, $vhost);
+
+	return $self->evaluate(<<"ERLANG") =~ s/"//gr;
+		begin
+			{ok, Q} = rabbit_amqqueue:lookup($name),
+			{Server, _} = amqqueue:get_pid(Q),
+			ra_env:server_data_dir(quorum_queues, ra_directory:uid_of(quorum_queues, Server))
+		end
+ERLANG
+}
+
+# Ends this node's part of a quorum queue: it serves nobody, and tells nobody.
+sub stop_queue
+{
+	my ($self, $queue, $vhost) = @_;
+	my $name = _resource('queue', $queue, $vhost);
+
+	return $self->evaluate(<<"ERLANG");
+		begin
+			{ok, Q} = rabbit_amqqueue:lookup($name),
+			{Server, _} = amqqueue:get_pid(Q),
+			ra:stop_server(quorum_queues, {Server, node()})
+		end
+ERLANG
+}
+
+# The series of the broker, as 3.10, as a number that can be compared: 310, 400.
+sub series
+{
+	my ($self) = @_;
+
+	$self->{series} //= sub { $_[0] * 100 + $_[1] }
+	  ->($self->evaluate('rabbit_misc:version()') =~ /(\d+)\.(\d+)/);
+	return $self->{series};
 }
 
 # Ends the connections of all clients from the broker's side.
