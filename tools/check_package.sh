@@ -42,6 +42,9 @@ same "META.json's range of PostgreSQL" "$(sed -n 's/^ *"PostgreSQL": "\(.*\)"$/\
     ">= ${all[0]}.0.0, < $((${all[-1]} + 1)).0.0"
 same "the table of docs/packaging.md" "$(sed -n 's/^| \([0-9]*\)\(rc[0-9]*\)\? | Debian.*/\1/p' docs/packaging.md | xargs)" \
     "${all[*]}"
+image=$(sed -n 's/^ARG PG_MAJOR=//p' docker/Dockerfile)
+[[ " $supported " == *" $image "* ]] || complain "docker/Dockerfile is for server $image"
+same "the Debian of docker/Dockerfile" "$(sed -n 's/^ARG DEBIAN=//p' docker/Dockerfile)" "$(suite_of "$image")"
 list=${supported// /, }
 grep -qF "PostgreSQL ${list%, *} or ${supported##* }" README.md ||
     complain "README.md does not say PostgreSQL ${list%, *} or ${supported##* }"

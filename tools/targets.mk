@@ -211,7 +211,7 @@ test-valgrind: setup
 
 #: docker-up      the whole installation in containers: docs/docker.md
 #: docker-down    end it; its data stays
-#: docker-test    build the image without Docker and try it, minutes; as root
+#: docker-test    build the image for 15 and 17 without Docker and try it, minutes; as root
 #: dist           archives of a release, as PGXN takes them, in build/dist
 #: deb            the Debian package for the server of PG_CONFIG, in build/deb
 #: deb-test       make and install it on a fresh Debian for each server, minutes; as root
@@ -227,7 +227,7 @@ docker-down:
 
 docker-test:
 	@tools/setup.sh image
-	@tools/try_image.sh
+	@tools/try_image.sh $(SERVERS)
 
 dist:
 	@tools/dist.sh
