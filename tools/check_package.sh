@@ -2,12 +2,14 @@
 #
 # check_package.sh
 #     META.json is what PGXN takes, every place that names the version names the
-#     same, and debian/ asks for the libraries and servers that the rest does.
+#     same, every place that names the supported servers names those of
+#     tools/supported.sh, and debian/ asks for the libraries that the rest does.
 #
 # "make deb-test" builds and installs the Debian package; this takes a second.
 #
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. tools/supported.sh
 failed=0
 
 complain() {
@@ -32,15 +34,34 @@ same "the first version of CHANGELOG.md" "$(sed -n 's/^## \([0-9.]*\).*/\1/p' CH
 same "the version of debian/changelog" "$(sed -n '1s/.*(\([0-9.]*\)-[0-9]*).*/\1/p' debian/changelog)" "$release"
 same "the image of docker/compose.yaml" "$(sed -n 's/^ *image: birthday_scheduler:\(.*\)/\1/p' docker/compose.yaml | sort -u)" "$version"
 
-# pg_buildext makes control from control.in for the versions in pgversions.
-same "debian/pgversions" "$(cat debian/pgversions)" 15
-sed 's/PGVERSION/15/g' debian/control.in | cmp -s - debian/control ||
-    complain "debian/control is not debian/control.in for 15"
+# The supported servers, and of META.json the range with what is to come.
+supported=${supported_servers[*]}
+all=("${supported_servers[@]}" "${coming_servers[@]}")
+same "debian/pgversions" "$(xargs <debian/pgversions)" "$supported"
+same "META.json's range of PostgreSQL" "$(sed -n 's/^ *"PostgreSQL": "\(.*\)"$/\1/p' META.json)" \
+    ">= ${all[0]}.0.0, < $((${all[-1]} + 1)).0.0"
+same "the table of docs/packaging.md" "$(sed -n 's/^| \([0-9]*\)\(rc[0-9]*\)\? | Debian.*/\1/p' docs/packaging.md | xargs)" \
+    "${all[*]}"
+image=$(sed -n 's/^ARG PG_MAJOR=//p' docker/Dockerfile)
+[[ " $supported " == *" $image "* ]] || complain "docker/Dockerfile is for server $image"
+same "the Debian of docker/Dockerfile" "$(sed -n 's/^ARG DEBIAN=//p' docker/Dockerfile)" "$(suite_of "$image")"
+list=${supported// /, }
+grep -qF "PostgreSQL ${list%, *} or ${supported##* }" README.md ||
+    complain "README.md does not say PostgreSQL ${list%, *} or ${supported##* }"
+same "the oldest server of src/bs_compat.h" \
+    "$(sed -n 's/^#if PG_VERSION_NUM < \([0-9]*\)0000$/\1/p' src/bs_compat.h)" "${all[0]}"
+for server in "${all[@]}"; do
+    suite_of "$server" >/dev/null || complain "tools/supported.sh has no Debian for $server"
+done
+# They would be a second list.
+found=$(grep -nE 'postgresql-[0-9]|-v [0-9]' debian/control.in debian/tests/* debian/rules) ||
+    true
+[ -z "$found" ] || complain "debian/ names a server outside of pgversions: $found"
 
 # Headers of every library that we link are asked for.
 while read -r library; do
-    grep -qE "^ lib${library#-l}(4-openssl)?-dev,$" debian/control ||
-        complain "debian/control does not ask for the headers of $library"
+    grep -qE "^ lib${library#-l}(4-openssl)?-dev,$" debian/control.in ||
+        complain "debian/control.in does not ask for the headers of $library"
 done < <(sed -n 's/^SHLIB_LINK = //p' Makefile | tr ' ' '\n')
 
 # bs_sender, its page and its unit are installed together, and the unit names the

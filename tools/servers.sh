@@ -21,8 +21,8 @@ umask 022
 export DEBIAN_FRONTEND=noninteractive
 roots=$(realpath -m "${BS_ROOTS:-build/roots}")
 logs=$PWD/build/servers
-mirror=${BS_MIRROR:-http://deb.debian.org/debian}
-all_servers=(15 17 18 19)
+. tools/supported.sh
+. tools/roots.sh
 short=(000_test_kit calendar catch_up copy_guard dump_restore delivery_http
 	delivery_smtp delivery_trouble partitions_cron planning_concurrency
 	queue_copies sender_postgres workers_life workers_stop broker_life
@@ -35,16 +35,6 @@ die() {
 	exit 1
 }
 
-suite_of() {
-	case $1 in
-	15) echo bookworm ;;
-	17) echo trixie ;;
-	18) echo sid ;;
-	19) echo experimental ;;
-	*) die "no Debian ships server $1: 15, 17, 18 and 19 have one" ;;
-	esac
-}
-
 while [ $# -gt 0 ]; do
 	case $1 in
 	--tests)
@@ -52,53 +42,26 @@ while [ $# -gt 0 ]; do
 		shift 2
 		;;
 	*)
-		suite_of "$1" >/dev/null
+		suite_of "$1" >/dev/null ||
+			die "no Debian ships server $1; there are ${supported_servers[*]} ${coming_servers[*]}"
 		servers+=("$1")
 		shift
 		;;
 	esac
 done
-[ ${#servers[@]} -gt 0 ] || servers=("${all_servers[@]}")
+[ ${#servers[@]} -gt 0 ] || servers=("${supported_servers[@]}" "${coming_servers[@]}")
 [ "$(id -u)" = 0 ] || die "root is needed, to make roots of other Debians and work in them"
 tools/setup.sh image
 
-# in_root ROOT COMMAND...: with processes of its own, which end with it, and the
-# network of this machine; lonely_in_root with its own.
-in_root() {
-	local root=$1 net=()
-	shift
-	[ "${lonely-}" = '' ] || net=(--net)
-	# shellcheck disable=SC2016  # the inner shell's own words
-	unshare --mount --pid "${net[@]}" --fork --kill-child sh -c '
-		ip link set lo up 2>/dev/null
-		mount -t proc proc "$0/proc"
-		mount --rbind /dev "$0/dev"
-		mount -t tmpfs shm "$0/dev/shm"
-		mount -t tmpfs tmp "$0/tmp"
-		chmod 1777 "$0/tmp"
-		exec chroot "$0" env -i HOME=/root LC_ALL=C.UTF-8 TERM=dumb \
-			PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"' "$root" "$@" </dev/null
-}
-
-lonely_in_root() {
-	lonely=yes in_root "$@"
-}
-
 # make_root SERVER ROOT: nothing but what is on every Debian, git, make and sudo.
 make_root() {
-	local server=$1 root=$2 suite line
+	local server=$1 root=$2 suite
 	[ ! -f "$root/complete" ] || return 0
 	suite=$(suite_of "$server")
 	rm -rf --one-file-system "$root"
 	mkdir -p "$roots"
-	# The lists of a mirror that is seldom brought up to date are too old for apt.
-	case $suite in
-	experimental) line="deb $mirror sid main" ;;
-	*) line="deb $mirror $suite main" ;;
-	esac
-	mmdebstrap --quiet --variant=minbase --include=git,make,sudo,ca-certificates,iproute2,procps \
-		--aptopt='Acquire::Check-Valid-Until "false"' --aptopt='Dpkg::Use-Pty "0"' \
-		"${suite/experimental/sid}" "$root" "$line" || return 1
+	make_debian "${suite/experimental/sid}" "$root" git,make,sudo,ca-certificates,iproute2,procps ||
+		return 1
 	if [ "$suite" = experimental ]; then
 		echo "deb $mirror experimental main" >"$root/etc/apt/sources.list.d/experimental.list"
 		echo 'create_main_cluster = false' >"$root/root/createcluster.conf"
@@ -115,22 +78,6 @@ make_root() {
 		' || return 1
 	fi
 	touch "$root/complete"
-}
-
-# The tree as it is, whatever is committed, and the history, which some tests read.
-copy_tree() {
-	local top=$1/birthday_scheduler
-	mkdir -p "$top"
-	find "$top" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
-	rm -rf "$top.git"
-	git clone -q --bare . "$top.git"
-	mv "$top.git" "$top/.git"
-	git -C "$top" config core.bare false
-	git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
-		[ ! -e "$file" ] || printf '%s\0' "$file"
-	done | tar -c --null -T - | tar -x -C "$top" --no-same-owner
-	chown -R root:root "$top/.git"
-	git -C "$top" reset -q
 }
 
 tests_of() {

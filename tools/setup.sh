@@ -38,30 +38,21 @@ die() {
 # A derivative goes by the Debian that it stands on.
 release=$(. /etc/os-release 2>/dev/null && echo "${DEBIAN_CODENAME:-${VERSION_CODENAME-}}") || true
 
-# By release: the server that it ships; what its libraries' names end with since
-# time_t has 64 bits; ICU; the library that its Erlang wants besides; and what stands
-# apart in it, the formatter or programs.
+# By release: what its libraries' names end with since time_t has 64 bits; ICU; the
+# library that its Erlang wants besides; and what stands apart in it, the formatter or
+# programs.
 case $release in
-bookworm) ships=15 t64='' icu=72 sctp='' apart=pg-bsd-indent ;;
-trixie) ships=17 t64=t64 icu=76 sctp='' apart=tzdata-legacy ;;
-forky | sid) ships=18 t64=t64 icu=78 sctp=libsctp1 apart=tzdata-legacy ;;
-*) ships='' t64='' icu='' sctp='' apart='' ;;
+bookworm) t64='' icu=72 sctp='' apart=pg-bsd-indent ;;
+trixie) t64=t64 icu=76 sctp='' apart=tzdata-legacy ;;
+forky | sid) t64=t64 icu=78 sctp=libsctp1 apart=tzdata-legacy ;;
+*) t64='' icu='' sctp='' apart='' ;;
 esac
 
-# The server of PG_CONFIG, else the newest whose headers are here (what Debian's
-# own pg_config chooses), else the release's.  A server that is not Debian's is
-# installed by whoever built it.
-server=$ships
-debian_server=yes
-if [ -n "${PG_CONFIG-}" ] && command -v "$PG_CONFIG" >/dev/null; then
-	server=$("$PG_CONFIG" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
-	[[ $("$PG_CONFIG" --bindir) == /usr/lib/postgresql/* ]] || debian_server=
-elif [[ ${PG_CONFIG-} =~ ^/usr/lib/postgresql/([0-9]+)/ ]]; then
-	server=${BASH_REMATCH[1]}
-elif [ -z "${PG_CONFIG-}" ]; then
-	newest=$(printf '%s\n' /usr/lib/postgresql/*/bin/pg_config | sort -V | tail -n 1)
-	[ ! -x "$newest" ] || server=$("$newest" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
-fi
+# A server that is not Debian's is installed by the admin who built it.
+# shellcheck source=tools/supported.sh
+. "$(dirname "${BASH_SOURCE[0]}")/supported.sh"
+ships=$(server_of_release "$release")
+choose_server "$ships"
 # The names with the server's number for NN; none where Debian did not make it.
 server_packages() {
 	local name
@@ -70,6 +61,7 @@ server_packages() {
 	done
 }
 
+# shellcheck disable=SC2046  # each name is a word
 packages_of() {
 	case $1 in
 	build) echo gcc make libc6-dev pkg-config libcurl4-openssl-dev \
@@ -86,7 +78,7 @@ packages_of() {
 	broker) echo "libssl3$t64" $sctp libstdc++6 libsystemd0 libtinfo6 zlib1g ;;
 	bench) echo libcrypt1 "libdb5.3$t64" libgssapi-krb5-2 "libicu$icu" libnsl2 libpcre2-8-0 ;;
 	valgrind) echo valgrind ;;
-	deb) echo debhelper fakeroot git lintian postgresql-server-dev-all \
+	deb) echo build-essential debhelper fakeroot git lintian postgresql-server-dev-all \
 		$(server_packages postgresql-NN-cron) ;;
 	image) echo buildah mmdebstrap ;;
 	update) ;;

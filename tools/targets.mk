@@ -211,10 +211,11 @@ test-valgrind: setup
 
 #: docker-up      the whole installation in containers: docs/docker.md
 #: docker-down    end it; its data stays
-#: docker-test    build the image without Docker and try it, minutes; as root
+#: docker-test    build the image for 15 and 17 without Docker and try it, minutes; as root
 #: dist           archives of a release, as PGXN takes them, in build/dist
-#: deb            the Debian package, in build/deb
-#: deb-test       install it on a fresh Debian 12, minutes; as root
+#: deb            the Debian package for the server of PG_CONFIG, in build/deb
+#: deb-test       make and install it on a fresh Debian for each server, minutes; as root
+#:                "make deb-test SERVERS=17": for some
 
 .PHONY: docker-up docker-down docker-test dist deb deb-test
 
@@ -226,7 +227,7 @@ docker-down:
 
 docker-test:
 	@tools/setup.sh image
-	@tools/try_image.sh
+	@tools/try_image.sh $(SERVERS)
 
 dist:
 	@tools/dist.sh
@@ -236,5 +237,5 @@ deb:
 	@tools/deb.sh
 
 deb-test:
-	@tools/setup.sh build deb image
-	@tools/try_deb.sh
+	@tools/setup.sh image
+	@tools/try_deb.sh $(SERVERS)

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # try_image.sh: builds docker/Dockerfile without Docker, and runs what came out.
 #
-#   tools/try_image.sh         "make docker-test" calls it; needs root
+#   tools/try_image.sh [SERVER...]     "make docker-test" calls it; needs root
 #
-# Every line of the Dockerfile is carried out by buildah, in a folder below
-# build/.  Only the base cannot be had: in its place stands Debian 12 with the
-# same server, made by mmdebstrap, with an entrypoint that does the documented
-# steps (tools/docker/base_entrypoint.sh).  Then the image is started as
-# docker/compose.yaml starts it, with its settings, mounts and secrets, in a
-# network of its own, and asked.  Two to five minutes, two gigabytes while it runs.
+# For each server that is named, or 15 and 17.  Every line of the Dockerfile is
+# carried out by buildah, in a folder below build/.  Only the base cannot be had: in
+# its place stands the Debian that ships the server, made by mmdebstrap, with an
+# entrypoint that does the documented steps (tools/docker/base_entrypoint.sh).  Then
+# the image is started as docker/compose.yaml starts it, with its settings, mounts and
+# secrets, in a network of its own, and asked.  Two to five minutes for each, two
+# gigabytes while it runs.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,10 +24,24 @@ for program in buildah mmdebstrap unshare; do
 		exit 1
 	}
 done
+. tools/supported.sh
+. tools/roots.sh
+
+# One after the other, each in a process of its own, which stops its server.
+[ $# -gt 0 ] || set -- 15 17
+if [ $# -gt 1 ]; then
+	code=0
+	for server in "$@"; do
+		tools/try_image.sh "$server" || code=1
+	done
+	exit "$code"
+fi
+server=$1
+suite=$(suite_of "$server") || { echo "try_image.sh: no Debian ships server $server" >&2 && exit 1; }
 
 mkdir -p build
 work=$(mktemp -d "$PWD/build/image.XXXXXX")
-log=build/image.log
+log=build/image-$server.log
 export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
 buildah=(buildah --root "$work/store" --runroot "$work/run")
 passed=0 failed=0
@@ -62,19 +77,17 @@ die() {
 # shellcheck disable=SC2016  # the hooks are for another shell
 make_base() {
 	local container
-	mmdebstrap --quiet --aptopt='Dpkg::Use-Pty "0"' --variant=minbase \
-		--include=ca-certificates,gosu,postgresql-common \
+	make_debian "$suite" "$work/base.tar" ca-certificates,gosu,postgresql-common \
 		--customize-hook='echo "create_main_cluster = false" >>"$1/etc/postgresql-common/createcluster.conf"' \
-		--customize-hook='chroot "$1" apt-get -o Dpkg::Use-Pty=0 install -qq -y --no-install-recommends postgresql-15' \
+		--customize-hook="chroot \"\$1\" apt-get -o Dpkg::Use-Pty=0 install -qq -y --no-install-recommends postgresql-$server" \
 		--customize-hook='mkdir -p "$1/docker-entrypoint-initdb.d"' \
-		--customize-hook='rm -rf "$1"/var/lib/apt/lists/*' \
-		bookworm "$work/base.tar" >>"$log" 2>&1
+		--customize-hook='rm -rf "$1"/var/lib/apt/lists/*'
 	container=$("${buildah[@]}" from scratch)
 	"${buildah[@]}" add -q "$container" "$work/base.tar" /
 	"${buildah[@]}" copy -q "$container" tools/docker/base_entrypoint.sh \
 		/usr/local/bin/docker-entrypoint.sh
 	"${buildah[@]}" config \
-		--env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/15/bin \
+		--env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"/usr/lib/postgresql/$server/bin" \
 		--env PGDATA=/var/lib/postgresql/data --cmd postgres \
 		--entrypoint '["docker-entrypoint.sh"]' "$container"
 	"${buildah[@]}" commit -q --rm "$container" localhost/base
@@ -111,7 +124,7 @@ PYTHON
 inside() {
 	nsenter --target "$(cat "$work/pid")" --net \
 		chroot --userspec=postgres "$root" \
-		env PATH=/usr/bin:/bin:/usr/lib/postgresql/15/bin "$@"
+		env PATH=/usr/bin:/bin:"/usr/lib/postgresql/$server/bin" "$@"
 }
 
 psql() {
@@ -132,11 +145,12 @@ until_true() {
 	return 1
 }
 
-echo "== base" | tee "$log"
+echo "== server $server: base, $suite" | tee "$log"
 make_base >>"$log" 2>&1 || die "the base could not be made"
 echo "== docker/Dockerfile" | tee -a "$log"
 # buildah 1.28 looks for .dockerignore elsewhere than Docker does.
 "${buildah[@]}" bud --layers=false --network host --build-arg BASE=localhost/base \
+	--build-arg PG_MAJOR="$server" \
 	--ignorefile docker/Dockerfile.dockerignore -f docker/Dockerfile \
 	-t localhost/birthday_scheduler . >>"$log" 2>&1 || die "the image could not be built"
 
@@ -178,6 +192,8 @@ check "the server comes up by TCP" until_true inside \
 check "the extension and pg_cron are there" says \
 	"SELECT string_agg(extname, ' ' ORDER BY extname) FROM pg_extension" \
 	"birthday_scheduler pg_cron plpgsql"
+check "it is the server that was asked for" says \
+	"SELECT current_setting('server_version_num')::int / 10000" "$server"
 check "all workers run" until_true says \
 	"SELECT bool_and(pid IS NOT NULL) AND count(*) >= 4 FROM bs_workers" t
 check "pg_cron has the jobs" says "SELECT count(*) > 0 FROM cron.job" t

@@ -189,8 +189,11 @@ def check_grafana(compose):
 
 def check_dockerfile(compose):
     text = text_of("docker/Dockerfile").replace("\\\n", " ")
-    default = re.search(r"^ARG BASE=(\S+)", text, re.M)[1]
-    check_image("Dockerfile", default)
+    defaults = dict(re.findall(r"^ARG (\w+)=(\S+)", text, re.M))
+    check_image("Dockerfile", re.sub(r"\$\{(\w+)\}", lambda found: defaults[found[1]],
+                                     defaults["BASE"]))
+    for number in re.findall(r"postgresql(?:-[a-z]+)*-(\d+)", text):
+        wrong(f"Dockerfile names server {number} beside PG_MAJOR")
     ignored = text_of("docker/Dockerfile.dockerignore")
     for words in re.findall(r"^COPY (?!--from)(.*)", text, re.M):
         for path in words.split()[:-1]:
@@ -201,6 +204,19 @@ def check_dockerfile(compose):
     build = compose["services"]["postgres"]["build"]
     if not os.path.exists(os.path.join("docker", build["context"], build["dockerfile"])):
         wrong("the Dockerfile is not where it is looked for")
+    check_data(compose["services"]["postgres"], defaults["PG_MAJOR"])
+
+
+def check_data(service, default):
+    """The image of the default, and its data where the official image has them."""
+    server = service["build"]["args"]["PG_MAJOR"]
+    if server != default:
+        wrong(f"postgres: PG_MAJOR is {server}, in the Dockerfile {default}")
+    home = "/var/lib/postgresql"
+    if int(server) < 18:
+        home += "/data"
+    if f"postgres_data:{home}" not in service["volumes"]:
+        wrong(f"postgres: the data of server {server} are in {home}, which is no volume")
 
 
 def main():
