@@ -67,10 +67,10 @@ foreach my $fault (qw(away apart))
 
 	goes_on($catcher, $prefix, $start, $fault);
 
-	# It is still cut off, and who is alone stops by itself.
+	# It is still cut off, and a node that is alone stops by itself; 4.3 has no such setting.
 	ok(wait_for(sub { !grep { running($_) != 2 } @others }, 'two nodes'), "$fault: two nodes know that they are two");
 	ok(wait_for(sub { $victim->evaluate('rabbit:is_running()') eq 'false' }, 'its pause'), "$fault: the third one has paused")
-	  if $handling eq 'pause_minority';
+	  if $handling eq 'pause_minority' && $others[0]->series < 403;
 	well($node, "$fault, two nodes");
 
 	$start = time;
