@@ -13,7 +13,7 @@ unset MAKEFLAGS MAKELEVEL
 
 tools/setup.sh build test
 tools/private_pg.sh >/dev/null
-tools/failpoint_tree.sh >/dev/null
+FAILPOINTS=1 tools/build_copy.sh build/failpoints >/dev/null
 make -s --no-print-directory chaos-libraries
 exec tools/run_as.sh --own build/chaos \
 	/usr/bin/python3 -B test/chaos/chaos.py --out build/chaos "$@"

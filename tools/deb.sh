@@ -40,8 +40,9 @@ choose_server ''
 headers=$(dpkg-query -W -f '${Version}' "postgresql-server-dev-$server" 2>/dev/null) ||
 	die "the headers of server ${server:-?} are not Debian's"
 # A server of an older minor release may lack what this one has, and would not load
-# the library: with this file the package asks for the minor release.
-echo "$server ${headers%-*}" >"$source/debian/minor_versions"
+# the library: the package asks for the minor release.
+sed -i "s/^ \${postgresql:Depends},\$/&\n postgresql-PGVERSION (>> ${headers%-*}),/" "$source/debian/control.in"
+grep -qF "(>> ${headers%-*})" "$source/debian/control.in" || die "debian/control.in has no postgresql:Depends"
 echo "$server" >"$source/debian/pgversions"
 export PG_SUPPORTED_VERSIONS=$server
 (cd "$source" && pg_buildext updatecontrol && dpkg-buildpackage -us -uc -b -j"$(nproc)") >>"$log" 2>&1 ||

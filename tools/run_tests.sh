@@ -123,12 +123,23 @@ prepare_server() {
 }
 
 prepare_failpoints() {
-	local log=$logs/failpoint_tree.log
-	attend tools/failpoint_tree.sh >"$log" 2>&1 && return
-	echo "== tools/failpoint_tree.sh failed"
+	local log=$logs/failpoints.log
+	attend env FAILPOINTS=1 tools/build_copy.sh build/failpoints >"$log" 2>&1 && return
+	echo "== the build with failpoints failed"
 	tail -n 60 "$log"
 	report chaos 0 1 0 0
 	drop chaos
+}
+
+# What test/t/pg_upgrade.pl upgrades from.
+prepare_older_servers() {
+	local log=$logs/older_servers.log
+	files_of tap 'test/t/*.pl' | grep -qx 'test/t/pg_upgrade.pl' || return 0
+	attend tools/older_servers.sh >"$log" 2>&1 && return
+	echo "== tools/older_servers.sh failed"
+	tail -n 60 "$log"
+	report tap 0 1 0 0
+	drop tap
 }
 
 drop() {
@@ -219,6 +230,7 @@ if has regress || has isolation || has pgtap || has tap || has chaos; then
 	prepare_server
 fi
 ! has chaos || prepare_failpoints
+! has tap || prepare_older_servers
 if [ ${#kinds[@]} -gt 0 ]; then
 	# Root's log of the compilation goes into the hands of the same user.
 	attend tools/run_as.sh --own build/scratch --own "$logs" \

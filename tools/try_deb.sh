@@ -84,10 +84,11 @@ make_target() {
 # The server must have what the library uses, and minor releases differ in that.
 # shellcheck disable=SC2016  # the format is dpkg's
 asks_for_minor_release() {
-	local minor
+	local minor depends
 	minor=$(chroot "$root" dpkg-query -W -f '${Version}' "postgresql-$server")
-	dpkg-deb -f "$package" Depends | tr ',' '\n' |
-		grep -Fx " postgresql-$server (>> ${minor%-*})"
+	depends=$(dpkg-deb -f "$package" Depends)
+	echo "server $minor, depends on $depends"
+	[[ "$depends," == *" postgresql-$server (>> ${minor%-*}),"* ]]
 }
 
 # shellcheck disable=SC2016  # the inner shells' own words
@@ -115,7 +116,7 @@ try() {
 		ldd "/usr/lib/postgresql/$0/lib/birthday_scheduler.so" >/tmp/libraries &&
 		! grep "not found" /tmp/libraries' "$server"
 	check "the extension works in a server made for it" lonely_in_root "$root" sh -c \
-		'sh /root/create-extension | tee /dev/stderr | grep -qx "all is well"'
+		'sh /root/create-extension >/tmp/said; cat /tmp/said; grep -qx "all is well" /tmp/said'
 	check "the documents are there" [ -f "$root/usr/share/doc/postgresql-$server-birthday-scheduler/docs/settings.md" ]
 	check "it can be removed" in_root "$root" dpkg --purge "postgresql-$server-birthday-scheduler"
 	check "and leaves nothing" quiet in_root "$root" \

@@ -65,7 +65,7 @@ sub make_role
 	my $output;
 
 	IPC::Run::run(
-		[ 'postgres', '--single', '-D', $node->data_dir, '-c',
+		[ $node->installed_command('postgres'), '--single', '-D', $node->data_dir, '-c',
 			'shared_preload_libraries=', 'postgres' ],
 		'<', \$input, '>&', \$output)
 	  or die "could not make the role: $output\n";

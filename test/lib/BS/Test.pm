@@ -63,18 +63,22 @@ $SIG{TERM} = $SIG{INT} = $SIG{HUP} =
 #   streaming  ready for standbys (allows_streaming)
 #   preload    0: leave shared_preload_libraries alone
 #   conf       more lines for postgresql.conf, which win
+#   initdb     more arguments for initdb
+#   install_path   a server of another version
 sub new_node
 {
 	my ($class, $name, %settings) = @_;
 	my %special;
 
-	foreach my $key (qw(start fsync streaming preload conf))
+	foreach my $key (qw(start fsync streaming preload conf initdb install_path))
 	{
 		$special{$key} = delete $settings{$key};
 	}
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = PostgreSQL::Test::Cluster->new($name,
+		$special{install_path} ? (install_path => $special{install_path}) : ());
 	$node->init(
-		extra => [ '-U', 'postgres', '--encoding=UTF8', '--locale=C.UTF-8' ],
+		extra => [ '-U', 'postgres', '--encoding=UTF8', '--locale=C.UTF-8',
+			@{ $special{initdb} // [] } ],
 		allows_streaming => $special{streaming});
 
 	my @conf = (
