@@ -204,8 +204,9 @@ like(error_of($bare, $_), qr/ERROR:  22023: time zone "US\/Eastern" is not known
 sql($bare, "UPDATE users SET first_name = 'Changed' WHERE id = $who");
 is(sql($bare, "SELECT first_name, timezone FROM users WHERE id = $who"), 'Changed|Europe/Kiev', 'everything else can be changed');
 
+# The scheduler looks for new files twice a minute.
 bring_files_back(@legacy);
-wait_count($bare, '%', 'SENT ' . 2 * $all);
+wait_count($bare, '%', 'SENT ' . 2 * $all, 90);
 is_deeply([ arrived() ], [ 2 * $all, 0 ], 'once the names are there, each is mailed, once');
 is(sql($bare, q{SELECT bs_health() #>> '{parts,planning,status}'}), 'ok', 'and health is ok at once');
 
