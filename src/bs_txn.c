@@ -35,7 +35,10 @@
 #include "bs_schema.h"
 #include "bs_txn.h"
 
-/* How long a shutdown waits for a statement that waits, and for one that works. */
+/*
+ * A shutdown looks so often at a statement, waits two looks for one that waits,
+ * and SLOW_SQL_MS for one that works.
+ */
 #define STUCK_SQL_MS	250
 #define SLOW_SQL_MS		5000
 

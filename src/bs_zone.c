@@ -109,16 +109,14 @@ is_name(const char *name)
 }
 
 /*
- * The rules of a zone that the server has under this name.
+ * The rules of a zone that the server has under this name, for which is_name()
+ * holds.
  */
 static pg_tz *
 find_file(const char *name)
 {
-	pg_tz	   *zone;
+	pg_tz	   *zone = pg_tzset(name);
 
-	if (!is_name(name))
-		return NULL;
-	zone = pg_tzset(name);
 	if (zone == NULL || !pg_tz_acceptable(zone) ||
 		strcmp(pg_get_timezone_name(zone), name) != 0)
 		return NULL;
@@ -261,7 +259,7 @@ read_links(void)
 }
 
 /*
- * The link with that name, NULL if there is none.
+ * The link of that name; NULL: there is no such link.
  */
 static ZoneLink *
 find_link(char *name)
@@ -299,7 +297,7 @@ bs_zone_find(const char *name, size_t len)
 	if (zone != NULL)
 		return zone;
 	link = find_link(copy);
-	if (link == NULL)
+	if (link == NULL || !is_name(link->target))
 		return NULL;
 	link->zone = find_file(link->target);
 	return link->zone;
