@@ -319,7 +319,7 @@ def zones_of(stage, owed):
 
 
 def another_address(one):
-    """Whoever is refused is refused there as well."""
+    """The relay refuses it if it refuses the first one."""
     return one.rcpt.replace("@", "n@") if one.fate == "FAILED" \
         else "n" + one.rcpt
 
