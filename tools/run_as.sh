@@ -73,13 +73,17 @@ set_as_user() {
 # Can the user read and enter everything?  The build's own debris aside.
 readable() {
 	local found
-	found=$("${as_user[@]}" find "$PWD" \( -path "$PWD/.git" "${other_roots[@]}" \) -prune -o \
+	local folder pruned=(-path "$PWD/.git")
+	for folder in "${other_roots[@]}"; do
+		pruned+=(-o -path "$PWD/$folder")
+	done
+	found=$("${as_user[@]}" find "$PWD" \( "${pruned[@]}" \) -prune -o \
 		\( ! -readable -o -type d ! -executable \) -print -quit \
 		2>&1) && [ -z "$found" ]
 }
 
 # Roots of other Debians are no part of the tree.
-other_roots=(-o -path "$PWD/build/roots" -o -path "$PWD/build/debian.*" -o -path "$PWD/build/image.*")
+other_roots=(build/roots 'build/debian.*' 'build/image.*')
 
 give_folders() {
 	(cd "$1" && mkdir -p build/home "${own[@]}" &&
@@ -116,8 +120,8 @@ trap finish EXIT
 # A signal reaches the command as TERM; then its end is waited for.
 trap 'kill "$child" 2>/dev/null || true' INT TERM HUP
 # 1: a file changed meanwhile
-{ tar -c --exclude=./.git --exclude='./build/roots' --exclude='./build/debian.*' \
-	--exclude='./build/image.*' . || [ $? = 1 ]; } | tar -x -C "$copy"
+{ tar -c --exclude=./.git "${other_roots[@]/#/--exclude=./}" . || [ $? = 1 ]; } |
+	tar -x -C "$copy"
 chmod -R u+rwX,a+rX "$copy"
 give_folders "$copy"
 set_as_user "$copy"
