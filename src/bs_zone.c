@@ -278,15 +278,16 @@ find_link(char *name)
  * came to is remembered here.
  */
 pg_tz *
-bs_zone_find(const char *name, size_t len)
+bs_zone_find(const text *name)
 {
 	char		copy[MAX_NAME + 1];
 	ZoneLink   *link;
 	pg_tz	   *zone;
+	size_t		len = VARSIZE_ANY_EXHDR(name);
 
 	if (len > MAX_NAME)
 		return NULL;
-	memcpy(copy, name, len);
+	memcpy(copy, VARDATA_ANY(name), len);
 	copy[len] = '\0';
 	if (!is_name(copy))
 		return NULL;
@@ -320,8 +321,7 @@ bs_is_timezone(PG_FUNCTION_ARGS)
 {
 	text	   *name = PG_GETARG_TEXT_PP(0);
 
-	PG_RETURN_BOOL(bs_zone_find(VARDATA_ANY(name),
-								VARSIZE_ANY_EXHDR(name)) != NULL);
+	PG_RETURN_BOOL(bs_zone_find(name) != NULL);
 }
 
 /* The name by whose rules the server goes; NULL for an unknown zone. */
@@ -329,8 +329,7 @@ Datum
 bs_zone_name(PG_FUNCTION_ARGS)
 {
 	text	   *name = PG_GETARG_TEXT_PP(0);
-	pg_tz	   *zone = bs_zone_find(VARDATA_ANY(name),
-									VARSIZE_ANY_EXHDR(name));
+	pg_tz	   *zone = bs_zone_find(name);
 
 	if (zone == NULL)
 		PG_RETURN_NULL();

@@ -19,7 +19,7 @@
  * says which that is; pg_get_timezone_name() gives the new name then.  Reads that
  * file when it is needed first, and again when the zone files have changed.
  */
-extern pg_tz *bs_zone_find(const char *name, size_t len);
+extern pg_tz *bs_zone_find(const text *name);
 
 /*
  * The hint for an unknown name; it names the package with the old names if the

@@ -75,8 +75,7 @@ Datum
 bs_send_time(PG_FUNCTION_ARGS)
 {
 	text	   *name = PG_GETARG_TEXT_PP(0);
-	pg_tz	   *zone = bs_zone_find(VARDATA_ANY(name),
-									VARSIZE_ANY_EXHDR(name));
+	pg_tz	   *zone = bs_zone_find(name);
 
 	if (zone == NULL)
 		ereport(ERROR,
@@ -92,8 +91,7 @@ Datum
 bs_send_time_or_null(PG_FUNCTION_ARGS)
 {
 	text	   *name = PG_GETARG_TEXT_PP(0);
-	pg_tz	   *zone = bs_zone_find(VARDATA_ANY(name),
-									VARSIZE_ANY_EXHDR(name));
+	pg_tz	   *zone = bs_zone_find(name);
 
 	if (zone == NULL)
 		PG_RETURN_NULL();

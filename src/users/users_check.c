@@ -377,7 +377,7 @@ check_timezone(BsUserValues *user, pg_tz **zone)
 	if (user->isnull[BS_USER_TIMEZONE])
 		return true;
 	value = trim_column(user, BS_USER_TIMEZONE);
-	*zone = bs_zone_find(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+	*zone = bs_zone_find(value);
 	if (!user->changed[BS_USER_TIMEZONE] || !check_function_bodies)
 		return true;
 	if (*zone != NULL)
