@@ -5,9 +5,9 @@ EXTVERSION = 1.0
 MODULE_big = $(EXTENSION)
 PGFILEDESC = "birthday_scheduler - one greeting at nine by the user's own clock"
 
-NET_SRCS = $(sort $(wildcard src/net/*.c))
+CORE_SRCS = $(sort $(wildcard src/core/*/*.c))
 SENDER_SRCS = $(sort $(wildcard src/sender/*.c))
-SRCS = $(filter-out $(SENDER_SRCS),$(sort $(wildcard src/*.c src/*/*.c)))
+SRCS = $(CORE_SRCS) $(sort $(wildcard src/server/*/*.c))
 OBJS = $(SRCS:.c=.o)
 
 # The install script is the modules, joined in the order of the list.
@@ -22,7 +22,7 @@ REGRESS_OPTS = --inputdir=test --launcher=tools/as_15.sh --encoding=UTF8 --no-lo
 
 PG_CPPFLAGS = -Isrc -DBS_VERSION='"$(EXTVERSION)"' \
 	-DBS_SYSTEM_TZDIR='"$(SYSTEM_TZDIR)"'
-# "make FAILPOINTS=1": for tests alone, see src/bs_failpoint.h.
+# "make FAILPOINTS=1": for tests alone, see src/server/base/bs_failpoint.h.
 ifneq ($(FAILPOINTS),)
 PG_CPPFLAGS += -DBS_FAILPOINTS
 endif
@@ -55,7 +55,7 @@ include tools/targets.mk
 $(INSTALL_SQL): $(SQL_MODULES) sql/install.list tools/join_sql.sh
 	tools/join_sql.sh $(EXTENSION) $@
 
-# A sender outside of the server: the same objects of src/net, and none of the
+# A sender outside of the server: the same objects of src/core, and none of the
 # server's.  Built where the headers of libpq and libmicrohttpd are.
 # It belongs to no server version, and is installed where it is found by its name.
 SENDER = bs_sender
@@ -66,9 +66,9 @@ WITH_SENDER ?= $(if $(and $(wildcard $(includedir)/libpq-fe.h), \
 SENDER_OBJS = $(SENDER_SRCS:.c=.o)
 
 # Every object depends on every header, and on the version: small tree, no stale builds.
-$(OBJS) $(SENDER_OBJS): Makefile $(wildcard src/*.h src/*/*.h)
+$(OBJS) $(SENDER_OBJS): Makefile $(wildcard src/*/*.h src/*/*/*.h)
 
-$(SENDER): $(SENDER_OBJS) $(NET_SRCS:.c=.o)
+$(SENDER): $(SENDER_OBJS) $(CORE_SRCS:.c=.o)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -L$(libdir) -lpq -lcurl -lrabbitmq \
 		-lcjson -lmicrohttpd -lpthread -lm
 

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 failed=0
 tools/indent.sh --check || failed=1
 
-for file in src/*.[ch] src/*/*.[ch]; do
+for file in $(git ls-files "src/*.[ch]"); do
     sed -n '1,/\*\/$/p' "$file" | grep -qxF " * $file" ||
         { echo "$file: its header does not name it" >&2; failed=1; }
 done

@@ -1,24 +1,31 @@
 #!/usr/bin/env bash
 #
 # check_layers.sh
-#     Who may include whom, and that src/net is plain C: no server header, none
-#     of the server's functions, nothing that ends the process or waits.  src/sender
-#     is plain C as well, a program of its own.
+#     Which room may include which, and that src/core is plain C: no server
+#     header, none of the server's functions, nothing that ends the process or
+#     waits.
 #
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Room: the rooms whose headers it may include, beside its own, the base
-# (src/bs_*.h) and net.
+# Room: the rooms whose headers it may include, beside its own.
+core="core/base core/text core/mime core/mail core/amqp core/sending"
 declare -A may=(
-    [base]=""
-    [users]=""
-    [planning]=""
-    [queue]=""
-    [result]="queue"
-    [delivery]="queue result"
-    [partitions]=""
-    [monitoring]=""
+    [core/base]=""
+    [core/text]="core/base"
+    [core/mime]="core/base core/text"
+    [core/mail]="core/base core/text core/mime"
+    [core/amqp]="core/base core/text"
+    [core/sending]="$core"
+    [sender]="$core"
+    [server/base]="$core"
+    [server/users]="$core server/base"
+    [server/planning]="$core server/base"
+    [server/queue]="$core server/base"
+    [server/result]="$core server/base server/queue"
+    [server/delivery]="$core server/base server/queue server/result"
+    [server/partitions]="$core server/base"
+    [server/monitoring]="$core server/base"
 )
 failed=0
 
@@ -27,39 +34,29 @@ complain() {
     failed=1
 }
 
-for file in src/*.[ch] src/*/*.[ch]; do
+while read -r file; do
     room=$(dirname "${file#src/}")
-    [ "$room" = . ] && room=base
+    [ -n "${may[$room]+x}" ] || { complain "$file: there is no room $room"; continue; }
     while read -r header; do
-        target=${header%%/*}
-        if [ "$room" = net ]; then
-            case $header in
-                net/*) ;;
-                *) complain "$file: src/net includes \"$header\"" ;;
+        if [ ! -f "src/$header" ]; then # a header of the server
+            case $room in
+                server/*) ;;
+                *) complain "$file: room $room includes \"$header\"" ;;
             esac
             continue
         fi
-        if [ "$room" = sender ]; then
-            case $header in
-                net/* | sender/*) ;;
-                *) complain "$file: src/sender includes \"$header\"" ;;
-            esac
-            continue
-        fi
-        [ -f "src/$header" ] || continue # a header of the server
-        case $header in bs_*.h | net/*) continue ;; esac
-        [ "$target" = "$room" ] && continue
-        case " ${may[$room]:-} " in
+        target=$(dirname "$header")
+        case " $room ${may[$room]} " in
             *" $target "*) ;;
             *) complain "$file: room $room may not include \"$header\"" ;;
         esac
     done < <(sed -n 's/^#include "\(.*\)"/\1/p' "$file")
-done
+done < <(find src -name '*.[ch]' | sort)
 
 # What plain C must not call.
 forbidden='abort|exit|_exit|quick_exit|__assert_fail|errstart|errfinish|palloc|pfree|elog_start|ereport|sleep|usleep|nanosleep|poll|select|system|popen|longjmp|siglongjmp'
-for object in src/net/*.o; do
-    [ -f "$object" ] || { complain "build first: no objects in src/net"; break; }
+for object in src/core/*/*.o; do
+    [ -f "$object" ] || { complain "build first: no objects in src/core"; break; }
     called=$(nm -u "$object" | awk '{print $2}' | sed 's/@.*//' | grep -xE "$forbidden" || true)
     [ -z "$called" ] || complain "$object calls ${called//$'\n'/ }"
 done

@@ -48,8 +48,8 @@ same "the Debian of docker/Dockerfile" "$(sed -n 's/^ARG DEBIAN=//p' docker/Dock
 list=${supported// /, }
 grep -qF "PostgreSQL ${list%, *} or ${supported##* }" README.md ||
     complain "README.md does not say PostgreSQL ${list%, *} or ${supported##* }"
-same "the oldest server of src/bs_compat.h" \
-    "$(sed -n 's/^#if PG_VERSION_NUM < \([0-9]*\)0000$/\1/p' src/bs_compat.h)" "${all[0]}"
+same "the oldest server of src/server/base/bs_compat.h" \
+    "$(sed -n 's/^#if PG_VERSION_NUM < \([0-9]*\)0000$/\1/p' src/server/base/bs_compat.h)" "${all[0]}"
 for server in "${all[@]}"; do
     suite_of "$server" >/dev/null || complain "tools/supported.sh has no Debian for $server"
 done
@@ -78,7 +78,7 @@ for prefix in /usr/local /usr; do
 done
 
 # Server versions are told apart in one header only.
-others=$(grep -rlE 'PG_VERSION_NUM|PG_MAJORVERSION_NUM' src | grep -v '^src/bs_compat.h$' || true)
-[ -z "$others" ] || complain "server versions are told apart outside src/bs_compat.h: $others"
+others=$(grep -rlE 'PG_VERSION_NUM|PG_MAJORVERSION_NUM' src | grep -v '^src/server/base/bs_compat.h$' || true)
+[ -z "$others" ] || complain "server versions are told apart outside src/server/base/bs_compat.h: $others"
 
 exit "$failed"

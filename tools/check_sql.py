@@ -8,7 +8,7 @@ They are those of pgspot, as far as they concern an extension, and some of our o
 - nothing is created with OR REPLACE or IF NOT EXISTS: what is there may be somebody
   else's;
 - a function that is SECURITY DEFINER, or has a body of text, pins its search_path to
-  pg_catalog, pg_temp, and sets birthday_scheduler.schema, the guard of src/bs_schema.c;
+  pg_catalog, pg_temp, and sets birthday_scheduler.schema, the guard of src/server/base/bs_schema.c;
   its LANGUAGE is one that is known;
 - own objects are qualified by @extschema@, and no other schema than pg_catalog, pg_temp,
   cron and the aliases of a query stands before a name in a statement that is created;

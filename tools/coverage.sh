@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# coverage.sh: how much of src/net the unit tests reach, by file.
+# coverage.sh: how much of src/core the unit tests reach, by file.
 #
 # Builds the unit tests once more, in build/coverage, for gcov, and without the
 # sanitizers, whose branches would count.  The lines that no test reached are
@@ -26,13 +26,13 @@ done
 # The sources are named from the top.
 ln -s "$PWD/src" "$work/src"
 cd "$work"
-gcov -b -r net_*.gcda | awk -F "[:%' ]+" '
+gcov -b -r core/*/*.gcda | awk -F "[:%' ]+" '
 	BEGIN { form = "%-28s %8s %8s %8s\n"
 		printf form, "file", "lines", "reached", "branches" }
 	/^File/ { file = $2 }
 	/^Lines executed/ && file { reached = $3; lines = $5 }
 	/^Taken at least once/ && file { taken = $5 }
-	/^Creating/ && file ~ /^src\/net\/.*\.c$/ {
+	/^Creating/ && file ~ /^src\/core\/.*\.c$/ {
 		printf form, file, lines, reached " %", taken " %"
 		hit += reached * lines / 100
 		sum += lines

@@ -25,11 +25,11 @@ tools/typedefs.sh server >"$work/server"
 before='s!/\* +---!/*---X_X!g'
 after='s!/\*---X_X!/* ---!g; s!^([A-Za-z_][^[:space:]]*)[[:space:]]+\*$!\1 *!'
 
-for file in src/*.[ch] src/*/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] \
+for file in src/*/*.[ch] src/*/*/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] \
     test/bench/*.[ch]; do
     [ -f "$file" ] || continue
     case $file in
-        src/net/* | src/sender/* | test/*) types=plain ;;
+        src/core/* | src/sender/* | test/*) types=plain ;;
         *) types=server ;;
     esac
     sed -E "$before" "$file" >"$work/in.c"

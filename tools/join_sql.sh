@@ -23,7 +23,7 @@ fi
     # schema that the extension is created in.
     printf '\nSET LOCAL search_path = pg_catalog, pg_temp;\n'
     # Refuses a schema whose owner could put other objects in the place of ours
-    # (src/bs_schema.c); before anything of that schema is used.
+    # (src/server/base/bs_schema.c); before anything of that schema is used.
     printf "LOAD 'MODULE_PATHNAME';\nSET LOCAL birthday_scheduler.schema = '@extschema@';\n"
     for module in $modules; do
         printf '\n'

@@ -1,6 +1,6 @@
 # Targets for people; the build itself is in the Makefile.
 
-# ---- plain C: unit tests and fuzzers of src/net, no server needed ----------
+# ---- plain C: unit tests and fuzzers of src/core, no server needed ----------
 
 UNIT_CC = gcc
 UNIT_DIR = build/unit
@@ -8,11 +8,11 @@ UNIT_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Isrc -Itest/unit \
 	-fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer
 UNIT_TESTS = $(patsubst test/unit/%.c,$(UNIT_DIR)/%,$(sort $(wildcard test/unit/test_*.c)))
-UNIT_OBJS = $(NET_SRCS:src/net/%.c=$(UNIT_DIR)/%.o)
+UNIT_OBJS = $(CORE_SRCS:src/%.c=$(UNIT_DIR)/%.o)
 UNIT_HDRS = $(wildcard test/unit/*.h)
-NET_HDRS = $(wildcard src/net/*.h)
+CORE_HDRS = $(wildcard src/core/*/*.h)
 
-$(UNIT_DIR)/net_%.o: src/net/net_%.c $(NET_HDRS)
+$(UNIT_DIR)/core/%.o: src/core/%.c $(CORE_HDRS)
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(UNIT_FLAGS) -c -o $@ $<
 
@@ -40,18 +40,18 @@ FUZZ_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Isrc \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 FUZZERS = $(patsubst test/fuzz/%.c,build/fuzz/%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
 
-build/fuzz/fuzz_%: test/fuzz/fuzz_%.c test/fuzz/must.h $(UNIT_HDRS) $(NET_SRCS) $(NET_HDRS)
+build/fuzz/fuzz_%: test/fuzz/fuzz_%.c test/fuzz/must.h $(UNIT_HDRS) $(CORE_SRCS) $(CORE_HDRS)
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(FUZZ_FLAGS) -o $@ $< $(NET_SRCS) -lcurl -lrabbitmq -lcjson -lpthread
+	$(FUZZ_CC) $(FUZZ_FLAGS) -o $@ $< $(CORE_SRCS) -lcurl -lrabbitmq -lcjson -lpthread
 
 # Of bs_sender, all that reads.
 SENDER_READERS = $(addprefix src/sender/sender_, \
 	database.c file.c setting.c settings.c value.c work.c)
 
-build/fuzz/fuzz_sender_%: test/fuzz/fuzz_sender_%.c test/fuzz/must.h $(SENDER_READERS) $(wildcard src/sender/*.h) $(NET_SRCS) $(NET_HDRS)
+build/fuzz/fuzz_sender_%: test/fuzz/fuzz_sender_%.c test/fuzz/must.h $(SENDER_READERS) $(wildcard src/sender/*.h) $(CORE_SRCS) $(CORE_HDRS)
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(FUZZ_FLAGS) -DBS_VERSION='"$(EXTVERSION)"' -I$(includedir) \
-		-o $@ $< $(SENDER_READERS) $(NET_SRCS) -lpq -lcurl -lrabbitmq -lcjson -lpthread
+		-o $@ $< $(SENDER_READERS) $(CORE_SRCS) -lpq -lcurl -lrabbitmq -lcjson -lpthread
 
 fuzzers: $(FUZZERS)
 
@@ -88,7 +88,7 @@ test: setup
 #: chaos          faults at random and in order, half an hour; prints what was lost
 #:                "make chaos QUEUE=rabbitmq FAULTS=200 MESSAGES=100000 KILLS=50
 #:                SEED=7 HOURS=8 CHAOS='storm bursts'": some of it, and more
-#: coverage       which lines of src/net the unit tests reach
+#: coverage       which lines of src/core the unit tests reach
 #: format         format all C
 #: lint           look for trouble without running anything
 #: help           this list
@@ -131,9 +131,9 @@ clean: demo-gone
 # Plain C again, as fast as it gets.
 BENCH_PROGRAMS = $(patsubst test/bench/%.c,build/bench_c/%,$(sort $(wildcard test/bench/*.c)))
 
-build/bench_c/%: test/bench/%.c $(NET_SRCS) $(NET_HDRS)
+build/bench_c/%: test/bench/%.c $(CORE_SRCS) $(CORE_HDRS)
 	@mkdir -p $(@D)
-	$(UNIT_CC) -std=gnu11 -g -O2 -Wall -Wextra -Isrc -o $@ $< $(NET_SRCS) \
+	$(UNIT_CC) -std=gnu11 -g -O2 -Wall -Wextra -Isrc -o $@ $< $(CORE_SRCS) \
 		-lcurl -lrabbitmq -lcjson -lpthread
 
 .PHONY: bench bench-quick bench-setup bench-programs
@@ -184,7 +184,7 @@ lint: setup
 	@PG_CONFIG="$(PG_CONFIG)" tools/lint.sh
 	@PG_CONFIG="$(PG_CONFIG)" exec tools/run_tests.sh lint
 
-# ---- which lines of src/net the unit tests reach ----------------------------
+# ---- which lines of src/core the unit tests reach ----------------------------
 
 .PHONY: coverage
 

@@ -19,7 +19,7 @@ esac
 
 # typedef ... Name; without what is in braces, or typedef ... (*Name) (...);
 own() {
-    cat src/*.[ch] src/*/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] \
+    cat src/*/*.[ch] src/*/*/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] \
         test/bench/*.[ch] | perl -0777 -ne '
         s!/\*.*?\*/!!gs;
         while (/^typedef\b((?:[^;{}]|(\{(?:[^{}]|(?2))*\}))*);/gm)

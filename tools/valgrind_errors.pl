@@ -19,7 +19,7 @@ GetOptions('result=s' => \$result) or exit 2;
 die "usage: valgrind_errors.pl --result FILE DIR\n"
   unless defined $result and @ARGV == 1;
 
-my $sources = join '|', map { quotemeta basename($_) } glob('src/*.c src/*/*.c');
+my $sources = join '|', map { quotemeta basename($_) } glob('src/*/*.c src/*/*/*.c');
 my $ours = qr/\((?:$sources):\d+\)|birthday_scheduler\.so|libcurl[^ ]*\.so/;
 my $fatal = qr/Process terminating with default action of signal (?:4|6|7|8|11) /;
 my ($passed, $failed, $others) = (0, 0, 0);

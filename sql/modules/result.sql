@@ -66,7 +66,7 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_note_outcomes(date, uuid[], timestamptz[], uuid[], text[], text[], timestamptz[], integer[], text[], text[], timestamptz[]) IS
 'Notes outcomes, arguments as for bs_record(), of a month that is locked or away, in bs_pending_outcomes; only of send times that somebody may just have sent by. Gives their number.';
 
--- Texts are as long as net/net_mail.h makes them at most.
+-- Texts are as long as core/mail/mail.h makes them at most.
 CREATE FUNCTION @extschema@.bs_check_outcomes(
     ids uuid[], send_times timestamptz[], tokens uuid[], states text[], reasons text[],
     next_attempts timestamptz[], codes integer[], replies text[], errors text[],

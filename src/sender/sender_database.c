@@ -18,7 +18,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "net/net_curl.h"
+#include "core/base/curl.h"
 #include "sender/sender_settings.h"
 
 #define BACKOFF_INITIAL_MS	250

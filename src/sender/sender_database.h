@@ -18,7 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "net/net_payload.h"
+#include "core/amqp/payload.h"
 #include "sender/sender_value.h"
 
 /* What stands in the way of work. */

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "net/net_curl.h"
+#include "core/base/curl.h"
 #include "sender/sender_log.h"
 #include "sender/sender_settings.h"
 

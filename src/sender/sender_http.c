@@ -23,7 +23,7 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 
-#include "net/net_buffer.h"
+#include "core/base/buffer.h"
 #include "sender/sender_file.h"
 
 /* Connections that are kept; one more, and the oldest of them is closed. */

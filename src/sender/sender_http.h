@@ -14,9 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "net/net_consumer.h"
-#include "net/net_histogram.h"
-#include "net/net_outcome.h"
+#include "core/base/histogram.h"
+#include "core/mail/outcome.h"
+#include "core/sending/consumer.h"
 
 /* What the pages show. */
 typedef struct BsSenderStats

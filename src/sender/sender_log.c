@@ -17,7 +17,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "net/net_curl.h"
+#include "core/base/curl.h"
 
 #define QUIET_MS		60000
 #define SAME_QUIET_MS	3600000

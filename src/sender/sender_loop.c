@@ -3,7 +3,7 @@
  * sender_loop.c
  *	  The life of bs_sender: one loop, one place where it waits.
  *
- * What becomes of messages is in net/net_outbox.c, as for the senders in the
+ * What becomes of messages is in core/sending/outbox.c, as for the senders in the
  * server; here it meets the database, the broker, and the signals.
  *
  * src/sender/sender_loop.c
@@ -23,7 +23,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "net/net_curl.h"
+#include "core/base/curl.h"
 #include "sender/sender_log.h"
 #include "sender/sender_notify.h"
 #include "sender/sender_settings.h"

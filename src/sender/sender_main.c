@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "net/net_curl.h"
+#include "core/base/curl.h"
 #include "sender/sender_database.h"
 #include "sender/sender_log.h"
 #include "sender/sender_loop.h"

@@ -20,7 +20,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "net/net_curl.h"
+#include "core/base/curl.h"
 
 void
 bs_notify(const char *state)

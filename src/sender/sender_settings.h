@@ -14,8 +14,8 @@
 #ifndef BS_SENDER_SETTINGS_H
 #define BS_SENDER_SETTINGS_H
 
-#include "net/net_outbox.h"
-#include "net/net_relay.h"
+#include "core/sending/outbox.h"
+#include "core/sending/relay.h"
 
 typedef enum BsSenderQueue
 {

@@ -10,7 +10,7 @@
 #ifndef BS_SENDER_STATE_H
 #define BS_SENDER_STATE_H
 
-#include "net/net_outbox.h"
+#include "core/sending/outbox.h"
 #include "sender/sender_database.h"
 #include "sender/sender_http.h"
 #include "sender/sender_work.h"

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "net/net_curl.h"
+#include "core/base/curl.h"
 #include "sender/sender_log.h"
 #include "sender/sender_settings.h"
 

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "net/net_buffer.h"
+#include "core/base/buffer.h"
 
 static void
 put_int32(char *buf, int32_t value)

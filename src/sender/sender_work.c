@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "net/net_utf8.h"
+#include "core/base/utf8.h"
 #include "sender/sender_settings.h"
 
 /* Columns of bs_claim(), in order. */

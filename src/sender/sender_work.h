@@ -12,7 +12,7 @@
 #ifndef BS_SENDER_WORK_H
 #define BS_SENDER_WORK_H
 
-#include "net/net_claim.h"
+#include "core/sending/claim.h"
 #include "sender/sender_database.h"
 #include "sender/sender_http.h"
 

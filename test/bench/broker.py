@@ -86,7 +86,7 @@ def publish(options, folder):
     figures = [
         Figure("confirmed publishes a second", "1/s",
                [run["rate"] for run in ours],
-               "src/net/net_amqp.c, driven by poll(): test/bench/"
+               "src/core/amqp/amqp.c, driven by poll(): test/bench/"
                "publish_link.c", None),
         Figure("bare librabbitmq loop", "1/s", [run["rate"] for run in bare],
                "the library's blocking calls and nothing else: test/bench/"

@@ -24,7 +24,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "net/net_compat.h"
+#include "core/base/compat.h"
 #include BS_AMQP_HEADER
 #include BS_AMQP_TCP_HEADER
 

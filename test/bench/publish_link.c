@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * publish_link.c
- *	  Confirmed publishes a second, through the link of src/net.
+ *	  Confirmed publishes a second, through the link of src/core.
  *
  *	  publish_link URL COUNT WINDOW BODY-SIZE
  *
@@ -21,8 +21,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "net/net_amqp.h"
-#include "net/net_mail.h"
+#include "core/amqp/amqp.h"
+#include "core/mail/mail.h"
 
 static void
 die(const char *why)

@@ -15,8 +15,8 @@
 #include <string.h>
 
 #include "must.h"
-#include "net/net_address.h"
-#include "net/net_mime.h"
+#include "core/mime/mime.h"
+#include "core/text/address.h"
 
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS	"0123456789"

@@ -20,8 +20,8 @@
 #include <string.h>
 
 #include "must.h"
-#include "net/net_amqp_private.h"
-#include "net/net_utf8.h"
+#include "core/amqp/amqp_private.h"
+#include "core/base/utf8.h"
 
 #define FLAG_PUBLISH	1
 #define FLAG_CONSUME	2

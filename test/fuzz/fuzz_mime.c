@@ -17,8 +17,8 @@
 #include <string.h>
 
 #include "../unit/mime_check.h"
-#include "net/net_address.h"
-#include "net/net_mime.h"
+#include "core/mime/mime.h"
+#include "core/text/address.h"
 
 static void
 must(bool condition, const char *what)

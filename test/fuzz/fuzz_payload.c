@@ -18,7 +18,7 @@
 #include <string.h>
 
 #include "must.h"
-#include "net/net_payload.h"
+#include "core/amqp/payload.h"
 
 #define OURS	"7393018472650183942/16384"
 

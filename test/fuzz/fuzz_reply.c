@@ -31,7 +31,7 @@
 #include <unistd.h>
 
 #include "must.h"
-#include "net/net_mail.h"
+#include "core/mail/mail.h"
 
 #define FLAG_HTTP		1
 #define FLAG_DRIP		2		/* the server says one octet at a time */

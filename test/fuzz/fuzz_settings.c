@@ -17,9 +17,9 @@
 #include <strings.h>
 
 #include "must.h"
-#include "net/net_amqp.h"
-#include "net/net_mail.h"
-#include "net/net_mime.h"
+#include "core/amqp/amqp.h"
+#include "core/mail/mail.h"
+#include "core/mime/mime.h"
 
 #define VALUE_MAX	8192
 

@@ -16,7 +16,7 @@
 
 #include "../unit/mime_check.h"
 #include "must.h"
-#include "net/net_template.h"
+#include "core/text/template.h"
 
 /* The name of a tag between "from" and "to". */
 static int

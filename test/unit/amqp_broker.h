@@ -18,7 +18,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "net/net_compat.h"
+#include "core/base/compat.h"
 #include BS_AMQP_HEADER
 
 #include "host.h"

@@ -16,7 +16,7 @@
 #include "host.h"
 #include "amqp_broker_loop.h"
 
-#include "net/net_amqp_private.h"
+#include "core/amqp/amqp_private.h"
 
 #define EVENTS_MAX_KEPT		32768
 

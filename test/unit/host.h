@@ -23,7 +23,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "net/net_mail.h"
+#include "core/mail/mail.h"
 
 /* A call that takes so long has waited; a busy machine may take a part of it. */
 #define BLOCKED_MS	5000

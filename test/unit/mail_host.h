@@ -16,7 +16,7 @@
 #include "host.h"
 #include "mail_relay.h"
 
-#include "net/net_mail_private.h"
+#include "core/mail/mail_private.h"
 
 static const char *const outcome_names[] = {
 	"accepted", "refused", "later", "trouble", "again", "in doubt", "released"

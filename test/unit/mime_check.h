@@ -18,7 +18,7 @@
 #include <stdio.h>
 
 #include "mime_check_text.h"
-#include "net/net_mime.h"
+#include "core/mime/mime.h"
 
 /* Header fields: unfolded values, in the order of the mail. */
 typedef struct CheckField

@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "net/net_mime.h"
+#include "core/mime/mime.h"
 
 #define ABSENT	UINT32_C(0xFFFFFFFF)
 #define LEN_MAX	(64 * 1024 * 1024)

@@ -19,8 +19,8 @@
 #include "mail_relay.h"
 #include "amqp_broker_loop.h"
 
-#include "net/net_curl.h"
-#include "net/net_outbox.h"
+#include "core/base/curl.h"
+#include "core/sending/outbox.h"
 
 #define INSTALLATION	"7393018472650183942/16384"
 #define ROWS			256		/* messages, numbered from 1 */

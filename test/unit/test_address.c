@@ -9,7 +9,7 @@
  */
 #include <stdlib.h>
 
-#include "net/net_address.h"
+#include "core/text/address.h"
 #include "tap.h"
 
 static bool

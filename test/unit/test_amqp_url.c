@@ -9,7 +9,7 @@
  */
 #include "tap.h"
 
-#include "net/net_amqp_private.h"
+#include "core/amqp/amqp_private.h"
 
 /* As one line: "host port vhost user password" with "tls" before. */
 static void

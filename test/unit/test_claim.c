@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-#include "net/net_claim.h"
+#include "core/sending/claim.h"
 
 static void
 test_strings(void)

@@ -10,7 +10,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
-#include "net/net_date.h"
+#include "core/text/date.h"
 #include "tap.h"
 
 static const BsFeb29Policy policies[] = {

@@ -13,7 +13,7 @@
 #include <math.h>
 #include <stdint.h>
 
-#include "net/net_limit.h"
+#include "core/sending/limit.h"
 
 /* ---- bucket ---- */
 

@@ -9,7 +9,7 @@
  */
 #include "outbox_host.h"
 
-#include "net/net_mail_private.h"
+#include "core/mail/mail_private.h"
 
 static const BsScript usual = {0};
 static const BsScript full = {.greeting = CLOSE "421 4.7.0 too many\r\n"};

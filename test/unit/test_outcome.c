@@ -14,7 +14,7 @@
 #include <math.h>
 #include <stdint.h>
 
-#include "net/net_outcome.h"
+#include "core/mail/outcome.h"
 
 /* ---- SMTP ---- */
 

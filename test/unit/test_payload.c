@@ -12,8 +12,8 @@
 #include <limits.h>
 #include <stdlib.h>
 
-#include "net/net_amqp.h"
-#include "net/net_payload.h"
+#include "core/amqp/amqp.h"
+#include "core/amqp/payload.h"
 
 #define OURS	"7393018472650183942/16384"
 #define ID		"0b9f2c1e-5a7d-4e3b-8f60-9a1b2c3d4e5f"

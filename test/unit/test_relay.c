@@ -11,7 +11,7 @@
 
 #include <sys/stat.h>
 
-#include "net/net_relay.h"
+#include "core/sending/relay.h"
 
 static const BsScript usual = {0};
 

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "net/net_relay.h"
+#include "core/sending/relay.h"
 
 #define UMLAUT "\xC3\xBC"
 

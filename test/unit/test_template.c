@@ -9,7 +9,7 @@
  */
 #include <stdlib.h>
 
-#include "net/net_template.h"
+#include "core/text/template.h"
 #include "tap.h"
 
 static BsTemplateValue values[BS_TEMPLATE_NAME_COUNT];

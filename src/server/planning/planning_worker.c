@@ -1,0 +1,198 @@
+/*-------------------------------------------------------------------------
+ *
+ * planning_worker.c
+ *	  The scheduler: plans ahead, looks after partitions, puts back what is
+ *	  lost.
+ *
+ * Its work is SQL alone, so SIGTERM ends it wherever it is; what it had not
+ * committed is done by its successor.
+ *
+ * src/server/planning/planning_worker.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "server/base/bs_group.h"
+#include "server/base/bs_guc.h"
+#include "server/base/bs_wake.h"
+#include "server/base/bs_worker.h"
+#include "server/planning/planning_store.h"
+
+#define FIRST_RETRY_MS 250
+
+/* How soon new time zone files are seen. */
+#define LONGEST_WAIT_MS 30000
+
+extern PGDLLEXPORT void bs_planning_worker_main(Datum main_arg);
+
+/*
+ * Takes the wish for a pass, if there is one.
+ */
+static bool
+take_plan_wish(void)
+{
+	BsGroup    *group = bs_group_own();
+	bool		wanted;
+
+	if (group == NULL)
+		return false;
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	wanted = group->plan_wanted;
+	group->plan_wanted = false;
+	group->recovery_wanted = false;
+	LWLockRelease(bs_shared->lock);
+	return wanted;
+}
+
+static bool
+is_wanted(void)
+{
+	BsGroup    *group = bs_group_own();
+	bool		wanted;
+
+	if (group == NULL)
+		return false;
+	LWLockAcquire(bs_shared->lock, LW_SHARED);
+	wanted = group->plan_wanted || group->recovery_wanted;
+	LWLockRelease(bs_shared->lock);
+	return wanted;
+}
+
+/*
+ * Until then, or somebody wants something.
+ *
+ * The server lets the timer of bs_txn_try() run on after its transaction, and
+ * when it rings it sets the latch: a turn for that would start the next timer.
+ */
+static void
+sleep_until_wanted(TimestampTz until)
+{
+	do
+		bs_worker_sleep_until(until);
+	while (!ShutdownRequestPending && !ConfigReloadPending &&
+		   !InterruptPending && !is_wanted() &&
+		   GetCurrentTimestamp() < until);
+}
+
+/*
+ * One planning pass; gives when the next one is wanted.
+ *
+ * Users whom somebody was changing are planned by that somebody; if it rolled
+ * back, the next pass has them, and it comes soon.  So does one after a failure.
+ */
+static TimestampTz
+plan(int64 *retry_ms)
+{
+	BsPlanned	result = {0};
+	TimestampTz started_at = GetCurrentTimestamp();
+	bool		complete = bs_planning_pass(&result);
+
+	/* Beyond the horizon, messages would come due before they are planned. */
+	int64		wait_ms = (int64) Min(bs_plan_interval_s, bs_horizon_s / 2) * 1000;
+
+	if (complete || !ShutdownRequestPending)
+		bs_stats_pass(complete, started_at);
+	if (result.planned > 0 || result.changed > 0)
+		ereport(LOG,
+				(errmsg("birthday_scheduler planned %lld messages and brought %lld up to date",
+						(long long) result.planned,
+						(long long) result.changed)));
+	if (result.failed > 0)
+		ereport(WARNING,
+				(errmsg("planning failed for %lld users, one of them is %s (SQLSTATE %s)",
+						(long long) result.failed, result.failed_user,
+						result.failed_code)));
+	if (complete && result.skipped == 0)
+		*retry_ms = FIRST_RETRY_MS;
+	else
+	{
+		wait_ms = Min(wait_ms, *retry_ms);
+		*retry_ms = Min(*retry_ms * 2, 60000);
+	}
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
+}
+
+/*
+ * Puts back what is lost; gives when the next lease ends.
+ */
+static TimestampTz
+recover(void)
+{
+	int64		recovered = 0;
+	int64		expired = 0;
+	TimestampTz next_lease_end;
+
+	if (!bs_planning_recover(&recovered, &expired, &next_lease_end))
+		next_lease_end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													 1000);
+	if (recovered > 0)
+		ereport(LOG,
+				(errmsg("birthday_scheduler put back %lld messages that no sender holds any more",
+						(long long) recovered)));
+	if (expired > 0)
+		ereport(WARNING,
+				(errmsg("birthday_scheduler gave up %lld messages that are later than \"birthday_scheduler.max_lateness\"",
+						(long long) expired),
+				 errhint("They are in message_logs with status EXPIRED.")));
+	return next_lease_end;
+}
+
+void
+bs_planning_worker_main(Datum main_arg)
+{
+	TimestampTz next_pass = DT_NOBEGIN;
+	int64		retry_ms = FIRST_RETRY_MS;
+	MemoryContext turn_context;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	bs_worker_start(DatumGetInt32(main_arg));
+	turn_context = AllocSetContextCreate(TopMemoryContext,
+										 "birthday_scheduler scheduler turn",
+										 ALLOCSET_DEFAULT_SIZES);
+
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		MemoryContextSwitchTo(turn_context);
+		MemoryContextReset(turn_context);
+		bs_worker_check_signals();
+		if (ShutdownRequestPending)
+			proc_exit(1);
+
+		if (bs_worker_is_ready(false))
+		{
+			/* The wish first: what is committed later makes a new one. */
+			bool		wanted = take_plan_wish();
+			TimestampTz next_turn;
+
+			next_turn = TimestampTzPlusMilliseconds(now, (int64) bs_lease_s * 1000);
+			if (wanted || now >= next_pass)
+				next_pass = plan(&retry_ms);
+			next_turn = Min(next_turn, next_pass);
+			next_turn = Min(next_turn, recover());
+			/* Never a spin, whatever the rows say. */
+			next_turn = Max(next_turn,
+							TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 50));
+			next_turn = Min(next_turn,
+							TimestampTzPlusMilliseconds(now, LONGEST_WAIT_MS));
+			sleep_until_wanted(next_turn);
+		}
+		else
+		{
+			next_pass = DT_NOBEGIN;
+			bs_worker_sleep_until(TimestampTzPlusMilliseconds(now,
+															  BS_WORKER_RECHECK_MS));
+		}
+	}
+}
