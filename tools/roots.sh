@@ -4,8 +4,11 @@
 #   . tools/roots.sh           for other scripts, which run as root at the top of
 #                              the tree; does nothing but define
 #
-# BS_MIRROR is where the packages come from.
-mirror=${BS_MIRROR:-http://deb.debian.org/debian}
+# BS_MIRROR is where the packages come from; if it is not set, where this machine's own
+# come from.
+# shellcheck disable=SC2016  # apt's own words
+mirror=${BS_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
+	'Origin: Debian' 'Label: Debian' 2>/dev/null | head -n 1)}
 
 # make_debian SUITE TARGET PACKAGE,... [OPTION...]: a minimal Debian with these
 # packages and no cluster; OPTIONs are mmdebstrap's.
