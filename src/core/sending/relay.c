@@ -118,14 +118,14 @@ split_lines(char *text, const char **lines, int max)
 }
 
 bool
-bs_relay_check_lease(const char *prefix, int64_t lease_ms, int64_t timeout_ms,
-					 char *error, size_t error_size)
+bs_relay_check_lease(const BsSettings *settings, char *error, size_t error_size)
 {
-	if (lease_ms >= 2 * timeout_ms)
+	if ((int64_t) settings->lease_s * 1000 >= 2 * (int64_t) settings->mail_timeout_ms)
 		return true;
 	snprintf(error, error_size,
-			 "\"%slease\" (%lld ms) must be at least twice \"%smail_timeout\" (%lld ms): what is handed over when the lease has ended may be sent twice",
-			 prefix, (long long) lease_ms, prefix, (long long) timeout_ms);
+			 "\"%slease\" (%d s) must be at least twice \"%smail_timeout\" (%d ms): what is handed over when the lease has ended may be sent twice",
+			 settings->prefix, settings->lease_s,
+			 settings->prefix, settings->mail_timeout_ms);
 	return false;
 }
 
@@ -143,7 +143,7 @@ wipe_secrets(BsSecrets *secrets)
 }
 
 BsMailer *
-bs_relay_make_mailer(const BsRelaySettings *settings,
+bs_relay_make_mailer(const BsSettings *settings,
 					 char *error, size_t error_size)
 {
 	BsMailerConfig config;
@@ -158,8 +158,7 @@ bs_relay_make_mailer(const BsRelaySettings *settings,
 				 is_set(settings->mail_url) ? "mail_from" : "mail_url");
 		return NULL;
 	}
-	if (!bs_relay_check_lease(settings->prefix, settings->lease_ms,
-							  settings->mail_timeout_ms, error, error_size))
+	if (!bs_relay_check_lease(settings, error, error_size))
 		return NULL;
 	if (!read_password(settings->prefix, "mail_password_file",
 					   settings->mail_password_file,
@@ -189,7 +188,7 @@ bs_relay_make_mailer(const BsRelaySettings *settings,
 	config.http_headers = header_lines;
 	/* A man in the middle can strip STARTTLS from the offer. */
 	config.tls = settings->mail_tls == BS_MAIL_TLS_OFFERED && is_set(password) ?
-		BS_MAIL_TLS_REQUIRED : settings->mail_tls;
+		BS_MAIL_TLS_REQUIRED : (BsMailTls) settings->mail_tls;
 	config.connections = settings->mail_connections;
 	config.timeout_ms = settings->mail_timeout_ms;
 	config.connect_timeout_ms = settings->mail_timeout_ms < 30000 ?
@@ -199,7 +198,7 @@ bs_relay_make_mailer(const BsRelaySettings *settings,
 }
 
 bool
-bs_relay_read_amqp_password(const BsBrokerSettings *settings, char *password,
+bs_relay_read_amqp_password(const BsSettings *settings, char *password,
 							size_t size, char *error, size_t error_size)
 {
 	return read_password(settings->prefix, "amqp_password_file",
@@ -293,8 +292,8 @@ bs_relay_expand_amqp_name(const char *name, const char *database,
 }
 
 BsAmqpLink *
-bs_relay_make_link(const BsBrokerSettings *settings, const char *password,
-				   char *error, size_t error_size)
+bs_relay_make_link(const BsSettings *settings, const BsLinkUse *use,
+				   const char *password, char *error, size_t error_size)
 {
 	const char *const named[][2] = {
 		{"amqp_exchange", settings->amqp_exchange},
@@ -311,13 +310,13 @@ bs_relay_make_link(const BsBrokerSettings *settings, const char *password,
 		.queue = names[1],
 		.dead_letter_exchange = names[2],
 		.dead_letter_queue = names[3],
-		.connection_name = settings->connection_name,
-		.window = settings->window,
-		.prefetch = settings->prefetch,
+		.connection_name = use->connection_name,
+		.window = use->window,
+		.prefetch = use->prefetch,
 		.connect_timeout_ms = CONNECT_TIMEOUT_MS,
 		.silence_ms = SILENCE_MS,
 		.confirm_timeout_ms = CONFIRM_TIMEOUT_MS,
-		.consumer_check_ms = settings->prefetch > 0 ? CONSUMER_CHECK_MS : 0,
+		.consumer_check_ms = use->prefetch > 0 ? CONSUMER_CHECK_MS : 0,
 		.backoff_initial_ms = BACKOFF_INITIAL_MS,
 		.backoff_max_ms = BACKOFF_MAX_MS
 	};
@@ -325,7 +324,7 @@ bs_relay_make_link(const BsBrokerSettings *settings, const char *password,
 	int			i;
 
 	for (i = 0; i < 4; i++)
-		if (!bs_relay_expand_amqp_name(named[i][1], settings->database,
+		if (!bs_relay_expand_amqp_name(named[i][1], use->database,
 									   names[i], &reason))
 		{
 			snprintf(error, error_size, "\"%s%s\" makes no name: %s",

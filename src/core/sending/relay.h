@@ -14,44 +14,18 @@
 #ifndef BS_CORE_RELAY_H
 #define BS_CORE_RELAY_H
 
-#include "core/amqp/amqp.h"
-#include "core/mail/mail.h"
+#include "core/sending/settings.h"
 
 #define BS_SECRET_MAX	8192	/* bytes */
 
-/* Settings; NULL or "" where they are not set. */
-typedef struct BsRelaySettings
+/* What a link to the broker needs beside settings. */
+typedef struct BsLinkUse
 {
-	const char *prefix;			/* of their names in errors */
-	const char *mail_url;
-	const char *mail_from;
-	const char *mail_helo;		/* name for EHLO; "": the domain of mail_from */
-	const char *mail_user;
-	const char *mail_password_file;
-	BsMailTls	mail_tls;
-	const char *mail_ca_file;
-	int			mail_connections;
-	int64_t		mail_timeout_ms;
-	int64_t		lease_ms;
-	const char *http_headers_file;
-} BsRelaySettings;
-
-/* Names as they are set, with the place of the database's in them. */
-typedef struct BsBrokerSettings
-{
-	const char *prefix;
-	const char *database;
-	const char *amqp_url;
-	const char *amqp_password_file;
-	const char *amqp_ca_file;
-	const char *amqp_exchange;
-	const char *amqp_queue;
-	const char *amqp_dead_letter_exchange;
-	const char *amqp_dead_letter_queue;
-	const char *connection_name;
+	const char *database;		/* its name is put into names with %d */
+	const char *connection_name;	/* as the broker shows it */
 	int			window;			/* as in BsAmqpConfig */
 	int			prefetch;
-} BsBrokerSettings;
+} BsLinkUse;
 
 /*
  * Is the lease long enough for the time limit of a transfer?  A transfer is begun
@@ -59,8 +33,7 @@ typedef struct BsBrokerSettings
  * connection.  With a shorter lease the message would be sent by two senders.  If it
  * is not, the reason is in error.
  */
-extern bool bs_relay_check_lease(const char *prefix, int64_t lease_ms,
-								 int64_t timeout_ms,
+extern bool bs_relay_check_lease(const BsSettings *settings,
 								 char *error, size_t error_size);
 
 /*
@@ -76,16 +49,17 @@ extern bool bs_secret_read(const char *prefix, const char *setting,
  * A mailer for these settings; NULL and the reason, without secrets, in error
  * where they do not make one.
  */
-extern BsMailer *bs_relay_make_mailer(const BsRelaySettings *settings,
+extern BsMailer *bs_relay_make_mailer(const BsSettings *settings,
 									  char *error, size_t error_size);
 
 /* The first line of the broker's password file, "" where none is set. */
-extern bool bs_relay_read_amqp_password(const BsBrokerSettings *settings,
+extern bool bs_relay_read_amqp_password(const BsSettings *settings,
 										char *password, size_t size,
 										char *error, size_t error_size);
 
 /* A link to the broker, likewise; names that are too long make none either. */
-extern BsAmqpLink *bs_relay_make_link(const BsBrokerSettings *settings,
+extern BsAmqpLink *bs_relay_make_link(const BsSettings *settings,
+									  const BsLinkUse *use,
 									  const char *password,
 									  char *error, size_t error_size);
 
