@@ -18,7 +18,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "core/base/curl.h"
+#include "core/base/clock.h"
 #include "sender/sender_settings.h"
 
 #define BACKOFF_INITIAL_MS	250
@@ -120,7 +120,7 @@ put_off(BsDatabase *database)
 	database->failures++;
 	/* From its upper half, so that many do not come at once. */
 	wait_ms = wait_ms / 2 + random() % (wait_ms / 2);
-	database->next_try_ms = bs_net_clock_ms() + wait_ms;
+	database->next_try_ms = bs_clock_ms() + wait_ms;
 }
 
 static void
@@ -217,7 +217,7 @@ bs_database_run(BsDatabase *database)
 			end_connecting(database);
 	}
 	else if (database->conn == NULL &&
-			 bs_net_clock_ms() >= database->next_try_ms)
+			 bs_clock_ms() >= database->next_try_ms)
 		begin_connecting(database);
 	if (database->conn == NULL)
 		return;
@@ -263,7 +263,7 @@ bs_database_ask(BsDatabase *database, const char *sql,
 {
 	int			sent;
 
-	database->asked_wall_us = bs_net_wall_us();
+	database->asked_wall_us = bs_clock_wall_us();
 	if (arguments == NULL)
 		sent = PQsendQuery(database->conn, sql);
 	else

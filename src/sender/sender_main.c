@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "core/base/curl.h"
+#include "core/base/clock.h"
 #include "sender/sender_database.h"
 #include "sender/sender_log.h"
 #include "sender/sender_loop.h"
@@ -92,7 +92,7 @@ check_broker(const char *database, char *error, size_t error_size)
 	BsAmqpLink *link = NULL;
 	BsAmqpEvent event = {.kind = BS_AMQP_BLOCKED};
 	char		password[BS_SECRET_MAX];
-	int64_t		until_ms = bs_net_clock_ms() + CHECK_MS;
+	int64_t		until_ms = bs_clock_ms() + CHECK_MS;
 
 	bs_settings_broker(&settings, database, "bs_sender --check");
 	snprintf(error, error_size, "\"amqp_url\" is not set");
@@ -104,7 +104,7 @@ check_broker(const char *database, char *error, size_t error_size)
 	if (link == NULL)
 		return false;
 	while (event.kind != BS_AMQP_UP && event.kind != BS_AMQP_DOWN &&
-		   bs_net_clock_ms() < until_ms)
+		   bs_clock_ms() < until_ms)
 	{
 		struct pollfd fd = {.fd = bs_amqp_fd(link),.events = POLLIN};
 		int64_t		ms = bs_amqp_deadline_ms(link);

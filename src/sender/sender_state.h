@@ -101,7 +101,7 @@ extern void bs_dialogue_run(void);
 extern void bs_dialogue_ask(void);
 
 /*
- * When there is something to ask, by bs_net_clock_ms(); INT64_MAX: not before
+ * When there is something to ask, by bs_clock_ms(); INT64_MAX: not before
  * something else has happened.
  */
 extern int64_t bs_dialogue_next_ms(void);

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/base/curl.h"
+#include "core/base/clock.h"
 #include "sender/sender_log.h"
 #include "sender/sender_settings.h"
 
@@ -62,7 +62,7 @@ bs_supply_look_at_broker(void)
 			bs_supply_close_link();
 		return;
 	}
-	if (bs_sender.broker_link != NULL || bs_net_clock_ms() < bs_sender.renew_at_ms)
+	if (bs_sender.broker_link != NULL || bs_clock_ms() < bs_sender.renew_at_ms)
 		return;
 	bs_settings_broker(&settings, bs_sender.database.name, bs_sender.identity);
 	if (settings.amqp_url[0] != '\0' &&
@@ -79,7 +79,7 @@ bs_supply_look_at_broker(void)
 		bs_amqp_destroy(bs_sender.broker_link);
 		bs_sender.broker_link = NULL;
 		bs_log_trouble(error);
-		bs_sender.renew_at_ms = bs_net_clock_ms() + BS_RECHECK_MS;
+		bs_sender.renew_at_ms = bs_clock_ms() + BS_RECHECK_MS;
 		return;
 	}
 	bs_consumer_destroy(bs_outbox_set_consumer(&bs_sender.outbox, consumer));
@@ -114,7 +114,7 @@ bs_supply_renew(void)
 	char		error[256] = "out of memory";
 
 	if (!bs_outbox_is_empty(&bs_sender.outbox) || bs_sender.question == BS_QUESTION_CLAIM ||
-		bs_sender.question == BS_QUESTION_COPIES || bs_net_clock_ms() < bs_sender.renew_at_ms)
+		bs_sender.question == BS_QUESTION_COPIES || bs_clock_ms() < bs_sender.renew_at_ms)
 		return;
 	bs_supply_close_link();
 	bs_settings_relay(&settings);
@@ -124,7 +124,7 @@ bs_supply_renew(void)
 	if (mailer == NULL)
 	{
 		bs_supply_report_obstacle(error, true);
-		bs_sender.renew_at_ms = bs_net_clock_ms() + BS_RECHECK_MS;
+		bs_sender.renew_at_ms = bs_clock_ms() + BS_RECHECK_MS;
 		return;
 	}
 	bs_sender.renew_wanted = false;

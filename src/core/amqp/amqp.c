@@ -84,7 +84,7 @@ bs_amqp_next(BsAmqpLink *link, BsAmqpEvent *event)
 void
 bs_amqp_reset_connection(BsAmqpLink *link)
 {
-	int64_t		now = bs_net_clock_ms();
+	int64_t		now = bs_clock_ms();
 
 	link->epoch++;
 	link->setup_due_ms = now + link->config.connect_timeout_ms;
@@ -106,7 +106,7 @@ void
 bs_amqp_came_up(BsAmqpLink *link)
 {
 	link->state = BS_AMQP_STATE_UP;
-	link->up_since_ms = bs_net_clock_ms();
+	link->up_since_ms = bs_clock_ms();
 	link->tried = 0;
 	bs_amqp_note(link, BS_AMQP_UP);
 }
@@ -118,7 +118,7 @@ with_jitter(int64_t wait_ms)
 	uint32_t	random = 0;
 
 	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
-		random = (uint32_t) bs_net_clock_ms() * UINT32_C(2654435761);
+		random = (uint32_t) bs_clock_ms() * UINT32_C(2654435761);
 	return wait_ms - (int64_t) ((double) wait_ms / 2 * random / UINT32_MAX);
 }
 
@@ -135,7 +135,7 @@ next_wait_ms(BsAmqpLink *link, bool permanent)
 	int64_t		wait = config->backoff_initial_ms;
 	int			i;
 
-	if (was_up && bs_net_clock_ms() - link->up_since_ms >=
+	if (was_up && bs_clock_ms() - link->up_since_ms >=
 		config->backoff_max_ms)
 		link->failures = 0;
 	link->all_permanent = permanent && (link->all_permanent ||
@@ -176,7 +176,7 @@ bs_amqp_fail(BsAmqpLink *link, bool permanent, const char *format,...)
 	note->permanent = permanent;
 	note->text = bs_amqp_keep_text(link, text, strlen(text));
 
-	link->next_try_ms = bs_net_clock_ms() + next_wait_ms(link, permanent);
+	link->next_try_ms = bs_clock_ms() + next_wait_ms(link, permanent);
 	bs_amqp_disconnect(link, link->send_code == CURLE_OK);
 	link->state = BS_AMQP_STATE_IDLE;
 	link->blocked = false;
@@ -255,7 +255,7 @@ bs_amqp_deadline_ms(const BsAmqpLink *link)
 
 	if (link->note_first < link->note_count)
 		return 0;
-	left = due_ms(link) - bs_net_clock_ms();
+	left = due_ms(link) - bs_clock_ms();
 	return left > 0 ? left : 0;
 }
 
@@ -271,7 +271,7 @@ static const char *const waits_for[] = {
 static void
 look_at_clock(BsAmqpLink *link)
 {
-	int64_t		now = bs_net_clock_ms();
+	int64_t		now = bs_clock_ms();
 	int64_t		answer_due = answer_due_ms(link);
 	int64_t		heartbeat_due = heartbeat_due_ms(link);
 	int64_t		consumer_due = consumer_due_ms(link);
@@ -319,7 +319,7 @@ bs_amqp_run(BsAmqpLink *link)
 	link->arena_used = 0;
 
 	if (link->state == BS_AMQP_STATE_IDLE &&
-		bs_net_clock_ms() >= link->next_try_ms)
+		bs_clock_ms() >= link->next_try_ms)
 		bs_amqp_connect(link);
 	bs_amqp_poll(link);
 	if (bs_amqp_is_open(link))

@@ -174,7 +174,7 @@ bs_amqp_ask_depth(BsAmqpLink *link)
 	if (!bs_amqp_is_up(link) || link->depth_asked)
 		return;
 	link->depth_asked = true;
-	link->depth_asked_ms = bs_net_clock_ms();
+	link->depth_asked_ms = bs_clock_ms();
 	link->depth_answers = 0;
 	if (link->depth_channel_open)
 		send_depth_questions(link);

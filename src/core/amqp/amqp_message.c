@@ -133,7 +133,7 @@ bs_amqp_publish(BsAmqpLink *link, const char *routing_key,
 	put_body(link, body, body_len);
 
 	if (bs_amqp_outstanding(link) == 0)
-		link->confirm_ms = bs_net_clock_ms();
+		link->confirm_ms = bs_clock_ms();
 	unconfirmed = unconfirmed_at(link, link->next_number++);
 	unconfirmed->tag = tag;
 	unconfirmed->id_hash = hash_id(message_id, strlen(message_id));
@@ -214,7 +214,7 @@ settle_all(BsAmqpLink *link, uint64_t number, bool multiple, bool acked)
 	while (link->first_unconfirmed < link->next_number &&
 		   unconfirmed_at(link, link->first_unconfirmed)->settled)
 		link->first_unconfirmed++;
-	link->confirm_ms = bs_net_clock_ms();
+	link->confirm_ms = bs_clock_ms();
 	if (link->unroutable && bs_amqp_outstanding(link) == 0)
 		bs_amqp_fail(link, false,
 					 "no queue is bound to exchange \"%s\"",

@@ -19,6 +19,7 @@
 #include BS_AMQP_HEADER
 
 #include "core/amqp/amqp.h"
+#include "core/base/clock.h"
 #include "core/base/curl.h"
 
 #define BS_AMQP_FRAME_MAX		131072	/* asked for, and of our buffer */

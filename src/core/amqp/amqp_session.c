@@ -339,7 +339,7 @@ take_unblocked(BsAmqpLink *link, amqp_bytes_t arguments)
 	if (link->blocked)
 	{
 		link->blocked = false;
-		link->confirm_ms = link->depth_asked_ms = bs_net_clock_ms();
+		link->confirm_ms = link->depth_asked_ms = bs_clock_ms();
 		bs_amqp_note(link, BS_AMQP_UNBLOCKED);
 	}
 }

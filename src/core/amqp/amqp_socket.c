@@ -74,7 +74,7 @@ connected(BsAmqpLink *link, CURLcode code)
 	if (code == CURLE_OK && bs_curl_watch(&link->loop, link->easy, 0))
 	{
 		link->may_read = link->may_write = true;
-		link->received_ms = bs_net_clock_ms();
+		link->received_ms = bs_clock_ms();
 		bs_amqp_begin_session(link);
 	}
 	else if (code == CURLE_OK)
@@ -139,7 +139,7 @@ bs_amqp_flush(BsAmqpLink *link)
 			return;
 		}
 		link->out_sent += sent;
-		link->sent_ms = bs_net_clock_ms();
+		link->sent_ms = bs_clock_ms();
 	}
 	if (bs_amqp_unsent(link) == 0)
 		link->out_sent = link->out_end = 0;
@@ -203,7 +203,7 @@ receive(BsAmqpLink *link)
 		else
 		{
 			link->in_end += len;
-			link->received_ms = bs_net_clock_ms();
+			link->received_ms = bs_clock_ms();
 		}
 	}
 }

@@ -76,8 +76,8 @@ void
 bs_mail_finish(BsMailSlot *slot)
 {
 	bs_mail_free_body(slot);
-	slot->result.ended_ms = bs_net_wall_ms();
-	slot->mailer->used_ms = bs_net_clock_ms();
+	slot->result.ended_ms = bs_clock_wall_ms();
+	slot->mailer->used_ms = bs_clock_ms();
 	slot->done_number = slot->mailer->done_count++;
 	slot->state = BS_SLOT_DONE;
 }
@@ -141,8 +141,8 @@ bs_mailer_submit(BsMailer *mailer, const BsMail *mail, uint64_t tag)
 	memset(&slot->result, 0, sizeof(slot->result));
 	slot->result.tag = tag;
 	slot->result.retry_after_ms = -1;
-	slot->result.started_ms = bs_net_wall_ms();
-	slot->deadline_ms = bs_net_clock_ms() + mailer->timeout_ms;
+	slot->result.started_ms = bs_clock_wall_ms();
+	slot->deadline_ms = bs_clock_ms() + mailer->timeout_ms;
 	slot->recipient[0] = '\0';
 	bs_mail_text_reset(&slot->said);
 
@@ -268,7 +268,7 @@ bs_mailer_deadline_ms(BsMailer *mailer)
 	}
 	if (due < 0)
 		return -1;
-	left = due - bs_net_clock_ms();
+	left = due - bs_clock_ms();
 	return left > 0 ? left : 0;
 }
 
@@ -298,7 +298,7 @@ collect_from_curl(BsMailer *mailer)
 static void
 run_due(BsMailer *mailer)
 {
-	int64_t		now = bs_net_clock_ms();
+	int64_t		now = bs_clock_ms();
 	int			i;
 
 	for (i = 0; i < mailer->slot_count; i++)
@@ -391,7 +391,7 @@ bs_mailer_abort(BsMailer *mailer)
 void
 bs_mailer_close_idle(BsMailer *mailer, int64_t idle_ms)
 {
-	int64_t		now = bs_net_clock_ms();
+	int64_t		now = bs_clock_ms();
 	int			i;
 
 	if (mailer->is_http)

@@ -12,6 +12,7 @@
 #ifndef BS_CORE_MAIL_PRIVATE_H
 #define BS_CORE_MAIL_PRIVATE_H
 
+#include "core/base/clock.h"
 #include "core/base/curl.h"
 #include "core/mail/mail.h"
 #include "core/text/address.h"

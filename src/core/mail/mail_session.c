@@ -51,7 +51,7 @@ bs_smtp_lower_window(BsMailer *mailer, int others)
 	}
 	mailer->window = others;
 	mailer->limit = others;
-	mailer->raise_ms = bs_net_clock_ms() + WINDOW_HOLD_MS;
+	mailer->raise_ms = bs_clock_ms() + WINDOW_HOLD_MS;
 }
 
 /*
@@ -66,7 +66,7 @@ bs_smtp_raise_window(BsMailer *mailer)
 	if (mailer->window == mailer->slot_count ||
 		bs_mailer_busy(mailer) < mailer->window)
 		return;
-	now_ms = bs_net_clock_ms();
+	now_ms = bs_clock_ms();
 	if (now_ms < mailer->raise_ms)
 		return;
 	mailer->window++;
@@ -197,7 +197,7 @@ bs_smtp_opened(BsMailSlot *slot, CURLcode code)
 		return;
 	}
 	smtp->open = true;
-	smtp->opened_ms = bs_net_clock_ms();
+	smtp->opened_ms = bs_clock_ms();
 	smtp->used_ms = smtp->opened_ms;
 	bs_smtp_talk(slot);
 }

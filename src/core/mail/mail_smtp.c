@@ -80,7 +80,7 @@ end_mail(BsMailSlot *slot)
 	BsSmtpSession *smtp = &slot->smtp;
 
 	bs_mail_finish(slot);
-	smtp->used_ms = bs_net_clock_ms();
+	smtp->used_ms = bs_clock_ms();
 	if (smtp->failures >= SESSION_FAILURES_MAX ||
 		smtp->used_ms - smtp->opened_ms >= SESSION_LIFETIME_MS)
 		bs_smtp_close(slot, true);
@@ -456,7 +456,7 @@ bs_smtp_begin(BsMailSlot *slot)
 {
 	BsSmtpSession *smtp = &slot->smtp;
 
-	if (smtp->open && bs_net_clock_ms() - smtp->used_ms > IDLE_CHECK_MS)
+	if (smtp->open && bs_clock_ms() - smtp->used_ms > IDLE_CHECK_MS)
 		receive(slot, CURLE_OK);
 	if (smtp->open)
 	{

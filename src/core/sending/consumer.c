@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#include "core/base/curl.h"
+#include "core/base/clock.h"
 
 #define LOCKED_WAIT_MS		20	/* doubles while any is locked */
 #define LOCKED_WAIT_MAX_MS	1000
@@ -217,7 +217,7 @@ bs_consumer_peek(const BsConsumer *consumer, int limit, BsPayload *keys,
 	int			count = 0;
 
 	if (consumer->locked_count > 0 &&
-		bs_net_clock_ms() >= consumer->locked_until_ms)
+		bs_clock_ms() >= consumer->locked_until_ms)
 		count = peek_list(consumer, &consumer->taken, BS_COPY_LOCKED,
 						  count, limit, keys, tags);
 	return peek_list(consumer, &consumer->waiting, BS_COPY_WAITING,
@@ -227,7 +227,7 @@ bs_consumer_peek(const BsConsumer *consumer, int limit, BsPayload *keys,
 void
 bs_consumer_wait_for_locks(BsConsumer *consumer)
 {
-	consumer->locked_until_ms = bs_net_clock_ms() + consumer->locked_wait_ms;
+	consumer->locked_until_ms = bs_clock_ms() + consumer->locked_wait_ms;
 	consumer->locked_wait_ms *= 2;
 	if (consumer->locked_wait_ms > LOCKED_WAIT_MAX_MS)
 		consumer->locked_wait_ms = LOCKED_WAIT_MAX_MS;
