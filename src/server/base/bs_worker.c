@@ -298,7 +298,7 @@ bs_worker_start(int place)
 	worker_group = &bs_shared->groups[place / bs_shared->group_size];
 	worker_number = place % bs_shared->group_size;
 	failed_starts = take_slot();
-	bs_last_error_watch();
+	bs_last_error_watch(bs_worker_slot());
 	BackgroundWorkerUnblockSignals();
 	await_database(failed_starts);
 	if (bs_shared->group_count > 1)
