@@ -256,6 +256,7 @@ begin_session(void)
 {
 	int			i;
 
+	amqp->failed = false;		/* as bs_amqp_run() leaves it */
 	bs_amqp_reset_connection(amqp);
 	bs_amqp_begin_session(amqp);
 	check_output();

@@ -1,7 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * amqp.c
- *	  A link to RabbitMQ: its life, its clock and its events.
+ *	  A link to RabbitMQ: its life and its clock.
+ *
+ * This is the driver: it calls the other parts, and none of them calls it.  A
+ * part that cannot go on calls bs_amqp_fail(), which notes it; the connection is
+ * closed here, once control is back.
  *
  * src/core/amqp/amqp.c
  *
@@ -9,9 +13,6 @@
  */
 #include "core/amqp/amqp_private.h"
 
-#include "core/base/utf8.h"
-
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,63 +22,7 @@
 #define CURL_GRACE_MS		1000	/* libcurl ends its attempt itself, and
 									 * says more; this long after, we do */
 #define CONNECTIONS_MAX		2	/* the one before may not be gone yet */
-#define NOTES_KEPT_FREE		8
 #define PUBLISH_FIRST_GUESS 512 /* octets */
-
-/* ---- events ---- */
-
-BsAmqpNote *
-bs_amqp_note(BsAmqpLink *link, BsAmqpEventKind kind)
-{
-	BsAmqpNote *note = &link->notes[link->note_count++];
-
-	memset(note, 0, sizeof(*note));
-	note->kind = kind;
-	note->epoch = link->epoch;
-	return note;
-}
-
-/* A frame has one event, or settles all that is unconfirmed. */
-bool
-bs_amqp_has_room(const BsAmqpLink *link)
-{
-	return link->note_size - link->note_count >
-		bs_amqp_outstanding(link) + NOTES_KEPT_FREE &&
-		BS_AMQP_ARENA_SIZE - link->arena_used >
-		BS_AMQP_BODY_MAX + 1 + 2 * BS_AMQP_TEXT_SIZE;
-}
-
-const char *
-bs_amqp_keep_text(BsAmqpLink *link, const char *text, size_t len)
-{
-	char	   *kept = link->arena + link->arena_used;
-
-	bs_utf8_clean(text, len, kept, BS_AMQP_TEXT_SIZE);
-	link->arena_used += strlen(kept) + 1;
-	return kept;
-}
-
-bool
-bs_amqp_next(BsAmqpLink *link, BsAmqpEvent *event)
-{
-	const BsAmqpNote *note = &link->notes[link->note_first];
-
-	if (link->note_first == link->note_count)
-		return false;
-	link->note_first++;
-	event->kind = note->kind;
-	event->permanent = note->permanent;
-	event->tag = note->tag;
-	event->epoch = note->epoch;
-	event->redelivered = note->redelivered;
-	event->body_len = (size_t) note->body_len;
-	event->body = note->body;
-	event->ready = note->ready;
-	event->dead = note->dead;
-	snprintf(event->text, sizeof(event->text), "%s",
-			 note->text != NULL ? note->text : "");
-	return true;
-}
 
 /* ---- up and down ---- */
 
@@ -100,15 +45,6 @@ bs_amqp_reset_connection(BsAmqpLink *link)
 	link->depth_asked_ms = now;
 	link->consumer_missed = 0;
 	bs_amqp_reset_messages(link);
-}
-
-void
-bs_amqp_came_up(BsAmqpLink *link)
-{
-	link->state = BS_AMQP_STATE_UP;
-	link->up_since_ms = bs_clock_ms();
-	link->tried = 0;
-	bs_amqp_note(link, BS_AMQP_UP);
 }
 
 /* From a half of it to the whole, so that links do not come all at once. */
@@ -154,32 +90,15 @@ next_wait_ms(BsAmqpLink *link, bool permanent)
 	return with_jitter(wait);
 }
 
-void
-bs_amqp_fail(BsAmqpLink *link, bool permanent, const char *format,...)
+/* Something has called bs_amqp_fail(): the connection ends. */
+static void
+give_up(BsAmqpLink *link)
 {
-	const BsAmqpAddress *address = &link->addresses[link->address];
-	char		text[1024];
-	int			len;
-	va_list		args;
-	BsAmqpNote *note;
-
-	if (link->state == BS_AMQP_STATE_IDLE)
-		return;
-	len = snprintf(text, sizeof(text), strchr(address->host, ':') != NULL ?
-				   "[%.100s]:%d: " : "%.100s:%d: ",
-				   address->host, address->port);
-	va_start(args, format);
-	vsnprintf(text + len, sizeof(text) - (size_t) len, format, args);
-	va_end(args);
-
-	note = bs_amqp_note(link, BS_AMQP_DOWN);
-	note->permanent = permanent;
-	note->text = bs_amqp_keep_text(link, text, strlen(text));
-
-	link->next_try_ms = bs_clock_ms() + next_wait_ms(link, permanent);
+	link->next_try_ms = bs_clock_ms() +
+		next_wait_ms(link, link->failed_for_good);
 	bs_amqp_disconnect(link, link->send_code == CURLE_OK);
 	link->state = BS_AMQP_STATE_IDLE;
-	link->blocked = false;
+	link->failed = false;
 	bs_amqp_reset_messages(link);
 }
 
@@ -233,6 +152,8 @@ due_ms(const BsAmqpLink *link)
 {
 	int64_t		due;
 
+	if (link->failed)
+		return 0;
 	if (link->state == BS_AMQP_STATE_IDLE)
 		return link->next_try_ms;
 	if (link->state == BS_AMQP_STATE_CONNECTING)
@@ -277,7 +198,7 @@ look_at_clock(BsAmqpLink *link)
 	int64_t		consumer_due = consumer_due_ms(link);
 	bool		connecting = link->state == BS_AMQP_STATE_CONNECTING;
 
-	if (link->state == BS_AMQP_STATE_IDLE)
+	if (link->state == BS_AMQP_STATE_IDLE || link->failed)
 		return;
 	if (link->state != BS_AMQP_STATE_UP &&
 		now >= link->setup_due_ms + (connecting ? CURL_GRACE_MS : 0))
@@ -304,6 +225,21 @@ look_at_clock(BsAmqpLink *link)
 	}
 }
 
+static void
+advance(BsAmqpLink *link)
+{
+	if (link->state == BS_AMQP_STATE_IDLE &&
+		bs_clock_ms() >= link->next_try_ms)
+	{
+		bs_amqp_reset_connection(link);
+		bs_amqp_connect(link);
+	}
+	bs_amqp_poll(link);
+	if (bs_amqp_is_open(link))
+		bs_amqp_transfer(link);
+	look_at_clock(link);
+}
+
 /*
  * bs_amqp_run
  *		Read, write and connect as far as that goes without waiting.
@@ -318,13 +254,10 @@ bs_amqp_run(BsAmqpLink *link)
 	link->note_first = link->note_count = 0;
 	link->arena_used = 0;
 
-	if (link->state == BS_AMQP_STATE_IDLE &&
-		bs_clock_ms() >= link->next_try_ms)
-		bs_amqp_connect(link);
-	bs_amqp_poll(link);
-	if (bs_amqp_is_open(link))
-		bs_amqp_transfer(link);
-	look_at_clock(link);
+	if (!link->failed)
+		advance(link);
+	if (link->failed)
+		give_up(link);
 }
 
 int
@@ -334,15 +267,9 @@ bs_amqp_fd(const BsAmqpLink *link)
 }
 
 bool
-bs_amqp_is_up(const BsAmqpLink *link)
-{
-	return link->state == BS_AMQP_STATE_UP;
-}
-
-bool
 bs_amqp_is_blocked(const BsAmqpLink *link)
 {
-	return link->blocked;
+	return link->blocked && bs_amqp_is_open(link);
 }
 
 /* ---- making and unmaking ---- */

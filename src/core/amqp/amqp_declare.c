@@ -140,6 +140,16 @@ bs_amqp_declare(BsAmqpLink *link, amqp_bytes_t arguments)
 	}
 }
 
+/* Connected, logged in and declared. */
+static void
+come_up(BsAmqpLink *link)
+{
+	link->state = BS_AMQP_STATE_UP;
+	link->up_since_ms = bs_clock_ms();
+	link->tried = 0;
+	bs_amqp_note(link, BS_AMQP_UP);
+}
+
 /* What the reply says is of no interest, only that it comes. */
 void
 bs_amqp_take_reply(BsAmqpLink *link, amqp_method_number_t id)
@@ -147,7 +157,7 @@ bs_amqp_take_reply(BsAmqpLink *link, amqp_method_number_t id)
 	if (link->replies[link->reply_next] != id)
 		bs_amqp_fail(link, false, "protocol error: a reply is out of order");
 	else if (++link->reply_next == link->reply_count)
-		bs_amqp_came_up(link);
+		come_up(link);
 }
 
 /* ---- depth ---- */

@@ -49,7 +49,6 @@ bs_amqp_connect(BsAmqpLink *link)
 	const BsAmqpAddress *address = &link->addresses[link->address];
 	char	   *url = bs_amqp_curl_url(address);
 
-	bs_amqp_reset_connection(link);
 	link->state = BS_AMQP_STATE_CONNECTING;
 	link->curl_error[0] = '\0';
 	link->easy = curl_easy_init();
@@ -265,7 +264,7 @@ bs_amqp_disconnect(BsAmqpLink *link, bool polite)
 			(size_t) (end - link->scratch) <= bs_amqp_out_room(link))
 			bs_amqp_put(link, link->scratch, (size_t) (end - link->scratch));
 	}
-	if (bs_amqp_is_open(link))
+	if (link->state >= BS_AMQP_STATE_START)
 	{
 		if (polite)
 		{
