@@ -45,26 +45,6 @@ phase_of(const BsMailSlot *slot)
 	}
 }
 
-void
-bs_smtp_conclude(BsMailSlot *slot, CURLcode code, long reply, BsSmtpPhase phase,
-				 const char *error)
-{
-	BsSmtpFacts facts = {0};
-
-	facts.curl_code = (int) code;
-	facts.response_code = reply;
-	facts.phase = phase;
-	facts.body_ended = slot->handed_over;
-	facts.reused = slot->smtp.reused;
-	facts.others = bs_smtp_count_others(slot);
-	bs_mail_conclude(slot, bs_outcome_smtp(&facts), reply, error);
-	if (bs_outcome_is_crowded(&facts))
-	{
-		slot->result.crowded = facts.others == 0;
-		bs_smtp_lower_window(slot->mailer, facts.others);
-	}
-}
-
 /* The mail ends, and the session with it. */
 static void
 end_session(BsMailSlot *slot)
