@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/backoff.h"
 #include "core/base/clock.h"
 #include "sender/sender_log.h"
 #include "sender/sender_settings.h"
@@ -201,7 +202,7 @@ take_next_due(const PGresult *answer)
 	bs_sender.due_known = due_ms <= poll_ms;
 	/* Due, but another session may have it locked: no spinning meanwhile. */
 	if (due_ms <= 0)
-		due_ms = bs_backoff_ms(&bs_sender.busy);
+		due_ms = bs_backoff_locked_ms(++bs_sender.busy);
 	else
 	{
 		bs_sender.busy = 0;

@@ -49,7 +49,7 @@ typedef struct BsSenderState
 	int64_t		look_at_ms;
 	int64_t		claim_at_ms;	/* not before */
 	bool		due_known;		/* what is due then is known to be */
-	int			busy;			/* of bs_backoff_ms(): what is due is locked */
+	int			busy;			/* looks in a row at what was due and locked */
 	bool		renew_wanted;	/* mailer and link, once nothing is held */
 	int64_t		renew_at_ms;
 	bool		reconnect_wanted;	/* to the database, likewise */

@@ -18,6 +18,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "core/base/backoff.h"
+
 #define POOL_PAGE			4096
 #define CURL_GRACE_MS		1000	/* libcurl ends its attempt itself, and
 									 * says more; this long after, we do */
@@ -47,15 +49,15 @@ bs_amqp_reset_connection(BsAmqpLink *link)
 	bs_amqp_reset_messages(link);
 }
 
-/* From a half of it to the whole, so that links do not come all at once. */
-static int64_t
-with_jitter(int64_t wait_ms)
+/* From 0 to 1. */
+static double
+next_random(void)
 {
 	uint32_t	random = 0;
 
 	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
 		random = (uint32_t) bs_clock_ms() * UINT32_C(2654435761);
-	return wait_ms - (int64_t) ((double) wait_ms / 2 * random / UINT32_MAX);
+	return (double) random / UINT32_MAX;
 }
 
 /*
@@ -68,8 +70,7 @@ next_wait_ms(BsAmqpLink *link, bool permanent)
 {
 	const BsAmqpConfig *config = &link->config;
 	bool		was_up = link->state == BS_AMQP_STATE_UP;
-	int64_t		wait = config->backoff_initial_ms;
-	int			i;
+	int64_t		wait = config->backoff_max_ms;
 
 	if (was_up && bs_clock_ms() - link->up_since_ms >=
 		config->backoff_max_ms)
@@ -82,12 +83,10 @@ next_wait_ms(BsAmqpLink *link, bool permanent)
 		return 0;
 
 	link->tried = 0;
-	for (i = 0; i < link->failures && wait < config->backoff_max_ms; i++)
-		wait *= 2;
 	link->failures++;
-	if (wait > config->backoff_max_ms || link->all_permanent)
-		wait = config->backoff_max_ms;
-	return with_jitter(wait);
+	if (!link->all_permanent)
+		wait = bs_backoff_ms(link->failures, config->backoff_initial_ms, wait);
+	return bs_backoff_jitter_ms(wait, next_random());
 }
 
 /* Something has called bs_amqp_fail(): the connection ends. */

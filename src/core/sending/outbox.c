@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/backoff.h"
 #include "core/base/clock.h"
 
 #define RECORD_BATCH		64
@@ -511,11 +512,8 @@ bs_outbox_end_record(BsOutbox *outbox, bool recorded)
 	else
 	{
 		/* A lock that is in the way may go at any moment, and we be stopped. */
-		int64_t		wait_ms = outbox->record_failures < 4 ?
-		100 << outbox->record_failures : 1000;
-
-		outbox->record_failures++;
-		outbox->record_after_ms = bs_clock_ms() + wait_ms;
+		outbox->record_after_ms = bs_clock_ms() +
+			bs_backoff_ms(++outbox->record_failures, 100, 1000);
 		TAILQ_CONCAT(&outbox->recording, &outbox->ended, node);
 		TAILQ_CONCAT(&outbox->ended, &outbox->recording, node);
 		outbox->ended_count += outbox->recording_count;

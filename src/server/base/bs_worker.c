@@ -24,6 +24,7 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "core/base/backoff.h"
 #include "server/base/bs_compat.h"
 #include "server/base/bs_group.h"
 #include "server/base/bs_guc.h"
@@ -236,7 +237,7 @@ await_database(int failed_starts)
 
 	if (failed_starts > 0)
 		until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-											Min(60000, 500 << Min(failed_starts, 10)));
+											bs_backoff_ms(failed_starts, 1000, 60000));
 	bs_group_follow_list();
 	for (;;)
 	{
