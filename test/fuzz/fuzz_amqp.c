@@ -246,7 +246,7 @@ receive_method(uint16_t channel, amqp_method_number_t id,
 {
 	char		payload[512];
 
-	bs_amqp_write_number(payload, 4, id);
+	bs_bigendian_write(payload, 4, id);
 	memcpy(payload + 4, arguments, len);
 	receive_frame(AMQP_FRAME_METHOD, channel, payload, len + 4);
 }

@@ -19,6 +19,7 @@
 #include BS_AMQP_HEADER
 
 #include "core/amqp/amqp.h"
+#include "core/base/bigendian.h"
 #include "core/base/clock.h"
 #include "core/base/curl.h"
 
@@ -293,10 +294,6 @@ extern bool bs_amqp_next_frame(BsAmqpLink *link, BsAmqpFrame *frame);
 /* Decoded, in link->pool; NULL, and the link has failed, where it is none. */
 extern void *bs_amqp_decode(BsAmqpLink *link, amqp_method_number_t id,
 							amqp_bytes_t arguments);
-
-/* Big-endian numbers at the start of a frame's payload. */
-extern uint64_t bs_amqp_read_number(const void *bytes, int width);
-extern void bs_amqp_write_number(void *bytes, int width, uint64_t number);
 
 /* ---- login and what the broker says, amqp_session.c ---- */
 

@@ -54,12 +54,12 @@ read_start(amqp_bytes_t arguments, amqp_bytes_t *mechanisms)
 	left -= 2;
 
 	/* the server's properties */
-	if (left < 4 || (len = bs_amqp_read_number(at, 4)) > left - 4)
+	if (left < 4 || (len = bs_bigendian_read(at, 4)) > left - 4)
 		return false;
 	at += 4 + len;
 	left -= 4 + len;
 
-	if (left < 4 || (len = bs_amqp_read_number(at, 4)) > left - 4)
+	if (left < 4 || (len = bs_bigendian_read(at, 4)) > left - 4)
 		return false;
 	mechanisms->bytes = (void *) (at + 4);
 	mechanisms->len = len;
@@ -397,7 +397,7 @@ take_method(BsAmqpLink *link, const BsAmqpFrame *frame)
 		bs_amqp_fail(link, false, "protocol error: a method has no name");
 		return;
 	}
-	id = (amqp_method_number_t) bs_amqp_read_number(frame->payload.bytes, 4);
+	id = (amqp_method_number_t) bs_bigendian_read(frame->payload.bytes, 4);
 	arguments.bytes = (char *) frame->payload.bytes + 4;
 	arguments.len = frame->payload.len - 4;
 

@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/utf8.h"
+
 #define URL_MAX				2048
 #define SHORT_STRING_MAX	255
 
@@ -29,7 +31,7 @@ has_control(const char *string)
 {
 	for (; *string != '\0'; string++)
 	{
-		if ((unsigned char) *string < ' ' || *string == 0x7f)
+		if (bs_ascii_is_control(*string))
 			return true;
 	}
 	return false;
