@@ -3,11 +3,8 @@
  * mail_smtp.c
  *	  One mail as one transaction on an SMTP session that libcurl has opened.
  *
- * The dialogue is our own, over curl_easy_send() and curl_easy_recv().  libcurl
- * 7.88's own is not fit for a host that must not block: smtp_done() waits inside
- * one call for the answer to the final dot, and smtp_disconnect() for the one to
- * QUIT, all other transfers with them; and a handle that is taken away in the
- * middle of a body has the final dot sent, so that a torn mail is delivered.
+ * The dialogue is our own, over curl_easy_send() and curl_easy_recv(), because
+ * libcurl's waits: see src/core/README.md.
  *
  * src/core/mail/mail_smtp.c
  *
