@@ -19,6 +19,7 @@
 #include <sys/random.h>
 
 #include "core/base/backoff.h"
+#include "core/base/secret.h"
 
 #define POOL_PAGE			4096
 #define CURL_GRACE_MS		1000	/* libcurl ends its attempt itself, and
@@ -414,11 +415,11 @@ bs_amqp_destroy(BsAmqpLink *link)
 	bs_curl_close(&link->loop);
 	empty_amqp_pool(&link->pool);
 	bs_amqp_free_addresses(link->addresses);
-	bs_net_free_secret(link->strings);
+	bs_secret_free(link->strings);
 	free(link->notes);
 	free(link->unconfirmed);
 	free(link->in);
-	bs_net_free_secret(link->out);
+	bs_secret_free(link->out);
 	free(link->scratch);
 	free(link->arena);
 	free(link);

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/secret.h"
 #include "core/base/utf8.h"
 
 #define URL_MAX				2048
@@ -149,7 +150,7 @@ bs_amqp_free_addresses(BsAmqpAddress *list)
 	int			i;
 
 	for (i = 0; i < BS_AMQP_URLS_MAX; i++)
-		bs_net_free_secret(list[i].copy);
+		bs_secret_free(list[i].copy);
 	memset(list, 0, BS_AMQP_URLS_MAX * sizeof(*list));
 }
 

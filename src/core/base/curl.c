@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
+#include "core/base/secret.h"
 
 /* In an event: of libcurl's socket in the lower half. */
 #define LIBCURL_EVENT		(UINT64_C(1) << 32)
@@ -55,15 +56,6 @@ restore_signals(const sigset_t *saved)
 
 /* ---- memory ---- */
 
-void
-bs_net_free_secret(void *memory)
-{
-	if (memory == NULL)
-		return;
-	explicit_bzero(memory, malloc_usable_size(memory));
-	free(memory);
-}
-
 static void *
 realloc_secret(void *old, size_t size)
 {
@@ -79,7 +71,7 @@ realloc_secret(void *old, size_t size)
 		return NULL;
 	if (old_size > 0)
 		memcpy(new, old, old_size);
-	bs_net_free_secret(old);
+	bs_secret_free(old);
 	return new;
 }
 
@@ -95,7 +87,7 @@ bool
 bs_curl_global_init(void)
 {
 	return curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc,
-								bs_net_free_secret, realloc_secret, strdup,
+								bs_secret_free, realloc_secret, strdup,
 								calloc) == CURLE_OK;
 }
 

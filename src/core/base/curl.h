@@ -31,9 +31,6 @@ typedef struct BsCurlLoop
 	int64_t		ack_timeout_ms; /* 0: the system's */
 } BsCurlLoop;
 
-/* Wipes and frees what malloc() and its kin gave; NULL is nothing. */
-extern void bs_net_free_secret(void *memory);
-
 /* Once a process, before any thread.  False: failed. */
 extern bool bs_curl_global_init(void);
 

@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * relay.c
- *	  From settings to a mailer or a link to the broker; secrets, which are files
- *	  that settings name.
+ *	  From settings to a mailer or a link to the broker.
  *
  * src/core/sending/relay.c
  *
@@ -10,12 +9,8 @@
  */
 #include "core/sending/relay.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/base/utf8.h"
 
@@ -33,60 +28,6 @@ static bool
 is_set(const char *string)
 {
 	return string != NULL && string[0] != '\0';
-}
-
-bool
-bs_secret_read(const char *prefix, const char *setting, const char *path,
-			   char *buf, size_t size, char *error, size_t error_size)
-{
-	struct stat st;
-	ssize_t		len;
-	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-
-	if (fd < 0)
-	{
-		snprintf(error, error_size,
-				 "the file of \"%s%s\" cannot be opened: %s",
-				 prefix, setting, strerror(errno));
-		return false;
-	}
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) ||
-		(st.st_uid != geteuid() && st.st_uid != 0) ||
-		(st.st_mode & (S_IRWXO | S_IWGRP | S_IXGRP)) != 0 ||
-		(st.st_uid == geteuid() && (st.st_mode & S_IRGRP) != 0))
-	{
-		snprintf(error, error_size,
-				 "the file of \"%s%s\" must be a plain file of mode 0600 that belongs to the user who reads it (or root's, 0640)",
-				 prefix, setting);
-		close(fd);
-		return false;
-	}
-	len = read(fd, buf, size - 1);
-	close(fd);
-	if (len < 0 || len == (ssize_t) size - 1 ||
-		memchr(buf, '\0', len) != NULL)
-	{
-		snprintf(error, error_size,
-				 "the file of \"%s%s\" is too long or not text",
-				 prefix, setting);
-		return false;
-	}
-	buf[len] = '\0';
-	return true;
-}
-
-static bool
-read_password(const char *prefix, const char *setting, const char *path,
-			  char *password, size_t size, char *error, size_t error_size)
-{
-	password[0] = '\0';
-	if (!is_set(path))
-		return true;
-	if (!bs_secret_read(prefix, setting, path, password, size,
-						error, error_size))
-		return false;
-	password[strcspn(password, "\r\n")] = '\0';
-	return true;
 }
 
 /*
@@ -161,9 +102,9 @@ bs_relay_make_mailer(const BsRelaySettings *settings,
 	if (!bs_relay_check_lease(settings->prefix, settings->lease_ms,
 							  settings->mail_timeout_ms, error, error_size))
 		return NULL;
-	if (!read_password(settings->prefix, "mail_password_file",
-					   settings->mail_password_file,
-					   password, BS_SECRET_MAX, error, error_size))
+	if (!bs_secret_read_line(settings->prefix, "mail_password_file",
+							 settings->mail_password_file,
+							 password, BS_SECRET_MAX, error, error_size))
 		return NULL;
 	header_lines[0] = NULL;
 	if (is_set(settings->http_headers_file))
@@ -202,9 +143,9 @@ bool
 bs_relay_read_amqp_password(const BsBrokerSettings *settings, char *password,
 							size_t size, char *error, size_t error_size)
 {
-	return read_password(settings->prefix, "amqp_password_file",
-						 settings->amqp_password_file, password, size,
-						 error, error_size);
+	return bs_secret_read_line(settings->prefix, "amqp_password_file",
+							   settings->amqp_password_file, password, size,
+							   error, error_size);
 }
 
 /*

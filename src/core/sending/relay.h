@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * relay.h
- *	  From settings to a mailer or a link to the broker; secrets, which are files
- *	  that settings name.
+ *	  From settings to a mailer or a link to the broker.
  *
  * Secrets are read each time, and live no longer than that call outside of the
  * libraries that need them.
@@ -15,9 +14,8 @@
 #define BS_CORE_RELAY_H
 
 #include "core/amqp/amqp.h"
+#include "core/base/secret.h"
 #include "core/mail/mail.h"
-
-#define BS_SECRET_MAX	8192	/* bytes */
 
 /* Settings; NULL or "" where they are not set. */
 typedef struct BsRelaySettings
@@ -62,15 +60,6 @@ typedef struct BsBrokerSettings
 extern bool bs_relay_check_lease(const char *prefix, int64_t lease_ms,
 								 int64_t timeout_ms,
 								 char *error, size_t error_size);
-
-/*
- * Reads the file that <prefix><setting> names; it must be closed to all but this
- * process's user.  False and the reason, without any contents, in error where it
- * cannot be used.
- */
-extern bool bs_secret_read(const char *prefix, const char *setting,
-						   const char *path, char *buf, size_t size,
-						   char *error, size_t error_size);
 
 /*
  * A mailer for these settings; NULL and the reason, without secrets, in error
