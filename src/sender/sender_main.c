@@ -97,9 +97,9 @@ check_broker(const char *database, char *error, size_t error_size)
 	bs_settings_broker(&settings, database, "bs_sender --check");
 	snprintf(error, error_size, "\"amqp_url\" is not set");
 	if (settings.amqp_url[0] != '\0' &&
-		bs_relay_read_amqp_password(&settings, password, sizeof(password),
-									error, error_size))
-		link = bs_relay_make_link(&settings, password, error, error_size);
+		bs_broker_read_password(&settings, password, sizeof(password),
+								error, error_size))
+		link = bs_broker_make_link(&settings, password, error, error_size);
 	explicit_bzero(password, sizeof(password));
 	if (link == NULL)
 		return false;

@@ -14,6 +14,7 @@
 #ifndef BS_SENDER_SETTINGS_H
 #define BS_SENDER_SETTINGS_H
 
+#include "core/sending/broker.h"
 #include "core/sending/outbox.h"
 #include "core/sending/relay.h"
 

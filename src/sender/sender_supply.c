@@ -66,10 +66,10 @@ bs_supply_look_at_broker(void)
 		return;
 	bs_settings_broker(&settings, bs_sender.database.name, bs_sender.identity);
 	if (settings.amqp_url[0] != '\0' &&
-		bs_relay_read_amqp_password(&settings, password, sizeof(password),
-									error, sizeof(error)))
-		bs_sender.broker_link = bs_relay_make_link(&settings, password,
-												   error, sizeof(error));
+		bs_broker_read_password(&settings, password, sizeof(password),
+								error, sizeof(error)))
+		bs_sender.broker_link = bs_broker_make_link(&settings, password,
+													error, sizeof(error));
 	explicit_bzero(password, sizeof(password));
 	consumer = bs_sender.broker_link == NULL ? NULL :
 		bs_consumer_create(bs_sender.broker_link, settings.prefetch,

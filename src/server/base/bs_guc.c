@@ -20,8 +20,8 @@
 #include "core/amqp/amqp.h"
 #include "core/mail/mail.h"
 #include "core/mime/mime.h"
+#include "core/sending/broker.h"
 #include "core/sending/outbox.h"
-#include "core/sending/relay.h"
 #include "core/text/address.h"
 #include "server/base/bs_guc.h"
 #include "server/base/bs_schema.h"
@@ -179,7 +179,7 @@ check_amqp_name(char **newval, void **extra, GucSource source)
 {
 	const char *reason;
 
-	if (!bs_relay_check_amqp_name(*newval, &reason))
+	if (!bs_broker_check_name(*newval, &reason))
 	{
 		GUC_check_errdetail("%s", reason);
 		return false;
