@@ -226,7 +226,7 @@ void
 bs_consumer_wait_for_locks(BsConsumer *consumer)
 {
 	consumer->locked_until_ms = bs_clock_ms() +
-		bs_backoff_locked_ms(++consumer->locked_looks);
+		bs_backoff_ms(++consumer->locked_looks, 20, 1000);
 }
 
 void
