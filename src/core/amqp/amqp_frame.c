@@ -94,6 +94,8 @@ bs_amqp_send_method(BsAmqpLink *link, uint16_t channel,
 											channel, id, method);
 	size_t		len;
 
+	if (link->failed)
+		return;
 	if (end == NULL)
 	{
 		bs_amqp_fail(link, true, "a request cannot be encoded");
@@ -194,17 +196,4 @@ bs_amqp_next_frame(BsAmqpLink *link, BsAmqpFrame *frame)
 	}
 	bs_amqp_fail(link, false, "protocol error: %s", fault);
 	return false;
-}
-
-void *
-bs_amqp_decode(BsAmqpLink *link, amqp_method_number_t id,
-			   amqp_bytes_t arguments)
-{
-	void	   *method = NULL;
-
-	if (amqp_decode_method(id, &link->pool, arguments, &method) ==
-		AMQP_STATUS_OK)
-		return method;
-	bs_amqp_fail(link, false, "protocol error: a method cannot be read");
-	return NULL;
 }

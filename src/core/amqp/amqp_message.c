@@ -221,23 +221,19 @@ settle_all(BsAmqpLink *link, uint64_t number, bool multiple, bool acked)
 }
 
 void
-bs_amqp_take_ack(BsAmqpLink *link, amqp_bytes_t arguments)
+bs_amqp_take_ack(BsAmqpLink *link, const void *method)
 {
-	const amqp_basic_ack_t *ack =
-	bs_amqp_decode(link, AMQP_BASIC_ACK_METHOD, arguments);
+	const amqp_basic_ack_t *ack = method;
 
-	if (ack != NULL)
-		settle_all(link, ack->delivery_tag, ack->multiple, true);
+	settle_all(link, ack->delivery_tag, ack->multiple, true);
 }
 
 void
-bs_amqp_take_nack(BsAmqpLink *link, amqp_bytes_t arguments)
+bs_amqp_take_nack(BsAmqpLink *link, const void *method)
 {
-	const amqp_basic_nack_t *nack =
-	bs_amqp_decode(link, AMQP_BASIC_NACK_METHOD, arguments);
+	const amqp_basic_nack_t *nack = method;
 
-	if (nack != NULL)
-		settle_all(link, nack->delivery_tag, nack->multiple, false);
+	settle_all(link, nack->delivery_tag, nack->multiple, false);
 }
 
 /*
@@ -274,14 +270,11 @@ mark_returned(BsAmqpLink *link)
 /* ---- in ---- */
 
 void
-bs_amqp_take_deliver(BsAmqpLink *link, amqp_bytes_t arguments)
+bs_amqp_take_deliver(BsAmqpLink *link, const void *method)
 {
-	const amqp_basic_deliver_t *deliver =
-	bs_amqp_decode(link, AMQP_BASIC_DELIVER_METHOD, arguments);
+	const amqp_basic_deliver_t *deliver = method;
 	BsAmqpContent *content = &link->content;
 
-	if (deliver == NULL)
-		return;
 	if (link->config.prefetch == 0)
 	{
 		bs_amqp_fail(link, false, "protocol error: a delivery comes unasked");
@@ -294,14 +287,11 @@ bs_amqp_take_deliver(BsAmqpLink *link, amqp_bytes_t arguments)
 }
 
 void
-bs_amqp_take_return(BsAmqpLink *link, amqp_bytes_t arguments)
+bs_amqp_take_return(BsAmqpLink *link, const void *method)
 {
-	const amqp_basic_return_t *returned =
-	bs_amqp_decode(link, AMQP_BASIC_RETURN_METHOD, arguments);
+	const amqp_basic_return_t *returned = method;
 	BsAmqpContent *content = &link->content;
 
-	if (returned == NULL)
-		return;
 	content->method = AMQP_BASIC_RETURN_METHOD;
 	content->has_header = false;
 	content->reply_code = returned->reply_code;

@@ -283,17 +283,13 @@ extern char *bs_amqp_encode_header(char *at, const char *end, uint16_t channel,
 								   size_t body_len,
 								   amqp_basic_properties_t *properties);
 
-/* Where no room is, the link fails. */
+/* If there is no room, the link fails.  Nothing is sent on one that has failed. */
 extern void bs_amqp_send_method(BsAmqpLink *link, uint16_t channel,
 								amqp_method_number_t id, void *method);
 extern void bs_amqp_send_heartbeat(BsAmqpLink *link);
 
 /* True for the next whole frame; what is none makes the link fail. */
 extern bool bs_amqp_next_frame(BsAmqpLink *link, BsAmqpFrame *frame);
-
-/* Decoded, in link->pool; NULL, and the link has failed, where it is none. */
-extern void *bs_amqp_decode(BsAmqpLink *link, amqp_method_number_t id,
-							amqp_bytes_t arguments);
 
 /* ---- login and what the broker says, amqp_session.c ---- */
 
@@ -305,28 +301,27 @@ extern void bs_amqp_take_input(BsAmqpLink *link);
 
 /* ---- declarations and depth, amqp_declare.c ---- */
 
-extern amqp_bytes_t bs_amqp_bytes(const char *string);
 extern amqp_table_entry_t bs_amqp_string_entry(const char *key,
 											   const char *value);
 extern void bs_amqp_open_channel(BsAmqpLink *link, uint16_t channel);
 
 /* BS_AMQP_CHANNEL is open: asks for all that is needed on it. */
-extern void bs_amqp_declare(BsAmqpLink *link, amqp_bytes_t arguments);
+extern void bs_amqp_declare(BsAmqpLink *link, const void *method);
 
 /* A reply to that, of which only the name is of interest. */
 extern void bs_amqp_take_reply(BsAmqpLink *link, amqp_method_number_t id);
 
 extern void bs_amqp_take_depth_channel(BsAmqpLink *link,
-									   amqp_bytes_t arguments);
-extern void bs_amqp_take_depth(BsAmqpLink *link, amqp_bytes_t arguments);
+									   const void *method);
+extern void bs_amqp_take_depth(BsAmqpLink *link, const void *method);
 
 /* ---- messages, amqp_message.c ---- */
 
 extern void bs_amqp_reset_messages(BsAmqpLink *link);
-extern void bs_amqp_take_deliver(BsAmqpLink *link, amqp_bytes_t arguments);
-extern void bs_amqp_take_return(BsAmqpLink *link, amqp_bytes_t arguments);
-extern void bs_amqp_take_ack(BsAmqpLink *link, amqp_bytes_t arguments);
-extern void bs_amqp_take_nack(BsAmqpLink *link, amqp_bytes_t arguments);
+extern void bs_amqp_take_deliver(BsAmqpLink *link, const void *method);
+extern void bs_amqp_take_return(BsAmqpLink *link, const void *method);
+extern void bs_amqp_take_ack(BsAmqpLink *link, const void *method);
+extern void bs_amqp_take_nack(BsAmqpLink *link, const void *method);
 extern void bs_amqp_take_header(BsAmqpLink *link, amqp_bytes_t payload);
 extern void bs_amqp_take_body(BsAmqpLink *link, amqp_bytes_t payload);
 
