@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 #
 # check_layers.sh
-#     Which room may include which, and that src/core is plain C: no server
-#     header, none of the server's functions, nothing that ends the process or
-#     waits.
+#     Which room may include which; that no files need each other in a circle; and
+#     that src/core is plain C: no server header, none of the server's functions,
+#     nothing that ends the process or waits.
 #
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -60,5 +60,22 @@ for object in src/core/*/*.o; do
     called=$(nm -u "$object" | awk '{print $2}' | sed 's/@.*//' | grep -xE "$forbidden" || true)
     [ -z "$called" ] || complain "$object calls ${called//$'\n'/ }"
 done
+
+# A file needs another if it uses a symbol that the other defines.  What the three
+# files of the circle that is left need of each other is not looked at.
+circle='src/sender/sender_(loop|dialogue|supply)[.]o'
+mapfile -t objects < <(find src -name '*.c' | sed 's/c$/o/' | xargs ls 2>/dev/null)
+nm -A "${objects[@]}" | awk -v circle="$circle" '
+    { file = $1; sub(/:.*/, "", file); kind = $(NF - 1) }
+    kind == "U" { uses[file, $NF] }
+    kind ~ /^[A-Z]$/ && kind != "U" { home[$NF] = file }
+    END {
+        for (use in uses) {
+            split(use, part, SUBSEP)
+            to = home[part[2]]
+            if (to != "" && to != part[1] && !(part[1] ~ circle && to ~ circle))
+                print part[1], to
+        }
+    }' | tsort >/dev/null || complain "the files above need each other in a circle"
 
 exit "$failed"

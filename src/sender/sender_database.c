@@ -18,11 +18,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "core/base/curl.h"
+#include "core/base/backoff.h"
+#include "core/base/clock.h"
 #include "sender/sender_settings.h"
 
-#define BACKOFF_INITIAL_MS	250
-#define BACKOFF_MAX_MS		15000
 
 /* What the thread works on; it is the thread's until "done" is readable. */
 struct BsConnecting
@@ -114,13 +113,10 @@ set_error(BsDatabase *database, const char *what, const char *message)
 static void
 put_off(BsDatabase *database)
 {
-	int64_t		wait_ms = database->failures < 6 ?
-	BACKOFF_INITIAL_MS << database->failures : BACKOFF_MAX_MS;
+	int64_t		wait_ms = bs_backoff_ms(++database->failures, 250, 15000);
 
-	database->failures++;
-	/* From its upper half, so that many do not come at once. */
-	wait_ms = wait_ms / 2 + random() % (wait_ms / 2);
-	database->next_try_ms = bs_net_clock_ms() + wait_ms;
+	database->next_try_ms = bs_clock_ms() +
+		bs_backoff_jitter_ms(wait_ms, (double) random() / RAND_MAX);
 }
 
 static void
@@ -217,7 +213,7 @@ bs_database_run(BsDatabase *database)
 			end_connecting(database);
 	}
 	else if (database->conn == NULL &&
-			 bs_net_clock_ms() >= database->next_try_ms)
+			 bs_clock_ms() >= database->next_try_ms)
 		begin_connecting(database);
 	if (database->conn == NULL)
 		return;
@@ -263,7 +259,7 @@ bs_database_ask(BsDatabase *database, const char *sql,
 {
 	int			sent;
 
-	database->asked_wall_us = bs_net_wall_us();
+	database->asked_wall_us = bs_clock_wall_us();
 	if (arguments == NULL)
 		sent = PQsendQuery(database->conn, sql);
 	else

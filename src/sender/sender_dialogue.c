@@ -16,7 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/base/curl.h"
+#include "core/base/backoff.h"
+#include "core/base/clock.h"
 #include "sender/sender_log.h"
 #include "sender/sender_settings.h"
 
@@ -69,15 +70,15 @@ fail_question(BsQuestion failed)
 		if (failed == BS_QUESTION_RECORD)
 			record_is_unsure = true;
 		if (failed == BS_QUESTION_CLAIM || failed == BS_QUESTION_COPIES)
-			lost_until_ms = bs_net_clock_ms() + bs_settings.lease_s * INT64_C(1000);
+			lost_until_ms = bs_clock_ms() + bs_settings.lease_s * INT64_C(1000);
 	}
 	bs_log_trouble(bs_sender.database.error);
 	if (failed == BS_QUESTION_RECORD)
 		bs_outbox_end_record(&bs_sender.outbox, false);
 	/* Asked again: no lease ends for what we do not know of while we live. */
 	if (failed == BS_QUESTION_RELEASE)
-		lost_until_ms = bs_net_clock_ms() + bs_settings.lease_s * INT64_C(1000);
-	bs_sender.claim_at_ms = bs_net_clock_ms() + 1000;
+		lost_until_ms = bs_clock_ms() + bs_settings.lease_s * INT64_C(1000);
+	bs_sender.claim_at_ms = bs_clock_ms() + 1000;
 	bs_sender.due_known = false;
 	if (bs_sender.looked)
 		bs_sender.look_at_ms = 0;	/* why? */
@@ -106,7 +107,7 @@ ask_state(void)
 	static uint64_t reported = 0;	/* claims */
 	static bool was_holding = false;
 	bool		holding = !bs_outbox_is_empty(&bs_sender.outbox);
-	int64_t		now_ms = bs_net_clock_ms();
+	int64_t		now_ms = bs_clock_ms();
 	BsSenderStats stats;
 
 	if (!holding && !was_holding && bs_sender.totals.claimed == reported &&
@@ -125,7 +126,7 @@ take_look(const PGresult *answer)
 	bool		absent = PQntuples(answer) == 1 && PQgetisnull(answer, 0, 0);
 	BsObstacle	found = bs_database_take_look(&bs_sender.database, answer);
 
-	bs_sender.look_at_ms = bs_net_clock_ms() + look_interval_ms();
+	bs_sender.look_at_ms = bs_clock_ms() + look_interval_ms();
 	bs_sender.looked = true;
 	if (found != BS_OBSTACLE_NONE)
 	{
@@ -157,7 +158,7 @@ take_state(const PGresult *answer)
 		bs_sender.claim_at_ms = 0;
 	}
 	/* The former connection's claim may still be under way in the server. */
-	release_wanted = bs_net_clock_ms() < lost_until_ms;
+	release_wanted = bs_clock_ms() < lost_until_ms;
 	bs_sender.state_known = true;
 }
 
@@ -201,14 +202,14 @@ take_next_due(const PGresult *answer)
 	bs_sender.due_known = due_ms <= poll_ms;
 	/* Due, but another session may have it locked: no spinning meanwhile. */
 	if (due_ms <= 0)
-		due_ms = bs_backoff_ms(&bs_sender.busy);
+		due_ms = bs_backoff_locked_ms(++bs_sender.busy);
 	else
 	{
 		bs_sender.busy = 0;
 		if (due_ms < SOON_MS)
 			due_ms = SOON_MS;
 	}
-	bs_sender.claim_at_ms = bs_net_clock_ms() + (bs_sender.due_known ? due_ms : poll_ms);
+	bs_sender.claim_at_ms = bs_clock_ms() + (bs_sender.due_known ? due_ms : poll_ms);
 }
 
 static void
@@ -324,7 +325,7 @@ may_claim(void)
 }
 
 /*
- * When to claim, or to ask what is due, by bs_net_clock_ms(); INT64_MAX: not
+ * When to claim, or to ask what is due, by bs_clock_ms(); INT64_MAX: not
  * before something else has happened.
  */
 static int64_t
@@ -421,7 +422,7 @@ ask_release(void)
 void
 bs_dialogue_ask(void)
 {
-	int64_t		now_ms = bs_net_clock_ms();
+	int64_t		now_ms = bs_clock_ms();
 	bool		asked = true;
 
 	if (!bs_database_is_idle(&bs_sender.database) || bs_sender.question != BS_QUESTION_NONE)

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "core/base/curl.h"
+#include "core/base/clock.h"
 
 #define QUIET_MS		60000
 #define SAME_QUIET_MS	3600000
@@ -39,7 +39,7 @@ bs_log_set_json(bool json)
 static void
 write_time(char *buf, size_t size)
 {
-	int64_t		now_ms = bs_net_wall_ms();
+	int64_t		now_ms = bs_clock_wall_ms();
 	time_t		seconds = (time_t) (now_ms / 1000);
 	struct tm	parts;
 	size_t		len;
@@ -82,7 +82,7 @@ bs_log(BsLogLevel level, const char *format,...)
 void
 bs_log_trouble(const char *message)
 {
-	int64_t		now_ms = bs_net_clock_ms();
+	int64_t		now_ms = bs_clock_ms();
 	int64_t		quiet_ms;
 
 	snprintf(last_error, sizeof(last_error), "%s", message);

@@ -23,7 +23,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "core/base/curl.h"
+#include "core/base/clock.h"
 #include "sender/sender_log.h"
 #include "sender/sender_notify.h"
 #include "sender/sender_settings.h"
@@ -102,7 +102,7 @@ make_identity(void)
 		if (!isalnum((unsigned char) *c) && *c != '.' && *c != '-')
 			*c = '-';
 	if (getrandom(&number, sizeof(number), GRND_NONBLOCK) != sizeof(number))
-		number = (unsigned) bs_net_wall_us();
+		number = (unsigned) bs_clock_wall_us();
 	srandom(number);
 	snprintf(bs_sender.identity, sizeof(bs_sender.identity), "remote/%.50s/%d/%08x", name,
 			 (int) getpid(), number);
@@ -135,7 +135,7 @@ begin_stop(void)
 {
 	if (stop_begun_ms != 0)
 		return;
-	stop_begun_ms = bs_net_clock_ms();
+	stop_begun_ms = bs_clock_ms();
 	bs_log(BS_LOG_INFO, "stopping");
 	bs_notify("STOPPING=1");
 	bs_sender.outbox.stopping = true;
@@ -150,7 +150,7 @@ begin_stop(void)
 static void
 go_on_stopping(void)
 {
-	int64_t		spent_ms = bs_net_clock_ms() - stop_begun_ms;
+	int64_t		spent_ms = bs_clock_ms() - stop_begun_ms;
 
 	if (bs_sender.outbox.mailer != NULL && bs_mailer_busy(bs_sender.outbox.mailer) > 0 &&
 		spent_ms >= SHUTDOWN_GRACE_MS)
@@ -209,7 +209,7 @@ shorter(int64_t ms, int64_t other_ms)
 static int64_t
 longest_wait_ms(void)
 {
-	int64_t		now_ms = bs_net_clock_ms();
+	int64_t		now_ms = bs_clock_ms();
 	int64_t		ms = LONGEST_WAIT_MS;
 
 	ms = soonest(ms, bs_outbox_next_ms(&bs_sender.outbox), now_ms);
@@ -301,10 +301,10 @@ turn(void)
 		bs_mailer_close_idle(bs_sender.outbox.mailer, IDLE_CONNECTION_MS);
 	if (bs_sender.pages != NULL)
 		bs_pages_run(bs_sender.pages);
-	if (watchdog_ms >= 0 && bs_net_clock_ms() >= watchdog_at_ms)
+	if (watchdog_ms >= 0 && bs_clock_ms() >= watchdog_at_ms)
 	{
 		bs_notify("WATCHDOG=1");
-		watchdog_at_ms = bs_net_clock_ms() + watchdog_ms;
+		watchdog_at_ms = bs_clock_ms() + watchdog_ms;
 	}
 }
 

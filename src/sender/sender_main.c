@@ -17,7 +17,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "core/base/curl.h"
+#include "core/base/clock.h"
+#include "core/sending/broker.h"
 #include "core/sending/relay.h"
 #include "sender/sender_database.h"
 #include "sender/sender_log.h"
@@ -97,18 +98,18 @@ check_broker(const char *database, char *error, size_t error_size)
 	BsAmqpLink *link = NULL;
 	BsAmqpEvent event = {.kind = BS_AMQP_BLOCKED};
 	char		password[BS_SECRET_MAX];
-	int64_t		until_ms = bs_net_clock_ms() + CHECK_MS;
+	int64_t		until_ms = bs_clock_ms() + CHECK_MS;
 
 	snprintf(error, error_size, "\"amqp_url\" is not set");
 	if (bs_settings.amqp_url[0] != '\0' &&
-		bs_relay_read_amqp_password(&bs_settings, password, sizeof(password),
-									error, error_size))
-		link = bs_relay_make_link(&bs_settings, &use, password, error, error_size);
+		bs_broker_read_password(&bs_settings, password, sizeof(password),
+								error, error_size))
+		link = bs_broker_make_link(&bs_settings, &use, password, error, error_size);
 	explicit_bzero(password, sizeof(password));
 	if (link == NULL)
 		return false;
 	while (event.kind != BS_AMQP_UP && event.kind != BS_AMQP_DOWN &&
-		   bs_net_clock_ms() < until_ms)
+		   bs_clock_ms() < until_ms)
 	{
 		struct pollfd fd = {.fd = bs_amqp_fd(link),.events = POLLIN};
 		int64_t		ms = bs_amqp_deadline_ms(link);

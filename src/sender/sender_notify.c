@@ -20,7 +20,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "core/base/curl.h"
+#include "core/base/clock.h"
 
 void
 bs_notify(const char *state)
@@ -53,7 +53,7 @@ bs_notify_reloading(void)
 	char		state[80];
 
 	snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%lld",
-			 (long long) bs_net_clock_ms() * 1000);
+			 (long long) bs_clock_ms() * 1000);
 	bs_notify(state);
 }
 

@@ -49,7 +49,7 @@ typedef struct BsSenderState
 	int64_t		look_at_ms;
 	int64_t		claim_at_ms;	/* not before */
 	bool		due_known;		/* what is due then is known to be */
-	int			busy;			/* of bs_backoff_ms(): what is due is locked */
+	int			busy;			/* looks in a row at what was due and locked */
 	bool		renew_wanted;	/* mailer and link, once nothing is held */
 	int64_t		renew_at_ms;
 	bool		reconnect_wanted;	/* to the database, likewise */
@@ -101,7 +101,7 @@ extern void bs_dialogue_run(void);
 extern void bs_dialogue_ask(void);
 
 /*
- * When there is something to ask, by bs_net_clock_ms(); INT64_MAX: not before
+ * When there is something to ask, by bs_clock_ms(); INT64_MAX: not before
  * something else has happened.
  */
 extern int64_t bs_dialogue_next_ms(void);

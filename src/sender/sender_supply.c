@@ -12,7 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/base/curl.h"
+#include "core/base/clock.h"
+#include "core/sending/broker.h"
 #include "core/sending/relay.h"
 #include "sender/sender_log.h"
 #include "sender/sender_settings.h"
@@ -67,13 +68,13 @@ bs_supply_look_at_broker(void)
 			bs_supply_close_link();
 		return;
 	}
-	if (bs_sender.broker_link != NULL || bs_net_clock_ms() < bs_sender.renew_at_ms)
+	if (bs_sender.broker_link != NULL || bs_clock_ms() < bs_sender.renew_at_ms)
 		return;
 	if (bs_settings.amqp_url[0] != '\0' &&
-		bs_relay_read_amqp_password(&bs_settings, password, sizeof(password),
-									error, sizeof(error)))
-		bs_sender.broker_link = bs_relay_make_link(&bs_settings, &use, password,
-												   error, sizeof(error));
+		bs_broker_read_password(&bs_settings, password, sizeof(password),
+								error, sizeof(error)))
+		bs_sender.broker_link = bs_broker_make_link(&bs_settings, &use, password,
+													error, sizeof(error));
 	explicit_bzero(password, sizeof(password));
 	consumer = bs_sender.broker_link == NULL ? NULL :
 		bs_consumer_create(bs_sender.broker_link, use.prefetch,
@@ -83,7 +84,7 @@ bs_supply_look_at_broker(void)
 		bs_amqp_destroy(bs_sender.broker_link);
 		bs_sender.broker_link = NULL;
 		bs_log_trouble(error);
-		bs_sender.renew_at_ms = bs_net_clock_ms() + BS_RECHECK_MS;
+		bs_sender.renew_at_ms = bs_clock_ms() + BS_RECHECK_MS;
 		return;
 	}
 	bs_consumer_destroy(bs_outbox_set_consumer(&bs_sender.outbox, consumer));
@@ -117,7 +118,7 @@ bs_supply_renew(void)
 	char		error[256] = "out of memory";
 
 	if (!bs_outbox_is_empty(&bs_sender.outbox) || bs_sender.question == BS_QUESTION_CLAIM ||
-		bs_sender.question == BS_QUESTION_COPIES || bs_net_clock_ms() < bs_sender.renew_at_ms)
+		bs_sender.question == BS_QUESTION_COPIES || bs_clock_ms() < bs_sender.renew_at_ms)
 		return;
 	bs_supply_close_link();
 	mailer = bs_relay_make_mailer(&bs_settings, error, sizeof(error));
@@ -126,7 +127,7 @@ bs_supply_renew(void)
 	if (mailer == NULL)
 	{
 		bs_supply_report_obstacle(error, true);
-		bs_sender.renew_at_ms = bs_net_clock_ms() + BS_RECHECK_MS;
+		bs_sender.renew_at_ms = bs_clock_ms() + BS_RECHECK_MS;
 		return;
 	}
 	bs_sender.renew_wanted = false;

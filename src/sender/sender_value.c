@@ -12,27 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/bigendian.h"
 #include "core/base/buffer.h"
-
-static void
-put_int32(char *buf, int32_t value)
-{
-	uint32_t	bits = (uint32_t) value;
-	int			i;
-
-	for (i = 3; i >= 0; i--, bits >>= 8)
-		buf[i] = (char) (bits & 255);
-}
 
 int32_t
 bs_int4_read(const char *bytes)
 {
-	uint32_t	bits = 0;
-	int			i;
-
-	for (i = 0; i < 4; i++)
-		bits = bits << 8 | (unsigned char) bytes[i];
-	return (int32_t) bits;
+	return (int32_t) bs_bigendian_read(bytes, 4);
 }
 
 /* From 1970 to 2000. */
@@ -41,21 +27,17 @@ bs_int4_read(const char *bytes)
 void
 bs_instant_write(int64_t unix_us, char *buf)
 {
-	uint64_t	bits = (uint64_t) (unix_us - EPOCHS_US);
-
-	put_int32(buf, (int32_t) (bits >> 32));
-	put_int32(buf + 4, (int32_t) (bits & 0xffffffff));
+	bs_bigendian_write(buf, 8, (uint64_t) (unix_us - EPOCHS_US));
 }
 
 int64_t
 bs_instant_read(const char *bytes)
 {
-	uint64_t	bits = (uint64_t) (uint32_t) bs_int4_read(bytes) << 32 |
-	(uint32_t) bs_int4_read(bytes + 4);
+	int64_t		server_us = (int64_t) bs_bigendian_read(bytes, 8);
 	int64_t		unix_us;
 
 	/* 'infinity' is the largest there is. */
-	return __builtin_add_overflow((int64_t) bits, EPOCHS_US, &unix_us) ?
+	return __builtin_add_overflow(server_us, EPOCHS_US, &unix_us) ?
 		INT64_MAX : unix_us;
 }
 
@@ -91,18 +73,18 @@ bs_arguments_add_array(BsArguments *arguments, Oid type, Oid element,
 	int			i;
 
 	bs_buffer_init(&buf, 1024, BS_BUFFER_NO_LIMIT);
-	put_int32(head, count > 0 ? 1 : 0);
-	put_int32(head + 4, 1);
-	put_int32(head + 8, (int32_t) element);
-	put_int32(head + 12, count);
-	put_int32(head + 16, 1);
+	bs_bigendian_write(head, 4, count > 0 ? 1 : 0);
+	bs_bigendian_write(head + 4, 4, 1);
+	bs_bigendian_write(head + 8, 4, element);
+	bs_bigendian_write(head + 12, 4, count);
+	bs_bigendian_write(head + 16, 4, 1);
 	bs_buffer_add(&buf, head, count > 0 ? 20 : 12);
 	for (i = 0; i < count; i++)
 	{
 		int			len = 0;
 		const char *value = next(arg, i, &len);
 
-		put_int32(length, len);
+		bs_bigendian_write(length, 4, (uint64_t) len);
 		bs_buffer_add(&buf, length, 4);
 		if (len > 0)
 			bs_buffer_add(&buf, value, len);

@@ -46,15 +46,15 @@ extern void bs_instant_write(int64_t unix_us, char *buf);
 extern int64_t bs_instant_read(const char *bytes);
 extern int32_t bs_int4_read(const char *bytes);
 
-#define BS_TYPE_INT8			20
-#define BS_TYPE_INT4			23
-#define BS_TYPE_TEXT			25
-#define BS_TYPE_INT4_ARRAY		1007
-#define BS_TYPE_TEXT_ARRAY		1009
-#define BS_TYPE_TIMESTAMPTZ		1184
-#define BS_TYPE_TIMESTAMPTZ_ARRAY 1185
-#define BS_TYPE_INTERVAL		1186
-#define BS_TYPE_UUID			2950
-#define BS_TYPE_UUID_ARRAY		2951
+#define BS_OID_INT8			20
+#define BS_OID_INT4			23
+#define BS_OID_TEXT			25
+#define BS_OID_INT4_ARRAY		1007
+#define BS_OID_TEXT_ARRAY		1009
+#define BS_OID_TIMESTAMPTZ		1184
+#define BS_OID_TIMESTAMPTZ_ARRAY 1185
+#define BS_OID_INTERVAL		1186
+#define BS_OID_UUID			2950
+#define BS_OID_UUID_ARRAY		2951
 
 #endif							/* BS_SENDER_VALUE_H */

@@ -57,7 +57,7 @@ add_lease(BsArguments *arguments)
 
 	snprintf(lease, sizeof(lease), "%lld ms",
 			 bs_settings.lease_s * 1000LL);
-	bs_arguments_add_text(arguments, BS_TYPE_INTERVAL, lease);
+	bs_arguments_add_text(arguments, BS_OID_INTERVAL, lease);
 }
 
 static void
@@ -66,7 +66,7 @@ add_bytes(BsArguments *arguments, int64_t bytes)
 	char		number[24];
 
 	snprintf(number, sizeof(number), "%lld", (long long) bytes);
-	bs_arguments_add_text(arguments, BS_TYPE_INT8, number);
+	bs_arguments_add_text(arguments, BS_OID_INT8, number);
 }
 
 /*
@@ -135,8 +135,8 @@ bs_work_ask_claim(BsDatabase *database, const char *identity, int limit,
 	char		number[16];
 
 	snprintf(number, sizeof(number), "%d", limit);
-	bs_arguments_add_text(&arguments, BS_TYPE_TEXT, identity);
-	bs_arguments_add_text(&arguments, BS_TYPE_INT4, number);
+	bs_arguments_add_text(&arguments, BS_OID_TEXT, identity);
+	bs_arguments_add_text(&arguments, BS_OID_INT4, number);
 	add_lease(&arguments);
 	add_bytes(&arguments, max_bytes);
 	return ask(database,
@@ -172,12 +172,12 @@ bs_work_ask_copies(BsDatabase *database, const char *identity,
 	BsArguments arguments = {0};
 	void	   *arg = (void *) keys;
 
-	bs_arguments_add_text(&arguments, BS_TYPE_TEXT, identity);
+	bs_arguments_add_text(&arguments, BS_OID_TEXT, identity);
 	add_lease(&arguments);
-	bs_arguments_add_array(&arguments, BS_TYPE_UUID_ARRAY, BS_TYPE_UUID,
+	bs_arguments_add_array(&arguments, BS_OID_UUID_ARRAY, BS_OID_UUID,
 						   count, next_key_id, arg);
-	bs_arguments_add_array(&arguments, BS_TYPE_TIMESTAMPTZ_ARRAY,
-						   BS_TYPE_TIMESTAMPTZ, count, next_key_time, arg);
+	bs_arguments_add_array(&arguments, BS_OID_TIMESTAMPTZ_ARRAY,
+						   BS_OID_TIMESTAMPTZ, count, next_key_time, arg);
 	add_bytes(&arguments, max_bytes);
 	return ask(database,
 			   CLAIM_COLUMNS
@@ -264,8 +264,8 @@ bs_work_ask_release(BsDatabase *database, const char *identity,
 {
 	BsArguments arguments = {0};
 
-	bs_arguments_add_text(&arguments, BS_TYPE_TEXT, identity);
-	bs_arguments_add_array(&arguments, BS_TYPE_UUID_ARRAY, BS_TYPE_UUID,
+	bs_arguments_add_text(&arguments, BS_OID_TEXT, identity);
+	bs_arguments_add_array(&arguments, BS_OID_UUID_ARRAY, BS_OID_UUID,
 						   count, next_known_token, (void *) tokens);
 	return ask(database,
 			   "SELECT %s.bs_release_claims($1, $2, clock_timestamp())::int4",
@@ -428,16 +428,16 @@ bs_work_ask_record(BsDatabase *database, const BsClaim *const *claims,
 	}			columns[] =
 
 	{
-		{BS_TYPE_UUID_ARRAY, BS_TYPE_UUID, next_id},
-		{BS_TYPE_TIMESTAMPTZ_ARRAY, BS_TYPE_TIMESTAMPTZ, next_send_time},
-		{BS_TYPE_UUID_ARRAY, BS_TYPE_UUID, next_token},
-		{BS_TYPE_TEXT_ARRAY, BS_TYPE_TEXT, next_state},
-		{BS_TYPE_TEXT_ARRAY, BS_TYPE_TEXT, next_reason},
-		{BS_TYPE_TIMESTAMPTZ_ARRAY, BS_TYPE_TIMESTAMPTZ, next_attempt},
-		{BS_TYPE_INT4_ARRAY, BS_TYPE_INT4, next_code},
-		{BS_TYPE_TEXT_ARRAY, BS_TYPE_TEXT, next_reply},
-		{BS_TYPE_TEXT_ARRAY, BS_TYPE_TEXT, next_error},
-		{BS_TYPE_TIMESTAMPTZ_ARRAY, BS_TYPE_TIMESTAMPTZ, next_ended_at}
+		{BS_OID_UUID_ARRAY, BS_OID_UUID, next_id},
+		{BS_OID_TIMESTAMPTZ_ARRAY, BS_OID_TIMESTAMPTZ, next_send_time},
+		{BS_OID_UUID_ARRAY, BS_OID_UUID, next_token},
+		{BS_OID_TEXT_ARRAY, BS_OID_TEXT, next_state},
+		{BS_OID_TEXT_ARRAY, BS_OID_TEXT, next_reason},
+		{BS_OID_TIMESTAMPTZ_ARRAY, BS_OID_TIMESTAMPTZ, next_attempt},
+		{BS_OID_INT4_ARRAY, BS_OID_INT4, next_code},
+		{BS_OID_TEXT_ARRAY, BS_OID_TEXT, next_reply},
+		{BS_OID_TEXT_ARRAY, BS_OID_TEXT, next_error},
+		{BS_OID_TIMESTAMPTZ_ARRAY, BS_OID_TIMESTAMPTZ, next_ended_at}
 	};
 	BsRecordRows rows = {.claims = claims,.results = results};
 	BsArguments arguments = {0};

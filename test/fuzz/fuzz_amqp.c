@@ -246,7 +246,7 @@ receive_method(uint16_t channel, amqp_method_number_t id,
 {
 	char		payload[512];
 
-	bs_amqp_write_number(payload, 4, id);
+	bs_bigendian_write(payload, 4, id);
 	memcpy(payload + 4, arguments, len);
 	receive_frame(AMQP_FRAME_METHOD, channel, payload, len + 4);
 }
@@ -256,6 +256,7 @@ begin_session(void)
 {
 	int			i;
 
+	amqp->failed = false;		/* as bs_amqp_run() leaves it */
 	bs_amqp_reset_connection(amqp);
 	bs_amqp_begin_session(amqp);
 	check_output();

@@ -19,7 +19,7 @@
 #include "mail_relay.h"
 #include "amqp_broker_loop.h"
 
-#include "core/base/curl.h"
+#include "core/base/clock.h"
 #include "core/sending/outbox.h"
 
 #define INSTALLATION	"7393018472650183942/16384"

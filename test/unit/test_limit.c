@@ -297,30 +297,9 @@ test_breaker_rules(void)
 		   "breaker: then probes");
 }
 
-static void
-test_backoff(void)
-{
-	int			state = 0;
-	int			sum = 0;
-	int			i;
-
-	is_int(bs_backoff_ms(&state), 5, "backoff: begins at 5 ms");
-	is_int(bs_backoff_ms(&state), 10, "backoff: doubles");
-	for (i = 0; i < 6; i++)
-		sum += bs_backoff_ms(&state);
-	is_int(sum, 20 + 40 + 80 + 160 + 320 + 640, "backoff: and again");
-	is_int(bs_backoff_ms(&state), 1000, "backoff: up to a second");
-	for (i = 0; i < 100; i++)
-		(void) bs_backoff_ms(&state);
-	is_int(bs_backoff_ms(&state), 1000, "backoff: and stays there");
-	state = 0;
-	is_int(bs_backoff_ms(&state), 5, "backoff: begins anew");
-}
-
 int
 main(void)
 {
-	test_backoff();
 	test_bucket();
 	test_bucket_rates();
 	test_bucket_flow();

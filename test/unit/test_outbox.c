@@ -61,7 +61,7 @@ test_one(void)
 	is_str(ending(1), "SENT accepted 250", "is recorded");
 	is_str(row[1].reply, "250 taken", "with the relay's words");
 	ok(row[1].ended_us >= claim.send_time_us &&
-	   row[1].ended_us <= bs_net_wall_us(), "and its moment");
+	   row[1].ended_us <= bs_clock_wall_us(), "and its moment");
 	ok(bs_outbox_is_empty(&outbox), "nothing is held");
 	is_int(errors, 0, "no error");
 	is_int(locked, 2, "the limits were asked and told, under the lock");
@@ -234,7 +234,7 @@ test_lease(void)
 	finish_messages(2);
 	is_str(ending(1), "RELEASED released 0",
 		   "a lease that may end before the transfer: given back");
-	ok(row[1].next_attempt_us <= bs_net_wall_us(), "due at once");
+	ok(row[1].next_attempt_us <= bs_clock_wall_us(), "due at once");
 	is_str(ending(2), "SENT accepted 250", "one that is long enough: sent");
 	is_int(attempts[BS_OUTCOME_ACCEPTED], 1, "one attempt");
 	is_int(relay.mails, 1, "one mail");
@@ -255,7 +255,7 @@ static void
 test_early(void)
 {
 	const int64_t hour_us = 3600 * SECOND_US;
-	int64_t		began_us = bs_net_wall_us();
+	int64_t		began_us = bs_clock_wall_us();
 	int64_t		send_time_us = began_us + hour_us;
 	BsClaim		claim;
 
@@ -296,10 +296,10 @@ test_late(void)
 	rules.max_lateness_s = 7200;
 	open_outbox(&usual);
 	claim = make_claim(1);
-	claim.send_time_us = bs_net_wall_us() - 7201 * SECOND_US;
+	claim.send_time_us = bs_clock_wall_us() - 7201 * SECOND_US;
 	begin_claim(&claim);
 	claim = make_claim(2);
-	claim.send_time_us = bs_net_wall_us() - 7100 * SECOND_US;
+	claim.send_time_us = bs_clock_wall_us() - 7100 * SECOND_US;
 	begin_claim(&claim);
 	finish_messages(2);
 	is_str(ending(1), "RELEASED released 0", "too late when its turn comes: given back");

@@ -33,14 +33,14 @@ is_in(int number, int64_t began_us, int64_t wait_ms)
 
 	/* Moments of attempts are in whole milliseconds. */
 	return due_us >= began_us - 1000 + wait_ms * 1000 &&
-		due_us <= bs_net_wall_us() + wait_ms * 1000;
+		due_us <= bs_clock_wall_us() + wait_ms * 1000;
 }
 
 static void
 test_retry(void)
 {
 	static const BsScript later = {.rcpt = "450 later\r\n",.data = "554 no\r\n"};
-	int64_t		began_us = bs_net_wall_us();
+	int64_t		began_us = bs_clock_wall_us();
 	BsClaim		claim;
 
 	reset_rules();
@@ -191,7 +191,7 @@ static void
 test_breaker(void)
 {
 	static const BsScript down = {.greeting = "554 down\r\n"};
-	int64_t		began_us = bs_net_wall_us();
+	int64_t		began_us = bs_clock_wall_us();
 	int			i;
 
 	reset_rules();
@@ -207,7 +207,7 @@ test_breaker(void)
 	is_str(ending(11), "RELEASED trouble 0", "the eleventh was not");
 	is_str(ending(14), "RELEASED trouble 0", "nor the last");
 	ok(row[11].next_attempt_us > began_us + 25 * SECOND_US &&
-	   row[11].next_attempt_us <= bs_net_wall_us() + 30 * SECOND_US,
+	   row[11].next_attempt_us <= bs_clock_wall_us() + 30 * SECOND_US,
 	   "it is due when the breaker may close");
 	is_int(bs_outbox_claim_limit(&outbox), 0, "nothing is claimed meanwhile");
 	ok(outbox.claim_after_ms > now_ms() - 1000 &&

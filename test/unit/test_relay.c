@@ -11,6 +11,7 @@
 
 #include <sys/stat.h>
 
+#include "core/sending/broker.h"
 #include "core/sending/relay.h"
 
 static const BsScript usual = {0};
@@ -304,16 +305,16 @@ test_link(void)
 	char		password[64];
 	char		error[256] = "";
 
-	ok(bs_relay_read_amqp_password(&settings, password, sizeof(password), error,
-								   sizeof(error)), "no password file");
+	ok(bs_broker_read_password(&settings, password, sizeof(password), error,
+							   sizeof(error)), "no password file");
 	is_str(password, "", "no password");
 	settings.amqp_password_file = path;
-	ok(!bs_relay_read_amqp_password(&settings, password, sizeof(password), error,
-									sizeof(error)), "one that is not there");
+	ok(!bs_broker_read_password(&settings, password, sizeof(password), error,
+								sizeof(error)), "one that is not there");
 	ok(strstr(error, "\"birthday.amqp_password_file\"") != NULL, "is named");
 	write_text("of the broker\n");
-	ok(bs_relay_read_amqp_password(&settings, password, sizeof(password), error,
-								   sizeof(error)), "one that is");
+	ok(bs_broker_read_password(&settings, password, sizeof(password), error,
+							   sizeof(error)), "one that is");
 	is_str(password, "of the broker", "its first line");
 	unlink(path);
 
@@ -322,7 +323,7 @@ test_link(void)
 	broker_open(&broker);
 	snprintf(url, sizeof(url), "amqp://us@127.0.0.1:%d", broker.port);
 	settings.amqp_url = url;
-	amqp = bs_relay_make_link(&settings, &use, password, error, sizeof(error));
+	amqp = bs_broker_make_link(&settings, &use, password, error, sizeof(error));
 	ok(amqp != NULL, "a link");
 	consumer = bs_consumer_create(amqp, use.prefetch, INSTALLATION);
 	ok(wait_for(ups == 1), "that comes up");
@@ -332,7 +333,7 @@ test_link(void)
 	close_outbox();
 
 	settings.amqp_url = "http://127.0.0.1";
-	ok(bs_relay_make_link(&settings, &use, "", error, sizeof(error)) == NULL,
+	ok(bs_broker_make_link(&settings, &use, "", error, sizeof(error)) == NULL,
 	   "no link to what is no broker");
 }
 
@@ -342,17 +343,17 @@ test_names(void)
 	char		name[257];
 	const char *reason;
 
-	ok(bs_relay_check_amqp_name("birthday.messages", &reason), "a name");
+	ok(bs_broker_check_name("birthday.messages", &reason), "a name");
 	is_str(reason, NULL, "nothing against it");
-	ok(!bs_relay_check_amqp_name("", &reason), "none");
-	ok(!bs_relay_check_amqp_name("amq.topic", &reason), "the broker's own");
+	ok(!bs_broker_check_name("", &reason), "none");
+	ok(!bs_broker_check_name("amq.topic", &reason), "the broker's own");
 	ok(strstr(reason, "amq.") != NULL, "which is said");
-	ok(bs_relay_check_amqp_name("amqtopic", &reason), "and what looks like it");
+	ok(bs_broker_check_name("amqtopic", &reason), "and what looks like it");
 	memset(name, 'n', sizeof(name));
 	name[256] = '\0';
-	ok(!bs_relay_check_amqp_name(name, &reason), "256 octets");
+	ok(!bs_broker_check_name(name, &reason), "256 octets");
 	name[255] = '\0';
-	ok(bs_relay_check_amqp_name(name, &reason), "255 octets");
+	ok(bs_broker_check_name(name, &reason), "255 octets");
 }
 
 int

@@ -1,7 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * amqp.c
- *	  A link to RabbitMQ: its life, its clock and its events.
+ *	  A link to RabbitMQ: its life and its clock.
+ *
+ * This is the driver: it calls the other parts, and none of them calls it.  A
+ * part that cannot go on calls bs_amqp_fail(), which notes it; the connection is
+ * closed here, once control is back.
  *
  * src/core/amqp/amqp.c
  *
@@ -9,82 +13,26 @@
  */
 #include "core/amqp/amqp_private.h"
 
-#include "core/base/utf8.h"
-
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
+#include "core/base/backoff.h"
+#include "core/base/secret.h"
+
 #define POOL_PAGE			4096
 #define CURL_GRACE_MS		1000	/* libcurl ends its attempt itself, and
 									 * says more; this long after, we do */
 #define CONNECTIONS_MAX		2	/* the one before may not be gone yet */
-#define NOTES_KEPT_FREE		8
 #define PUBLISH_FIRST_GUESS 512 /* octets */
-
-/* ---- events ---- */
-
-BsAmqpNote *
-bs_amqp_note(BsAmqpLink *link, BsAmqpEventKind kind)
-{
-	BsAmqpNote *note = &link->notes[link->note_count++];
-
-	memset(note, 0, sizeof(*note));
-	note->kind = kind;
-	note->epoch = link->epoch;
-	return note;
-}
-
-/* A frame has one event, or settles all that is unconfirmed. */
-bool
-bs_amqp_has_room(const BsAmqpLink *link)
-{
-	return link->note_size - link->note_count >
-		bs_amqp_outstanding(link) + NOTES_KEPT_FREE &&
-		BS_AMQP_ARENA_SIZE - link->arena_used >
-		BS_AMQP_BODY_MAX + 1 + 2 * BS_AMQP_TEXT_SIZE;
-}
-
-const char *
-bs_amqp_keep_text(BsAmqpLink *link, const char *text, size_t len)
-{
-	char	   *kept = link->arena + link->arena_used;
-
-	bs_utf8_clean(text, len, kept, BS_AMQP_TEXT_SIZE);
-	link->arena_used += strlen(kept) + 1;
-	return kept;
-}
-
-bool
-bs_amqp_next(BsAmqpLink *link, BsAmqpEvent *event)
-{
-	const BsAmqpNote *note = &link->notes[link->note_first];
-
-	if (link->note_first == link->note_count)
-		return false;
-	link->note_first++;
-	event->kind = note->kind;
-	event->permanent = note->permanent;
-	event->tag = note->tag;
-	event->epoch = note->epoch;
-	event->redelivered = note->redelivered;
-	event->body_len = (size_t) note->body_len;
-	event->body = note->body;
-	event->ready = note->ready;
-	event->dead = note->dead;
-	snprintf(event->text, sizeof(event->text), "%s",
-			 note->text != NULL ? note->text : "");
-	return true;
-}
 
 /* ---- up and down ---- */
 
 void
 bs_amqp_reset_connection(BsAmqpLink *link)
 {
-	int64_t		now = bs_net_clock_ms();
+	int64_t		now = bs_clock_ms();
 
 	link->epoch++;
 	link->setup_due_ms = now + link->config.connect_timeout_ms;
@@ -102,24 +50,15 @@ bs_amqp_reset_connection(BsAmqpLink *link)
 	bs_amqp_reset_messages(link);
 }
 
-void
-bs_amqp_came_up(BsAmqpLink *link)
-{
-	link->state = BS_AMQP_STATE_UP;
-	link->up_since_ms = bs_net_clock_ms();
-	link->tried = 0;
-	bs_amqp_note(link, BS_AMQP_UP);
-}
-
-/* From a half of it to the whole, so that links do not come all at once. */
-static int64_t
-with_jitter(int64_t wait_ms)
+/* From 0 to 1. */
+static double
+next_random(void)
 {
 	uint32_t	random = 0;
 
 	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
-		random = (uint32_t) bs_net_clock_ms() * UINT32_C(2654435761);
-	return wait_ms - (int64_t) ((double) wait_ms / 2 * random / UINT32_MAX);
+		random = (uint32_t) bs_clock_ms() * UINT32_C(2654435761);
+	return (double) random / UINT32_MAX;
 }
 
 /*
@@ -132,10 +71,9 @@ next_wait_ms(BsAmqpLink *link, bool permanent)
 {
 	const BsAmqpConfig *config = &link->config;
 	bool		was_up = link->state == BS_AMQP_STATE_UP;
-	int64_t		wait = config->backoff_initial_ms;
-	int			i;
+	int64_t		wait = config->backoff_max_ms;
 
-	if (was_up && bs_net_clock_ms() - link->up_since_ms >=
+	if (was_up && bs_clock_ms() - link->up_since_ms >=
 		config->backoff_max_ms)
 		link->failures = 0;
 	link->all_permanent = permanent && (link->all_permanent ||
@@ -146,40 +84,21 @@ next_wait_ms(BsAmqpLink *link, bool permanent)
 		return 0;
 
 	link->tried = 0;
-	for (i = 0; i < link->failures && wait < config->backoff_max_ms; i++)
-		wait *= 2;
 	link->failures++;
-	if (wait > config->backoff_max_ms || link->all_permanent)
-		wait = config->backoff_max_ms;
-	return with_jitter(wait);
+	if (!link->all_permanent)
+		wait = bs_backoff_ms(link->failures, config->backoff_initial_ms, wait);
+	return bs_backoff_jitter_ms(wait, next_random());
 }
 
-void
-bs_amqp_fail(BsAmqpLink *link, bool permanent, const char *format,...)
+/* Something has called bs_amqp_fail(): the connection ends. */
+static void
+give_up(BsAmqpLink *link)
 {
-	const BsAmqpAddress *address = &link->addresses[link->address];
-	char		text[1024];
-	int			len;
-	va_list		args;
-	BsAmqpNote *note;
-
-	if (link->state == BS_AMQP_STATE_IDLE)
-		return;
-	len = snprintf(text, sizeof(text), strchr(address->host, ':') != NULL ?
-				   "[%.100s]:%d: " : "%.100s:%d: ",
-				   address->host, address->port);
-	va_start(args, format);
-	vsnprintf(text + len, sizeof(text) - (size_t) len, format, args);
-	va_end(args);
-
-	note = bs_amqp_note(link, BS_AMQP_DOWN);
-	note->permanent = permanent;
-	note->text = bs_amqp_keep_text(link, text, strlen(text));
-
-	link->next_try_ms = bs_net_clock_ms() + next_wait_ms(link, permanent);
+	link->next_try_ms = bs_clock_ms() +
+		next_wait_ms(link, link->failed_for_good);
 	bs_amqp_disconnect(link, link->send_code == CURLE_OK);
 	link->state = BS_AMQP_STATE_IDLE;
-	link->blocked = false;
+	link->failed = false;
 	bs_amqp_reset_messages(link);
 }
 
@@ -233,6 +152,8 @@ due_ms(const BsAmqpLink *link)
 {
 	int64_t		due;
 
+	if (link->failed)
+		return 0;
 	if (link->state == BS_AMQP_STATE_IDLE)
 		return link->next_try_ms;
 	if (link->state == BS_AMQP_STATE_CONNECTING)
@@ -255,7 +176,7 @@ bs_amqp_deadline_ms(const BsAmqpLink *link)
 
 	if (link->note_first < link->note_count)
 		return 0;
-	left = due_ms(link) - bs_net_clock_ms();
+	left = due_ms(link) - bs_clock_ms();
 	return left > 0 ? left : 0;
 }
 
@@ -271,13 +192,13 @@ static const char *const waits_for[] = {
 static void
 look_at_clock(BsAmqpLink *link)
 {
-	int64_t		now = bs_net_clock_ms();
+	int64_t		now = bs_clock_ms();
 	int64_t		answer_due = answer_due_ms(link);
 	int64_t		heartbeat_due = heartbeat_due_ms(link);
 	int64_t		consumer_due = consumer_due_ms(link);
 	bool		connecting = link->state == BS_AMQP_STATE_CONNECTING;
 
-	if (link->state == BS_AMQP_STATE_IDLE)
+	if (link->state == BS_AMQP_STATE_IDLE || link->failed)
 		return;
 	if (link->state != BS_AMQP_STATE_UP &&
 		now >= link->setup_due_ms + (connecting ? CURL_GRACE_MS : 0))
@@ -304,6 +225,21 @@ look_at_clock(BsAmqpLink *link)
 	}
 }
 
+static void
+advance(BsAmqpLink *link)
+{
+	if (link->state == BS_AMQP_STATE_IDLE &&
+		bs_clock_ms() >= link->next_try_ms)
+	{
+		bs_amqp_reset_connection(link);
+		bs_amqp_connect(link);
+	}
+	bs_amqp_poll(link);
+	if (bs_amqp_is_open(link))
+		bs_amqp_transfer(link);
+	look_at_clock(link);
+}
+
 /*
  * bs_amqp_run
  *		Read, write and connect as far as that goes without waiting.
@@ -318,13 +254,10 @@ bs_amqp_run(BsAmqpLink *link)
 	link->note_first = link->note_count = 0;
 	link->arena_used = 0;
 
-	if (link->state == BS_AMQP_STATE_IDLE &&
-		bs_net_clock_ms() >= link->next_try_ms)
-		bs_amqp_connect(link);
-	bs_amqp_poll(link);
-	if (bs_amqp_is_open(link))
-		bs_amqp_transfer(link);
-	look_at_clock(link);
+	if (!link->failed)
+		advance(link);
+	if (link->failed)
+		give_up(link);
 }
 
 int
@@ -334,15 +267,9 @@ bs_amqp_fd(const BsAmqpLink *link)
 }
 
 bool
-bs_amqp_is_up(const BsAmqpLink *link)
-{
-	return link->state == BS_AMQP_STATE_UP;
-}
-
-bool
 bs_amqp_is_blocked(const BsAmqpLink *link)
 {
-	return link->blocked;
+	return link->blocked && bs_amqp_is_open(link);
 }
 
 /* ---- making and unmaking ---- */
@@ -488,11 +415,11 @@ bs_amqp_destroy(BsAmqpLink *link)
 	bs_curl_close(&link->loop);
 	empty_amqp_pool(&link->pool);
 	bs_amqp_free_addresses(link->addresses);
-	bs_net_free_secret(link->strings);
+	bs_secret_free(link->strings);
 	free(link->notes);
 	free(link->unconfirmed);
 	free(link->in);
-	bs_net_free_secret(link->out);
+	bs_secret_free(link->out);
 	free(link->scratch);
 	free(link->arena);
 	free(link);

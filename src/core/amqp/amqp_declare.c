@@ -11,21 +11,13 @@
 
 #include <string.h>
 
-amqp_bytes_t
-bs_amqp_bytes(const char *string)
-{
-	amqp_bytes_t bytes = {strlen(string), (void *) string};
-
-	return bytes;
-}
-
 amqp_table_entry_t
 bs_amqp_string_entry(const char *key, const char *value)
 {
-	amqp_table_entry_t entry = {bs_amqp_bytes(key), {0}};
+	amqp_table_entry_t entry = {amqp_cstring_bytes(key), {0}};
 
 	entry.value.kind = AMQP_FIELD_KIND_UTF8;
-	entry.value.value.bytes = bs_amqp_bytes(value);
+	entry.value.value.bytes = amqp_cstring_bytes(value);
 	return entry;
 }
 
@@ -44,8 +36,6 @@ static void
 request(BsAmqpLink *link, amqp_method_number_t id, void *method,
 		amqp_method_number_t reply)
 {
-	if (!bs_amqp_is_open(link))
-		return;					/* an earlier one did not go through */
 	link->replies[link->reply_count++] = reply;
 	bs_amqp_send_method(link, BS_AMQP_CHANNEL, id, method);
 }
@@ -55,8 +45,8 @@ declare_exchange(BsAmqpLink *link, const char *name, const char *type)
 {
 	amqp_exchange_declare_t declare = {0};
 
-	declare.exchange = bs_amqp_bytes(name);
-	declare.type = bs_amqp_bytes(type);
+	declare.exchange = amqp_cstring_bytes(name);
+	declare.type = amqp_cstring_bytes(type);
 	declare.durable = 1;
 	declare.passive = link->passive;
 	request(link, AMQP_EXCHANGE_DECLARE_METHOD, &declare,
@@ -71,7 +61,7 @@ declare_queue(BsAmqpLink *link, const char *name, amqp_table_t arguments,
 	amqp_queue_declare_t declare = {0};
 	amqp_queue_bind_t bind = {0};
 
-	declare.queue = bs_amqp_bytes(name);
+	declare.queue = amqp_cstring_bytes(name);
 	declare.durable = 1;
 	declare.passive = link->passive;
 	declare.arguments = arguments;
@@ -80,8 +70,8 @@ declare_queue(BsAmqpLink *link, const char *name, amqp_table_t arguments,
 	if (link->passive)
 		return;
 	bind.queue = declare.queue;
-	bind.exchange = bs_amqp_bytes(exchange);
-	bind.routing_key = bs_amqp_bytes(routing_key);
+	bind.exchange = amqp_cstring_bytes(exchange);
+	bind.routing_key = amqp_cstring_bytes(routing_key);
 	request(link, AMQP_QUEUE_BIND_METHOD, &bind, AMQP_QUEUE_BIND_OK_METHOD);
 }
 
@@ -116,13 +106,13 @@ declare_topology(BsAmqpLink *link)
 }
 
 void
-bs_amqp_declare(BsAmqpLink *link, amqp_bytes_t arguments)
+bs_amqp_declare(BsAmqpLink *link, const void *method)
 {
 	amqp_confirm_select_t confirm = {0};
 	amqp_basic_qos_t qos = {0};
 	amqp_basic_consume_t consume = {0};
 
-	(void) arguments;
+	(void) method;
 	link->state = BS_AMQP_STATE_DECLARE;
 	link->reply_count = 0;
 	link->reply_next = 0;
@@ -134,10 +124,20 @@ bs_amqp_declare(BsAmqpLink *link, amqp_bytes_t arguments)
 	{
 		qos.prefetch_count = (uint16_t) link->config.prefetch;
 		request(link, AMQP_BASIC_QOS_METHOD, &qos, AMQP_BASIC_QOS_OK_METHOD);
-		consume.queue = bs_amqp_bytes(link->config.queue);
+		consume.queue = amqp_cstring_bytes(link->config.queue);
 		request(link, AMQP_BASIC_CONSUME_METHOD, &consume,
 				AMQP_BASIC_CONSUME_OK_METHOD);
 	}
+}
+
+/* Connected, logged in and declared. */
+static void
+come_up(BsAmqpLink *link)
+{
+	link->state = BS_AMQP_STATE_UP;
+	link->up_since_ms = bs_clock_ms();
+	link->tried = 0;
+	bs_amqp_note(link, BS_AMQP_UP);
 }
 
 /* What the reply says is of no interest, only that it comes. */
@@ -147,7 +147,7 @@ bs_amqp_take_reply(BsAmqpLink *link, amqp_method_number_t id)
 	if (link->replies[link->reply_next] != id)
 		bs_amqp_fail(link, false, "protocol error: a reply is out of order");
 	else if (++link->reply_next == link->reply_count)
-		bs_amqp_came_up(link);
+		come_up(link);
 }
 
 /* ---- depth ---- */
@@ -158,12 +158,12 @@ send_depth_questions(BsAmqpLink *link)
 	amqp_queue_declare_t declare = {0};
 
 	declare.passive = 1;
-	declare.queue = bs_amqp_bytes(link->config.queue);
+	declare.queue = amqp_cstring_bytes(link->config.queue);
 	bs_amqp_send_method(link, BS_AMQP_DEPTH_CHANNEL,
 						AMQP_QUEUE_DECLARE_METHOD, &declare);
-	if (link->dead_hidden || !bs_amqp_is_open(link))
+	if (link->dead_hidden)
 		return;
-	declare.queue = bs_amqp_bytes(link->config.dead_letter_queue);
+	declare.queue = amqp_cstring_bytes(link->config.dead_letter_queue);
 	bs_amqp_send_method(link, BS_AMQP_DEPTH_CHANNEL,
 						AMQP_QUEUE_DECLARE_METHOD, &declare);
 }
@@ -174,7 +174,7 @@ bs_amqp_ask_depth(BsAmqpLink *link)
 	if (!bs_amqp_is_up(link) || link->depth_asked)
 		return;
 	link->depth_asked = true;
-	link->depth_asked_ms = bs_net_clock_ms();
+	link->depth_asked_ms = bs_clock_ms();
 	link->depth_answers = 0;
 	if (link->depth_channel_open)
 		send_depth_questions(link);
@@ -183,9 +183,9 @@ bs_amqp_ask_depth(BsAmqpLink *link)
 }
 
 void
-bs_amqp_take_depth_channel(BsAmqpLink *link, amqp_bytes_t arguments)
+bs_amqp_take_depth_channel(BsAmqpLink *link, const void *method)
 {
-	(void) arguments;
+	(void) method;
 	if (!link->depth_asked || link->depth_channel_open)
 	{
 		bs_amqp_fail(link, false, "protocol error: a channel opens unasked");
@@ -213,14 +213,11 @@ look_for_consumer(BsAmqpLink *link, uint32_t consumers)
 }
 
 void
-bs_amqp_take_depth(BsAmqpLink *link, amqp_bytes_t arguments)
+bs_amqp_take_depth(BsAmqpLink *link, const void *method)
 {
-	const amqp_queue_declare_ok_t *answer =
-	bs_amqp_decode(link, AMQP_QUEUE_DECLARE_OK_METHOD, arguments);
+	const amqp_queue_declare_ok_t *answer = method;
 	BsAmqpNote *note;
 
-	if (answer == NULL)
-		return;
 	if (!link->depth_asked || !link->depth_channel_open)
 	{
 		bs_amqp_fail(link, false, "protocol error: an answer comes unasked");

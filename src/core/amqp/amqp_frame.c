@@ -14,31 +14,6 @@
 #define METHOD_ID_SIZE		4
 #define CONTENT_HEAD_SIZE	12	/* class, weight, size of the body */
 
-/* ---- numbers ---- */
-
-uint64_t
-bs_amqp_read_number(const void *bytes, int width)
-{
-	const unsigned char *at = bytes;
-	uint64_t	number = 0;
-
-	while (width-- > 0)
-		number = number << 8 | *at++;
-	return number;
-}
-
-void
-bs_amqp_write_number(void *bytes, int width, uint64_t number)
-{
-	unsigned char *at = bytes;
-
-	while (width-- > 0)
-	{
-		at[width] = (unsigned char) number;
-		number >>= 8;
-	}
-}
-
 /* ---- out ---- */
 
 void
@@ -58,8 +33,8 @@ char *
 bs_amqp_wrap(char *at, uint8_t type, uint16_t channel, size_t payload_len)
 {
 	at[0] = (char) type;
-	bs_amqp_write_number(at + 1, 2, channel);
-	bs_amqp_write_number(at + 3, 4, payload_len);
+	bs_bigendian_write(at + 1, 2, channel);
+	bs_bigendian_write(at + 3, 4, payload_len);
 	at += BS_AMQP_FRAME_HEAD + payload_len;
 	*at++ = (char) AMQP_FRAME_END;
 	return at;
@@ -76,7 +51,7 @@ bs_amqp_encode_method(char *at, const char *end, uint16_t channel,
 
 	if (room < BS_AMQP_FRAME_EXTRA + METHOD_ID_SIZE)
 		return NULL;
-	bs_amqp_write_number(payload, METHOD_ID_SIZE, id);
+	bs_bigendian_write(payload, METHOD_ID_SIZE, id);
 	arguments.bytes = payload + METHOD_ID_SIZE;
 	arguments.len = room - BS_AMQP_FRAME_EXTRA - METHOD_ID_SIZE;
 	len = amqp_encode_method(id, method, arguments);
@@ -97,9 +72,9 @@ bs_amqp_encode_header(char *at, const char *end, uint16_t channel,
 
 	if (room < BS_AMQP_FRAME_EXTRA + CONTENT_HEAD_SIZE)
 		return NULL;
-	bs_amqp_write_number(payload, 2, AMQP_BASIC_CLASS);
-	bs_amqp_write_number(payload + 2, 2, 0);
-	bs_amqp_write_number(payload + 4, 8, body_len);
+	bs_bigendian_write(payload, 2, AMQP_BASIC_CLASS);
+	bs_bigendian_write(payload + 2, 2, 0);
+	bs_bigendian_write(payload + 4, 8, body_len);
 	rest.bytes = payload + CONTENT_HEAD_SIZE;
 	rest.len = room - BS_AMQP_FRAME_EXTRA - CONTENT_HEAD_SIZE;
 	len = amqp_encode_properties(AMQP_BASIC_CLASS, properties, rest);
@@ -119,6 +94,8 @@ bs_amqp_send_method(BsAmqpLink *link, uint16_t channel,
 											channel, id, method);
 	size_t		len;
 
+	if (link->failed)
+		return;
 	if (end == NULL)
 	{
 		bs_amqp_fail(link, true, "a request cannot be encoded");
@@ -203,8 +180,8 @@ bs_amqp_next_frame(BsAmqpLink *link, BsAmqpFrame *frame)
 		return false;
 	}
 	frame->type = (uint8_t) at[0];
-	frame->channel = (uint16_t) bs_amqp_read_number(at + 1, 2);
-	frame->payload.len = bs_amqp_read_number(at + 3, 4);
+	frame->channel = (uint16_t) bs_bigendian_read(at + 1, 2);
+	frame->payload.len = bs_bigendian_read(at + 3, 4);
 	frame->payload.bytes = link->in + link->in_start + BS_AMQP_FRAME_HEAD;
 
 	fault = find_fault(link, frame);
@@ -219,17 +196,4 @@ bs_amqp_next_frame(BsAmqpLink *link, BsAmqpFrame *frame)
 	}
 	bs_amqp_fail(link, false, "protocol error: %s", fault);
 	return false;
-}
-
-void *
-bs_amqp_decode(BsAmqpLink *link, amqp_method_number_t id,
-			   amqp_bytes_t arguments)
-{
-	void	   *method = NULL;
-
-	if (amqp_decode_method(id, &link->pool, arguments, &method) ==
-		AMQP_STATUS_OK)
-		return method;
-	bs_amqp_fail(link, false, "protocol error: a method cannot be read");
-	return NULL;
 }

@@ -18,6 +18,8 @@
 
 #include <string.h>
 
+#include "core/base/hash.h"
+
 #define CONTENT_HEAD_SIZE	12	/* class, weight, size of the body */
 #define PERSISTENT			2
 
@@ -34,15 +36,12 @@ unconfirmed_at(BsAmqpLink *link, uint64_t number)
 	return &link->unconfirmed[number % (uint64_t) link->config.window];
 }
 
-/* FNV-1a; never 0, which stands for no message-id. */
+/* Never 0, which stands for no message-id. */
 static uint64_t
 hash_id(const void *id, size_t len)
 {
-	const unsigned char *at = id;
-	uint64_t	hash = UINT64_C(0xcbf29ce484222325);
+	uint64_t	hash = bs_hash(id, len);
 
-	while (len-- > 0)
-		hash = (hash ^ *at++) * UINT64_C(0x100000001b3);
 	return hash != 0 ? hash : 1;
 }
 
@@ -83,8 +82,8 @@ put_body(BsAmqpLink *link, const char *body, size_t body_len)
 		char		around[BS_AMQP_FRAME_EXTRA];
 
 		around[0] = AMQP_FRAME_BODY;
-		bs_amqp_write_number(around + 1, 2, BS_AMQP_CHANNEL);
-		bs_amqp_write_number(around + 3, 4, len);
+		bs_bigendian_write(around + 1, 2, BS_AMQP_CHANNEL);
+		bs_bigendian_write(around + 3, 4, len);
 		around[BS_AMQP_FRAME_HEAD] = (char) AMQP_FRAME_END;
 		bs_amqp_put(link, around, BS_AMQP_FRAME_HEAD);
 		bs_amqp_put(link, body, len);
@@ -133,7 +132,7 @@ bs_amqp_publish(BsAmqpLink *link, const char *routing_key,
 	put_body(link, body, body_len);
 
 	if (bs_amqp_outstanding(link) == 0)
-		link->confirm_ms = bs_net_clock_ms();
+		link->confirm_ms = bs_clock_ms();
 	unconfirmed = unconfirmed_at(link, link->next_number++);
 	unconfirmed->tag = tag;
 	unconfirmed->id_hash = hash_id(message_id, strlen(message_id));
@@ -214,7 +213,7 @@ settle_all(BsAmqpLink *link, uint64_t number, bool multiple, bool acked)
 	while (link->first_unconfirmed < link->next_number &&
 		   unconfirmed_at(link, link->first_unconfirmed)->settled)
 		link->first_unconfirmed++;
-	link->confirm_ms = bs_net_clock_ms();
+	link->confirm_ms = bs_clock_ms();
 	if (link->unroutable && bs_amqp_outstanding(link) == 0)
 		bs_amqp_fail(link, false,
 					 "no queue is bound to exchange \"%s\"",
@@ -222,23 +221,19 @@ settle_all(BsAmqpLink *link, uint64_t number, bool multiple, bool acked)
 }
 
 void
-bs_amqp_take_ack(BsAmqpLink *link, amqp_bytes_t arguments)
+bs_amqp_take_ack(BsAmqpLink *link, const void *method)
 {
-	const amqp_basic_ack_t *ack =
-	bs_amqp_decode(link, AMQP_BASIC_ACK_METHOD, arguments);
+	const amqp_basic_ack_t *ack = method;
 
-	if (ack != NULL)
-		settle_all(link, ack->delivery_tag, ack->multiple, true);
+	settle_all(link, ack->delivery_tag, ack->multiple, true);
 }
 
 void
-bs_amqp_take_nack(BsAmqpLink *link, amqp_bytes_t arguments)
+bs_amqp_take_nack(BsAmqpLink *link, const void *method)
 {
-	const amqp_basic_nack_t *nack =
-	bs_amqp_decode(link, AMQP_BASIC_NACK_METHOD, arguments);
+	const amqp_basic_nack_t *nack = method;
 
-	if (nack != NULL)
-		settle_all(link, nack->delivery_tag, nack->multiple, false);
+	settle_all(link, nack->delivery_tag, nack->multiple, false);
 }
 
 /*
@@ -275,14 +270,11 @@ mark_returned(BsAmqpLink *link)
 /* ---- in ---- */
 
 void
-bs_amqp_take_deliver(BsAmqpLink *link, amqp_bytes_t arguments)
+bs_amqp_take_deliver(BsAmqpLink *link, const void *method)
 {
-	const amqp_basic_deliver_t *deliver =
-	bs_amqp_decode(link, AMQP_BASIC_DELIVER_METHOD, arguments);
+	const amqp_basic_deliver_t *deliver = method;
 	BsAmqpContent *content = &link->content;
 
-	if (deliver == NULL)
-		return;
 	if (link->config.prefetch == 0)
 	{
 		bs_amqp_fail(link, false, "protocol error: a delivery comes unasked");
@@ -295,14 +287,11 @@ bs_amqp_take_deliver(BsAmqpLink *link, amqp_bytes_t arguments)
 }
 
 void
-bs_amqp_take_return(BsAmqpLink *link, amqp_bytes_t arguments)
+bs_amqp_take_return(BsAmqpLink *link, const void *method)
 {
-	const amqp_basic_return_t *returned =
-	bs_amqp_decode(link, AMQP_BASIC_RETURN_METHOD, arguments);
+	const amqp_basic_return_t *returned = method;
 	BsAmqpContent *content = &link->content;
 
-	if (returned == NULL)
-		return;
 	content->method = AMQP_BASIC_RETURN_METHOD;
 	content->has_header = false;
 	content->reply_code = returned->reply_code;
@@ -350,9 +339,9 @@ property_size(uint16_t flag, const char *at, size_t left)
 		case AMQP_BASIC_PRIORITY_FLAG:
 			return 1;
 		case AMQP_BASIC_HEADERS_FLAG:
-			return left < 4 ? 4 : 4 + bs_amqp_read_number(at, 4);
+			return left < 4 ? 4 : 4 + bs_bigendian_read(at, 4);
 		default:
-			return left < 1 ? 1 : 1 + bs_amqp_read_number(at, 1);
+			return left < 1 ? 1 : 1 + bs_bigendian_read(at, 1);
 	}
 }
 
@@ -365,7 +354,7 @@ find_message_id(const char *at, size_t left)
 
 	if (left < 2)
 		return 0;
-	flags = (uint16_t) bs_amqp_read_number(at, 2);
+	flags = (uint16_t) bs_bigendian_read(at, 2);
 	at += 2;
 	left -= 2;
 	for (flag = AMQP_BASIC_CONTENT_TYPE_FLAG;
@@ -394,13 +383,13 @@ bs_amqp_take_header(BsAmqpLink *link, amqp_bytes_t payload)
 
 	if (content->method == 0 || content->has_header ||
 		payload.len < CONTENT_HEAD_SIZE ||
-		bs_amqp_read_number(at, 2) != AMQP_BASIC_CLASS)
+		bs_bigendian_read(at, 2) != AMQP_BASIC_CLASS)
 	{
 		bs_amqp_fail(link, false, "protocol error: a message has no head");
 		return;
 	}
 	content->has_header = true;
-	content->body_len = bs_amqp_read_number(at + 4, 8);
+	content->body_len = bs_bigendian_read(at + 4, 8);
 	content->body_got = 0;
 	content->id_hash = find_message_id(at + CONTENT_HEAD_SIZE,
 									   payload.len - CONTENT_HEAD_SIZE);

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * amqp_private.h
- *	  What the parts of the link share: amqp.c, amqp_socket.c,
- *	  amqp_frame.c, amqp_session.c, amqp_declare.c,
- *	  amqp_message.c and amqp_url.c.
+ *	  What the parts of the link share, the lowest first: amqp_url.c,
+ *	  amqp_event.c, amqp_frame.c, amqp_declare.c and amqp_message.c,
+ *	  amqp_session.c, amqp_socket.c, amqp.c.  Each calls only those below.
  *
  * The library librabbitmq encodes and decodes single methods here and parses
  * URLs.  Sockets, frames and states are ours, because its own wait.
@@ -19,6 +19,8 @@
 #include BS_AMQP_HEADER
 
 #include "core/amqp/amqp.h"
+#include "core/base/bigendian.h"
+#include "core/base/clock.h"
 #include "core/base/curl.h"
 
 #define BS_AMQP_FRAME_MAX		131072	/* asked for, and of our buffer */
@@ -61,7 +63,7 @@ extern void bs_amqp_free_addresses(BsAmqpAddress *list);
 /* "http://host:port", or https, as libcurl wants it; to be freed by curl_free(). */
 extern char *bs_amqp_curl_url(const BsAmqpAddress *address);
 
-/* ---- the link, amqp.c ---- */
+/* ---- the link ---- */
 
 typedef enum BsAmqpState
 {
@@ -126,6 +128,8 @@ struct BsAmqpLink
 	CURL	   *easy;			/* NULL: not connected */
 	char		curl_error[CURL_ERROR_SIZE];
 	BsAmqpState state;
+	bool		failed;			/* bs_amqp_run() is to close the connection */
+	bool		failed_for_good;	/* "permanent" of BsAmqpEvent */
 	uint32_t	epoch;			/* of the connection */
 	int			address;		/* in use, or the next to be tried */
 	int			tried;			/* addresses, since the last wait */
@@ -189,6 +193,8 @@ struct BsAmqpLink
 	size_t		arena_used;
 };
 
+/* ---- events, amqp_event.c ---- */
+
 /* A new event; there is always room, see bs_amqp_has_room(). */
 extern BsAmqpNote *bs_amqp_note(BsAmqpLink *link, BsAmqpEventKind kind);
 
@@ -200,28 +206,26 @@ extern const char *bs_amqp_keep_text(BsAmqpLink *link, const char *text,
 									 size_t len);
 
 /*
- * Ends the connection and notes BS_AMQP_DOWN; the next attempt will be made when
- * it is time.  Where there is no connection, nothing happens.
+ * Notes BS_AMQP_DOWN, and that the connection is to be closed.  The link counts as
+ * neither open nor up from now on, and bs_amqp_run() closes it: the caller only
+ * has to return.  Nothing happens if there is no connection, or it failed before.
  */
-extern void bs_amqp_fail(BsAmqpLink *link, bool permanent,
+extern void bs_amqp_fail(BsAmqpLink *link, bool for_good,
 						 const char *format,...)
 			__attribute__((format(printf, 3, 4)));
 
 /* Nothing of an earlier connection is left; another epoch begins. */
 extern void bs_amqp_reset_connection(BsAmqpLink *link);
 
-/* Connected, logged in and declared: notes BS_AMQP_UP. */
-extern void bs_amqp_came_up(BsAmqpLink *link);
-
 static inline bool
 bs_amqp_is_open(const BsAmqpLink *link)
 {
-	return link->state >= BS_AMQP_STATE_START;
+	return link->state >= BS_AMQP_STATE_START && !link->failed;
 }
 
 /* ---- the socket, amqp_socket.c ---- */
 
-/* Has libcurl connect; it says so later, or bs_amqp_fail() was called. */
+/* Has libcurl connect, which says later how it went. */
 extern void bs_amqp_connect(BsAmqpLink *link);
 
 /* What libcurl and the socket have to say. */
@@ -278,21 +282,13 @@ extern char *bs_amqp_encode_header(char *at, const char *end, uint16_t channel,
 								   size_t body_len,
 								   amqp_basic_properties_t *properties);
 
-/* Where no room is, the link fails. */
+/* If there is no room, the link fails.  Nothing is sent on one that has failed. */
 extern void bs_amqp_send_method(BsAmqpLink *link, uint16_t channel,
 								amqp_method_number_t id, void *method);
 extern void bs_amqp_send_heartbeat(BsAmqpLink *link);
 
 /* True for the next whole frame; what is none makes the link fail. */
 extern bool bs_amqp_next_frame(BsAmqpLink *link, BsAmqpFrame *frame);
-
-/* Decoded, in link->pool; NULL, and the link has failed, where it is none. */
-extern void *bs_amqp_decode(BsAmqpLink *link, amqp_method_number_t id,
-							amqp_bytes_t arguments);
-
-/* Big-endian numbers at the start of a frame's payload. */
-extern uint64_t bs_amqp_read_number(const void *bytes, int width);
-extern void bs_amqp_write_number(void *bytes, int width, uint64_t number);
 
 /* ---- login and what the broker says, amqp_session.c ---- */
 
@@ -304,28 +300,27 @@ extern void bs_amqp_take_input(BsAmqpLink *link);
 
 /* ---- declarations and depth, amqp_declare.c ---- */
 
-extern amqp_bytes_t bs_amqp_bytes(const char *string);
 extern amqp_table_entry_t bs_amqp_string_entry(const char *key,
 											   const char *value);
 extern void bs_amqp_open_channel(BsAmqpLink *link, uint16_t channel);
 
 /* BS_AMQP_CHANNEL is open: asks for all that is needed on it. */
-extern void bs_amqp_declare(BsAmqpLink *link, amqp_bytes_t arguments);
+extern void bs_amqp_declare(BsAmqpLink *link, const void *method);
 
 /* A reply to that, of which only the name is of interest. */
 extern void bs_amqp_take_reply(BsAmqpLink *link, amqp_method_number_t id);
 
 extern void bs_amqp_take_depth_channel(BsAmqpLink *link,
-									   amqp_bytes_t arguments);
-extern void bs_amqp_take_depth(BsAmqpLink *link, amqp_bytes_t arguments);
+									   const void *method);
+extern void bs_amqp_take_depth(BsAmqpLink *link, const void *method);
 
 /* ---- messages, amqp_message.c ---- */
 
 extern void bs_amqp_reset_messages(BsAmqpLink *link);
-extern void bs_amqp_take_deliver(BsAmqpLink *link, amqp_bytes_t arguments);
-extern void bs_amqp_take_return(BsAmqpLink *link, amqp_bytes_t arguments);
-extern void bs_amqp_take_ack(BsAmqpLink *link, amqp_bytes_t arguments);
-extern void bs_amqp_take_nack(BsAmqpLink *link, amqp_bytes_t arguments);
+extern void bs_amqp_take_deliver(BsAmqpLink *link, const void *method);
+extern void bs_amqp_take_return(BsAmqpLink *link, const void *method);
+extern void bs_amqp_take_ack(BsAmqpLink *link, const void *method);
+extern void bs_amqp_take_nack(BsAmqpLink *link, const void *method);
 extern void bs_amqp_take_header(BsAmqpLink *link, amqp_bytes_t payload);
 extern void bs_amqp_take_body(BsAmqpLink *link, amqp_bytes_t payload);
 

@@ -21,7 +21,7 @@
 static amqp_table_entry_t
 true_entry(const char *key)
 {
-	amqp_table_entry_t entry = {bs_amqp_bytes(key), {0}};
+	amqp_table_entry_t entry = {amqp_cstring_bytes(key), {0}};
 
 	entry.value.kind = AMQP_FIELD_KIND_BOOLEAN;
 	entry.value.value.boolean = 1;
@@ -42,10 +42,10 @@ bs_amqp_begin_session(BsAmqpLink *link)
  * mechanisms, where it is one of 0-9.
  */
 static bool
-read_start(amqp_bytes_t arguments, amqp_bytes_t *mechanisms)
+read_start(const amqp_bytes_t *arguments, amqp_bytes_t *mechanisms)
 {
-	const char *at = arguments.bytes;
-	size_t		left = arguments.len;
+	const char *at = arguments->bytes;
+	size_t		left = arguments->len;
 	size_t		len;
 
 	if (left < 2 || at[0] != 0 || at[1] != 9)
@@ -54,12 +54,12 @@ read_start(amqp_bytes_t arguments, amqp_bytes_t *mechanisms)
 	left -= 2;
 
 	/* the server's properties */
-	if (left < 4 || (len = bs_amqp_read_number(at, 4)) > left - 4)
+	if (left < 4 || (len = bs_bigendian_read(at, 4)) > left - 4)
 		return false;
 	at += 4 + len;
 	left -= 4 + len;
 
-	if (left < 4 || (len = bs_amqp_read_number(at, 4)) > left - 4)
+	if (left < 4 || (len = bs_bigendian_read(at, 4)) > left - 4)
 		return false;
 	mechanisms->bytes = (void *) (at + 4);
 	mechanisms->len = len;
@@ -110,7 +110,7 @@ plain_response(const BsAmqpLink *link, char *buf, size_t size, size_t *len)
 }
 
 static void
-take_start(BsAmqpLink *link, amqp_bytes_t arguments)
+take_start(BsAmqpLink *link, const void *method)
 {
 	amqp_table_entry_t capabilities[] = {
 		true_entry("publisher_confirms"),
@@ -122,13 +122,13 @@ take_start(BsAmqpLink *link, amqp_bytes_t arguments)
 	amqp_table_entry_t properties[] = {
 		bs_amqp_string_entry("product", "birthday_scheduler"),
 		bs_amqp_string_entry("connection_name", link->config.connection_name),
-		{bs_amqp_bytes("capabilities"), {0}},
+		{amqp_cstring_bytes("capabilities"), {0}},
 	};
 	amqp_connection_start_ok_t reply = {0};
 	amqp_bytes_t mechanisms;
 	char		response[4096];
 
-	if (!read_start(arguments, &mechanisms))
+	if (!read_start(method, &mechanisms))
 	{
 		bs_amqp_fail(link, true, "the broker does not speak AMQP 0-9-1");
 		return;
@@ -145,8 +145,8 @@ take_start(BsAmqpLink *link, amqp_bytes_t arguments)
 	reply.client_properties.entries = properties;
 	reply.client_properties.num_entries =
 		sizeof(properties) / sizeof(properties[0]);
-	reply.mechanism = bs_amqp_bytes("PLAIN");
-	reply.locale = bs_amqp_bytes("en_US");
+	reply.mechanism = amqp_cstring_bytes("PLAIN");
+	reply.locale = amqp_cstring_bytes("en_US");
 	reply.response.bytes = (void *) plain_response(link, response,
 												   sizeof(response),
 												   &reply.response.len);
@@ -183,15 +183,12 @@ wanted_heartbeat(const BsAmqpLink *link)
 }
 
 static void
-take_tune(BsAmqpLink *link, amqp_bytes_t arguments)
+take_tune(BsAmqpLink *link, const void *method)
 {
-	const amqp_connection_tune_t *tune =
-	bs_amqp_decode(link, AMQP_CONNECTION_TUNE_METHOD, arguments);
+	const amqp_connection_tune_t *tune = method;
 	amqp_connection_tune_ok_t reply = {0};
 	amqp_connection_open_t open = {0};
 
-	if (tune == NULL)
-		return;
 	if (tune->channel_max != 0 && tune->channel_max < CHANNELS_NEEDED)
 	{
 		bs_amqp_fail(link, true, "the broker allows too few channels");
@@ -210,15 +207,15 @@ take_tune(BsAmqpLink *link, amqp_bytes_t arguments)
 	link->heartbeat_ms = reply.heartbeat * 1000;
 	bs_amqp_send_method(link, 0, AMQP_CONNECTION_TUNE_OK_METHOD, &reply);
 
-	open.virtual_host = bs_amqp_bytes(link->addresses[link->address].vhost);
+	open.virtual_host = amqp_cstring_bytes(link->addresses[link->address].vhost);
 	link->state = BS_AMQP_STATE_OPEN;
 	bs_amqp_send_method(link, 0, AMQP_CONNECTION_OPEN_METHOD, &open);
 }
 
 static void
-take_open_ok(BsAmqpLink *link, amqp_bytes_t arguments)
+take_open_ok(BsAmqpLink *link, const void *method)
 {
-	(void) arguments;
+	(void) method;
 	link->state = BS_AMQP_STATE_CHANNEL;
 	bs_amqp_open_channel(link, BS_AMQP_CHANNEL);
 }
@@ -263,14 +260,11 @@ fail_with(BsAmqpLink *link, int code, amqp_bytes_t text)
 }
 
 static void
-take_connection_close(BsAmqpLink *link, amqp_bytes_t arguments)
+take_connection_close(BsAmqpLink *link, const void *method)
 {
-	const amqp_connection_close_t *close =
-	bs_amqp_decode(link, AMQP_CONNECTION_CLOSE_METHOD, arguments);
+	const amqp_connection_close_t *close = method;
 	amqp_connection_close_ok_t reply = {0};
 
-	if (close == NULL)
-		return;
 	if (sizeof(reply) + BS_AMQP_FRAME_EXTRA + 4 <= bs_amqp_out_room(link))
 		bs_amqp_send_method(link, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &reply);
 	link->closed_by_broker = true;
@@ -284,14 +278,11 @@ take_connection_close(BsAmqpLink *link, amqp_bytes_t arguments)
  * which no worker uses, their number is unknown, and the rest works.
  */
 static void
-take_channel_close(BsAmqpLink *link, amqp_bytes_t arguments)
+take_channel_close(BsAmqpLink *link, const void *method)
 {
-	const amqp_channel_close_t *close =
-	bs_amqp_decode(link, AMQP_CHANNEL_CLOSE_METHOD, arguments);
+	const amqp_channel_close_t *close = method;
 	amqp_channel_close_ok_t reply = {0};
 
-	if (close == NULL)
-		return;
 	if (link->state != BS_AMQP_STATE_DECLARE || link->dead_hidden ||
 		close->reply_code != AMQP_ACCESS_REFUSED)
 	{
@@ -303,49 +294,43 @@ take_channel_close(BsAmqpLink *link, amqp_bytes_t arguments)
 	link->state = BS_AMQP_STATE_CHANNEL;
 	bs_amqp_send_method(link, BS_AMQP_CHANNEL, AMQP_CHANNEL_CLOSE_OK_METHOD,
 						&reply);
-	if (bs_amqp_is_open(link))
-		bs_amqp_open_channel(link, BS_AMQP_CHANNEL);
+	bs_amqp_open_channel(link, BS_AMQP_CHANNEL);
 }
 
 static void
-take_depth_channel_close(BsAmqpLink *link, amqp_bytes_t arguments)
+take_depth_channel_close(BsAmqpLink *link, const void *method)
 {
-	const amqp_channel_close_t *close =
-	bs_amqp_decode(link, AMQP_CHANNEL_CLOSE_METHOD, arguments);
+	const amqp_channel_close_t *close = method;
 
-	if (close != NULL)
-		fail_with(link, close->reply_code, close->reply_text);
+	fail_with(link, close->reply_code, close->reply_text);
 }
 
 static void
-take_blocked(BsAmqpLink *link, amqp_bytes_t arguments)
+take_blocked(BsAmqpLink *link, const void *method)
 {
-	const amqp_connection_blocked_t *blocked =
-	bs_amqp_decode(link, AMQP_CONNECTION_BLOCKED_METHOD, arguments);
+	const amqp_connection_blocked_t *blocked = method;
 
-	if (blocked == NULL)
-		return;
 	link->blocked = true;
 	bs_amqp_note(link, BS_AMQP_BLOCKED)->text =
 		bs_amqp_keep_text(link, blocked->reason.bytes, blocked->reason.len);
 }
 
 static void
-take_unblocked(BsAmqpLink *link, amqp_bytes_t arguments)
+take_unblocked(BsAmqpLink *link, const void *method)
 {
-	(void) arguments;
+	(void) method;
 	if (link->blocked)
 	{
 		link->blocked = false;
-		link->confirm_ms = link->depth_asked_ms = bs_net_clock_ms();
+		link->confirm_ms = link->depth_asked_ms = bs_clock_ms();
 		bs_amqp_note(link, BS_AMQP_UNBLOCKED);
 	}
 }
 
 static void
-take_cancel(BsAmqpLink *link, amqp_bytes_t arguments)
+take_cancel(BsAmqpLink *link, const void *method)
 {
-	(void) arguments;
+	(void) method;
 	bs_amqp_fail(link, false, "the broker has ended the consumption of "
 				 "queue \"%s\"", link->config.queue);
 }
@@ -358,7 +343,7 @@ typedef struct BsAmqpRule
 	uint16_t	channel;
 	BsAmqpState first;
 	BsAmqpState last;
-	void		(*take) (BsAmqpLink *link, amqp_bytes_t arguments);
+	void		(*take) (BsAmqpLink *link, const void *method); /* decoded */
 } BsAmqpRule;
 
 #define WHEN(state)		BS_AMQP_STATE_##state, BS_AMQP_STATE_##state
@@ -375,13 +360,26 @@ static const BsAmqpRule rules[] = {
 	{AMQP_CHANNEL_OPEN_OK_METHOD, 2, WHEN(UP), bs_amqp_take_depth_channel},
 	{AMQP_QUEUE_DECLARE_OK_METHOD, 2, WHEN(UP), bs_amqp_take_depth},
 	{AMQP_CHANNEL_CLOSE_METHOD, 2, WHEN(UP), take_depth_channel_close},
-	{AMQP_CONNECTION_START_METHOD, 0, WHEN(START), take_start},
+	{AMQP_CONNECTION_START_METHOD, 0, WHEN(START), take_start}, /* its octets */
 	{AMQP_CONNECTION_TUNE_METHOD, 0, WHEN(TUNE), take_tune},
 	{AMQP_CONNECTION_OPEN_OK_METHOD, 0, WHEN(OPEN), take_open_ok},
 	{AMQP_CHANNEL_OPEN_OK_METHOD, 1, WHEN(CHANNEL), bs_amqp_declare},
 	{AMQP_CHANNEL_CLOSE_METHOD, 1, FROM(CHANNEL), take_channel_close},
 	{AMQP_CONNECTION_CLOSE_METHOD, 0, FROM(START), take_connection_close},
 };
+
+static void
+take_by_rule(BsAmqpLink *link, const BsAmqpRule *rule, amqp_bytes_t arguments)
+{
+	void	   *method = &arguments;
+
+	if (rule->take != take_start &&
+		amqp_decode_method(rule->id, &link->pool, arguments, &method) !=
+		AMQP_STATUS_OK)
+		bs_amqp_fail(link, false, "protocol error: a method cannot be read");
+	else
+		rule->take(link, method);
+}
 
 static void
 take_method(BsAmqpLink *link, const BsAmqpFrame *frame)
@@ -395,7 +393,7 @@ take_method(BsAmqpLink *link, const BsAmqpFrame *frame)
 		bs_amqp_fail(link, false, "protocol error: a method has no name");
 		return;
 	}
-	id = (amqp_method_number_t) bs_amqp_read_number(frame->payload.bytes, 4);
+	id = (amqp_method_number_t) bs_bigendian_read(frame->payload.bytes, 4);
 	arguments.bytes = (char *) frame->payload.bytes + 4;
 	arguments.len = frame->payload.len - 4;
 
@@ -411,7 +409,7 @@ take_method(BsAmqpLink *link, const BsAmqpFrame *frame)
 		if (rule->id == id && rule->channel == frame->channel &&
 			link->state >= rule->first && link->state <= rule->last)
 		{
-			rule->take(link, arguments);
+			take_by_rule(link, rule, arguments);
 			return;
 		}
 	}

@@ -49,7 +49,6 @@ bs_amqp_connect(BsAmqpLink *link)
 	const BsAmqpAddress *address = &link->addresses[link->address];
 	char	   *url = bs_amqp_curl_url(address);
 
-	bs_amqp_reset_connection(link);
 	link->state = BS_AMQP_STATE_CONNECTING;
 	link->curl_error[0] = '\0';
 	link->easy = curl_easy_init();
@@ -74,7 +73,7 @@ connected(BsAmqpLink *link, CURLcode code)
 	if (code == CURLE_OK && bs_curl_watch(&link->loop, link->easy, 0))
 	{
 		link->may_read = link->may_write = true;
-		link->received_ms = bs_net_clock_ms();
+		link->received_ms = bs_clock_ms();
 		bs_amqp_begin_session(link);
 	}
 	else if (code == CURLE_OK)
@@ -139,7 +138,7 @@ bs_amqp_flush(BsAmqpLink *link)
 			return;
 		}
 		link->out_sent += sent;
-		link->sent_ms = bs_net_clock_ms();
+		link->sent_ms = bs_clock_ms();
 	}
 	if (bs_amqp_unsent(link) == 0)
 		link->out_sent = link->out_end = 0;
@@ -203,7 +202,7 @@ receive(BsAmqpLink *link)
 		else
 		{
 			link->in_end += len;
-			link->received_ms = bs_net_clock_ms();
+			link->received_ms = bs_clock_ms();
 		}
 	}
 }
@@ -265,7 +264,7 @@ bs_amqp_disconnect(BsAmqpLink *link, bool polite)
 			(size_t) (end - link->scratch) <= bs_amqp_out_room(link))
 			bs_amqp_put(link, link->scratch, (size_t) (end - link->scratch));
 	}
-	if (bs_amqp_is_open(link))
+	if (link->state >= BS_AMQP_STATE_START)
 	{
 		if (polite)
 		{

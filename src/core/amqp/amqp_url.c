@@ -18,6 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/secret.h"
+#include "core/base/utf8.h"
+
 #define URL_MAX				2048
 #define SHORT_STRING_MAX	255
 
@@ -29,7 +32,7 @@ has_control(const char *string)
 {
 	for (; *string != '\0'; string++)
 	{
-		if ((unsigned char) *string < ' ' || *string == 0x7f)
+		if (bs_ascii_is_control(*string))
 			return true;
 	}
 	return false;
@@ -149,7 +152,7 @@ bs_amqp_free_addresses(BsAmqpAddress *list)
 	int			i;
 
 	for (i = 0; i < BS_AMQP_URLS_MAX; i++)
-		bs_net_free_secret(list[i].copy);
+		bs_secret_free(list[i].copy);
 	memset(list, 0, BS_AMQP_URLS_MAX * sizeof(*list));
 }
 

@@ -19,11 +19,11 @@
 #include <string.h>
 
 #include "core/amqp/amqp.h"
+#include "core/base/utf8.h"
 #include "core/text/date.h"
 
 #define VERSION			1
 #define VERSION_MAX		1000000
-#define UUID_LEN		36
 #define TIME_LEN		27		/* 2026-03-01T07:00:00.000000Z */
 #define US_PER_SECOND	INT64_C(1000000)
 #define SECONDS_PER_DAY	INT64_C(86400)
@@ -31,50 +31,22 @@
 
 /* ---- writing ---- */
 
-/* Fit to stand between quotes as it is. */
-static bool
-is_plain(const char *string)
-{
-	for (; *string != '\0'; string++)
-	{
-		if (*string <= ' ' || *string > '~' || *string == '"' ||
-			*string == '\\')
-			return false;
-	}
-	return true;
-}
-
-static void
-write_uuid(const uint8_t id[16], char *out)
-{
-	static const char digits[] = "0123456789abcdef";
-	int			i;
-
-	for (i = 0; i < 16; i++)
-	{
-		if (i == 4 || i == 6 || i == 8 || i == 10)
-			*out++ = '-';
-		*out++ = digits[id[i] >> 4];
-		*out++ = digits[id[i] & 15];
-	}
-	*out = '\0';
-}
-
 size_t
 bs_payload_write(char *buf, size_t size, const char *installation,
 				 const BsPayload *payload)
 {
 	int64_t		seconds = payload->send_time_us / US_PER_SECOND;
 	int			rest = (int) (seconds % SECONDS_PER_DAY);
-	char		uuid[UUID_LEN + 1];
+	char		uuid[BS_UUID_TEXT];
 	BsDate		date;
 	int			len;
 
 	if (payload->send_time_us < 0 || payload->send_time_us >= US_END ||
 		strlen(installation) >= BS_PAYLOAD_INSTALLATION_MAX ||
-		!is_plain(installation))
+		!bs_ascii_is_visible(installation) ||
+		strpbrk(installation, "\"\\") != NULL)
 		return 0;
-	write_uuid(payload->id, uuid);
+	bs_uuid_write(payload->id, uuid);
 	date = bs_date_from_days((int32_t) (seconds / SECONDS_PER_DAY));
 	len = snprintf(buf, size,
 				   "{\"version\":%d,\"installation\":\"%s\",\"id\":\"%s\","
@@ -87,47 +59,6 @@ bs_payload_write(char *buf, size_t size, const char *installation,
 }
 
 /* ---- reading ---- */
-
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
-static bool
-read_uuid(const char *string, uint8_t id[16])
-{
-	int			at;
-	int			nibble = 0;
-
-	if (strlen(string) != UUID_LEN)
-		return false;
-	for (at = 0; at < UUID_LEN; at++)
-	{
-		int			value = hex_value(string[at]);
-
-		if (at == 8 || at == 13 || at == 18 || at == 23)
-		{
-			if (string[at] != '-')
-				return false;
-			continue;
-		}
-		if (value < 0)
-			return false;
-		if (nibble % 2 == 0)
-			id[nibble / 2] = (uint8_t) (value << 4);
-		else
-			id[nibble / 2] |= (uint8_t) value;
-		nibble++;
-	}
-	return true;
-}
 
 static int
 read_digits(const char *digits, int count)
@@ -216,7 +147,7 @@ read_object(const cJSON *object, const char *installation, BsPayload *payload)
 		version->valuedouble != version->valueint)
 		return BS_PAYLOAD_MALFORMED;
 	if (theirs == NULL || strlen(theirs) >= BS_PAYLOAD_INSTALLATION_MAX ||
-		id == NULL || !read_uuid(id, payload->id) ||
+		id == NULL || !bs_uuid_read(id, payload->id) ||
 		time == NULL || !read_time(time, &payload->send_time_us))
 		return BS_PAYLOAD_MALFORMED;
 	return strcmp(theirs, installation) == 0 ? BS_PAYLOAD_OK :

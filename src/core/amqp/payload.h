@@ -18,12 +18,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/uuid.h"
+
 #define BS_PAYLOAD_INSTALLATION_MAX	40	/* bytes, the final NUL included */
 #define BS_PAYLOAD_MAX		256 /* of a body as we write it, NUL included */
 
 typedef struct BsPayload
 {
-	uint8_t		id[16];			/* message_logs.id */
+	uint8_t		id[BS_UUID_SIZE];	/* message_logs.id */
 	int64_t		send_time_us;	/* scheduled_send_time, us since 1970 */
 } BsPayload;
 

@@ -17,40 +17,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "core/base/clock.h"
+#include "core/base/secret.h"
 
 /* In an event: of libcurl's socket in the lower half. */
 #define LIBCURL_EVENT		(UINT64_C(1) << 32)
 
-/* ---- clocks and signals ---- */
-
-static int64_t
-read_clock_us(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-int64_t
-bs_net_clock_ms(void)
-{
-	return read_clock_us(CLOCK_MONOTONIC) / 1000;
-}
-
-int64_t
-bs_net_wall_ms(void)
-{
-	return read_clock_us(CLOCK_REALTIME) / 1000;
-}
-
-int64_t
-bs_net_wall_us(void)
-{
-	return read_clock_us(CLOCK_REALTIME);
-}
+/* ---- signals ---- */
 
 /*
  * libcurl resolves names in threads.  They inherit the mask of the thread that
@@ -81,15 +56,6 @@ restore_signals(const sigset_t *saved)
 
 /* ---- memory ---- */
 
-void
-bs_net_free_secret(void *memory)
-{
-	if (memory == NULL)
-		return;
-	explicit_bzero(memory, malloc_usable_size(memory));
-	free(memory);
-}
-
 static void *
 realloc_secret(void *old, size_t size)
 {
@@ -105,7 +71,7 @@ realloc_secret(void *old, size_t size)
 		return NULL;
 	if (old_size > 0)
 		memcpy(new, old, old_size);
-	bs_net_free_secret(old);
+	bs_secret_free(old);
 	return new;
 }
 
@@ -121,7 +87,7 @@ bool
 bs_curl_global_init(void)
 {
 	return curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc,
-								bs_net_free_secret, realloc_secret, strdup,
+								bs_secret_free, realloc_secret, strdup,
 								calloc) == CURLE_OK;
 }
 
@@ -168,7 +134,7 @@ on_timer(CURLM *multi, long timeout_ms, void *arg)
 	BsCurlLoop *loop = arg;
 
 	(void) multi;
-	loop->due_ms = timeout_ms < 0 ? -1 : bs_net_clock_ms() + timeout_ms;
+	loop->due_ms = timeout_ms < 0 ? -1 : bs_clock_ms() + timeout_ms;
 	return 0;
 }
 
@@ -374,7 +340,7 @@ bs_curl_run_timer(BsCurlLoop *loop)
 	int			i;
 
 	for (i = 0; i < 4 && loop->due_ms >= 0 &&
-		 loop->due_ms <= bs_net_clock_ms(); i++)
+		 loop->due_ms <= bs_clock_ms(); i++)
 	{
 		loop->due_ms = -1;
 		run_socket(loop, CURL_SOCKET_TIMEOUT, 0);

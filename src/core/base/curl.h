@@ -31,14 +31,6 @@ typedef struct BsCurlLoop
 	int64_t		ack_timeout_ms; /* 0: the system's */
 } BsCurlLoop;
 
-/* Monotonic and wall clock, in milliseconds or microseconds. */
-extern int64_t bs_net_clock_ms(void);
-extern int64_t bs_net_wall_ms(void);
-extern int64_t bs_net_wall_us(void);
-
-/* Wipes and frees what malloc() and its kin gave; NULL is nothing. */
-extern void bs_net_free_secret(void *memory);
-
 /* Once a process, before any thread.  False: failed. */
 extern bool bs_curl_global_init(void);
 

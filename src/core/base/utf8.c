@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * utf8.c
- *	  Code points in UTF-8 (RFC 3629), and those that are not for headers.
+ *	  Code points in UTF-8 (RFC 3629), and those that are not for headers; ASCII.
  *
  * src/core/base/utf8.c
  *
@@ -89,6 +89,14 @@ bs_utf8_count(const char *bytes, size_t len)
 	for (i = 0; i < len; i++)
 		count += ((unsigned char) bytes[i] & 0xC0) != 0x80;
 	return count;
+}
+
+bool
+bs_ascii_is_visible(const char *string)
+{
+	while (*string > ' ' && *string <= '~')
+		string++;
+	return *string == '\0';
 }
 
 bool

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * utf8.h
- *	  Code points in UTF-8 (RFC 3629), and those that are not for headers.
+ *	  Code points in UTF-8 (RFC 3629), and those that are not for headers; ASCII.
  *
  * src/core/base/utf8.h
  *
@@ -29,6 +29,16 @@ extern size_t bs_utf8_valid(const char *bytes, size_t len);
 
 /* The characters in well-formed UTF-8. */
 extern size_t bs_utf8_count(const char *bytes, size_t len);
+
+/* C0 and DEL; an octet of a longer character is not one. */
+static inline bool
+bs_ascii_is_control(char c)
+{
+	return (unsigned char) c < ' ' || c == 0x7F;
+}
+
+/* Nothing but ASCII, without controls and blanks. */
+extern bool bs_ascii_is_visible(const char *string);
 
 /* C0, DEL, C1, and the line and paragraph separators U+2028 and U+2029. */
 extern bool bs_utf8_is_control(uint32_t code);

@@ -20,67 +20,7 @@
 /* libcurl ends its transfers itself; this long after it should have, we do. */
 #define CURL_GRACE_MS		1000
 
-const char *
-bs_mail_curl_error(const BsMailSlot *slot, CURLcode code)
-{
-	return slot->curl_error[0] != '\0' ? slot->curl_error :
-		curl_easy_strerror(code);
-}
-
-bool
-bs_mail_start_curl(BsMailSlot *slot)
-{
-	slot->curl_error[0] = '\0';
-	slot->in_multi = bs_curl_add(&slot->mailer->loop, slot->easy);
-	return slot->in_multi;
-}
-
-void
-bs_mail_stop_curl(BsMailSlot *slot)
-{
-	if (!slot->in_multi)
-		return;
-	slot->in_multi = false;
-	(void) curl_multi_remove_handle(slot->mailer->loop.multi, slot->easy);
-}
-
-void
-bs_mail_free_body(BsMailSlot *slot)
-{
-	free(slot->body);
-	slot->body = NULL;
-	if (slot->key_header != NULL)
-	{
-		slot->key_header->next = NULL;	/* the rest is shared */
-		curl_slist_free_all(slot->key_header);
-		slot->key_header = NULL;
-	}
-}
-
-/* ---- a mail's way through a slot ---- */
-
-void
-bs_mail_conclude(BsMailSlot *slot, BsOutcome outcome,
-				 long response_code, const char *error)
-{
-	BsMailResult *result = &slot->result;
-
-	result->outcome = outcome;
-	result->response_code = (int) response_code;
-	bs_mail_text_clean(&slot->said, slot->recipient,
-					   result->reply, sizeof(result->reply));
-	snprintf(result->error, sizeof(result->error), "%s", error);
-}
-
-void
-bs_mail_finish(BsMailSlot *slot)
-{
-	bs_mail_free_body(slot);
-	slot->result.ended_ms = bs_net_wall_ms();
-	slot->mailer->used_ms = bs_net_clock_ms();
-	slot->done_number = slot->mailer->done_count++;
-	slot->state = BS_SLOT_DONE;
-}
+/* ---- a mail's way into a slot ---- */
 
 /* Of the free slots the one whose session was used last, so that others age. */
 static BsMailSlot *
@@ -141,8 +81,8 @@ bs_mailer_submit(BsMailer *mailer, const BsMail *mail, uint64_t tag)
 	memset(&slot->result, 0, sizeof(slot->result));
 	slot->result.tag = tag;
 	slot->result.retry_after_ms = -1;
-	slot->result.started_ms = bs_net_wall_ms();
-	slot->deadline_ms = bs_net_clock_ms() + mailer->timeout_ms;
+	slot->result.started_ms = bs_clock_wall_ms();
+	slot->deadline_ms = bs_clock_ms() + mailer->timeout_ms;
 	slot->recipient[0] = '\0';
 	bs_mail_text_reset(&slot->said);
 
@@ -174,17 +114,6 @@ bs_mailer_submit(BsMailer *mailer, const BsMail *mail, uint64_t tag)
 }
 
 /* ---- the host's side ---- */
-
-int
-bs_mailer_busy(const BsMailer *mailer)
-{
-	int			count = 0;
-	int			i;
-
-	for (i = 0; i < mailer->slot_count; i++)
-		count += mailer->slots[i].state != BS_SLOT_FREE;
-	return count;
-}
 
 int
 bs_mailer_room(const BsMailer *mailer)
@@ -268,7 +197,7 @@ bs_mailer_deadline_ms(BsMailer *mailer)
 	}
 	if (due < 0)
 		return -1;
-	left = due - bs_net_clock_ms();
+	left = due - bs_clock_ms();
 	return left > 0 ? left : 0;
 }
 
@@ -289,8 +218,8 @@ collect_from_curl(BsMailer *mailer)
 			continue;
 		if (mailer->is_http)
 			bs_http_ended((BsMailSlot *) slot, code);
-		else
-			bs_smtp_opened((BsMailSlot *) slot, code);
+		else if (bs_smtp_opened((BsMailSlot *) slot, code))
+			bs_smtp_talk((BsMailSlot *) slot);
 	}
 }
 
@@ -298,7 +227,7 @@ collect_from_curl(BsMailer *mailer)
 static void
 run_due(BsMailer *mailer)
 {
-	int64_t		now = bs_net_clock_ms();
+	int64_t		now = bs_clock_ms();
 	int			i;
 
 	for (i = 0; i < mailer->slot_count; i++)
@@ -391,7 +320,7 @@ bs_mailer_abort(BsMailer *mailer)
 void
 bs_mailer_close_idle(BsMailer *mailer, int64_t idle_ms)
 {
-	int64_t		now = bs_net_clock_ms();
+	int64_t		now = bs_clock_ms();
 	int			i;
 
 	if (mailer->is_http)

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * mail_private.h
- *	  What the parts of the mailer share: mail.c, mail_setup.c,
- *	  mail_session.c, mail_smtp.c, mail_wire.c, mail_http.c and
- *	  mail_text.c.
+ *	  What the parts of the mailer share, the lowest first: mail_text.c and
+ *	  mail_wire.c, mail_slot.c, mail_session.c, mail_smtp.c and mail_http.c,
+ *	  mail_setup.c, mail.c.  Each calls only those before it.
  *
  * src/core/mail/mail_private.h
  *
@@ -12,6 +12,7 @@
 #ifndef BS_CORE_MAIL_PRIVATE_H
 #define BS_CORE_MAIL_PRIVATE_H
 
+#include "core/base/clock.h"
 #include "core/base/curl.h"
 #include "core/mail/mail.h"
 #include "core/text/address.h"
@@ -39,7 +40,7 @@ extern void bs_mail_text_add(BsMailText *said, const char *data, size_t len);
 extern void bs_mail_text_clean(const BsMailText *said, const char *address,
 							   char *out, size_t size);
 
-/* ---- slots, mail.c ---- */
+/* ---- slots, mail_slot.c ---- */
 
 #define BS_MAIL_SLOTS_MAX	64
 
@@ -167,17 +168,18 @@ extern void bs_mail_stop_curl(BsMailSlot *slot);
 
 extern CURLcode bs_smtp_setup(BsMailSlot *slot, const BsMailerConfig *config);
 
-/* The other sessions that are open or being opened. */
-extern int	bs_smtp_count_others(const BsMailSlot *slot);
-
-/* The relay has refused a session beside those. */
-extern void bs_smtp_lower_window(BsMailer *mailer, int others);
+/* "reply" 0: none came, and "code" says why. */
+extern void bs_smtp_conclude(BsMailSlot *slot, CURLcode code, long reply,
+							 BsSmtpPhase phase, const char *error);
 
 /* A mail was taken: is it time to try one session more? */
 extern void bs_smtp_raise_window(BsMailer *mailer);
 
-/* libcurl has opened the session, or could not. */
-extern void bs_smtp_opened(BsMailSlot *slot, CURLcode code);
+/*
+ * libcurl has opened the session, or could not: then the mail has ended.  True: the
+ * session is open, and bs_smtp_talk() is next.
+ */
+extern bool bs_smtp_opened(BsMailSlot *slot, CURLcode code);
 
 /* The mail that wanted a session ends. */
 extern void bs_smtp_open_failed(BsMailSlot *slot, CURLcode code,
@@ -200,10 +202,6 @@ extern void bs_smtp_step(BsMailSlot *slot);
 /* Time is up; the host wants an end. */
 extern void bs_smtp_expire(BsMailSlot *slot);
 extern void bs_smtp_abort(BsMailSlot *slot);
-
-/* "reply" 0: none came, and "code" says why. */
-extern void bs_smtp_conclude(BsMailSlot *slot, CURLcode code, long reply,
-							 BsSmtpPhase phase, const char *error);
 
 /* ---- SMTP's forms, mail_wire.c ---- */
 

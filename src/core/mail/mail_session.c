@@ -19,8 +19,9 @@
 
 /* ---- how many sessions the relay takes ---- */
 
-int
-bs_smtp_count_others(const BsMailSlot *slot)
+/* The other sessions that are open or being opened. */
+static int
+count_others(const BsMailSlot *slot)
 {
 	const BsMailer *mailer = slot->mailer;
 	int			count = 0;
@@ -33,14 +34,13 @@ bs_smtp_count_others(const BsMailSlot *slot)
 }
 
 /*
- * bs_smtp_lower_window
- *		The relay takes no session beside the others.
+ * The relay takes no session beside the others.
  *
  * Without others it is the relay that is in trouble: one session at a time finds
  * out when it is back, and then nothing holds up the next.
  */
-void
-bs_smtp_lower_window(BsMailer *mailer, int others)
+static void
+lower_window(BsMailer *mailer, int others)
 {
 	if (others == 0)
 	{
@@ -51,7 +51,7 @@ bs_smtp_lower_window(BsMailer *mailer, int others)
 	}
 	mailer->window = others;
 	mailer->limit = others;
-	mailer->raise_ms = bs_net_clock_ms() + WINDOW_HOLD_MS;
+	mailer->raise_ms = bs_clock_ms() + WINDOW_HOLD_MS;
 }
 
 /*
@@ -66,7 +66,7 @@ bs_smtp_raise_window(BsMailer *mailer)
 	if (mailer->window == mailer->slot_count ||
 		bs_mailer_busy(mailer) < mailer->window)
 		return;
-	now_ms = bs_net_clock_ms();
+	now_ms = bs_clock_ms();
 	if (now_ms < mailer->raise_ms)
 		return;
 	mailer->window++;
@@ -74,6 +74,26 @@ bs_smtp_raise_window(BsMailer *mailer)
 		mailer->raise_ms = now_ms + WINDOW_STEP_MS;
 	if (mailer->window == mailer->slot_count)
 		mailer->limit = 0;
+}
+
+void
+bs_smtp_conclude(BsMailSlot *slot, CURLcode code, long reply, BsSmtpPhase phase,
+				 const char *error)
+{
+	BsSmtpFacts facts = {0};
+
+	facts.curl_code = (int) code;
+	facts.response_code = reply;
+	facts.phase = phase;
+	facts.body_ended = slot->handed_over;
+	facts.reused = slot->smtp.reused;
+	facts.others = count_others(slot);
+	bs_mail_conclude(slot, bs_outcome_smtp(&facts), reply, error);
+	if (bs_outcome_is_crowded(&facts))
+	{
+		slot->result.crowded = facts.others == 0;
+		lower_window(slot->mailer, facts.others);
+	}
 }
 
 /* ---- the session's beginning, as libcurl sees it ---- */
@@ -178,28 +198,23 @@ bs_smtp_open_failed(BsMailSlot *slot, CURLcode code, const char *error)
  * bs_smtp_opened
  *		libcurl has opened the session, or could not.
  */
-void
+bool
 bs_smtp_opened(BsMailSlot *slot, CURLcode code)
 {
 	BsSmtpSession *smtp = &slot->smtp;
 
 	if (code != CURLE_OK)
-	{
 		bs_smtp_open_failed(slot, code, bs_mail_curl_error(slot, code));
-		return;
-	}
-
-	if (!bs_curl_watch(&slot->mailer->loop, slot->easy,
-					   (uint32_t) slot->index))
-	{
+	else if (!bs_curl_watch(&slot->mailer->loop, slot->easy,
+							(uint32_t) slot->index))
 		bs_smtp_open_failed(slot, CURLE_COULDNT_CONNECT,
 							"the connection cannot be watched");
-		return;
+	else
+	{
+		smtp->open = true;
+		smtp->opened_ms = smtp->used_ms = bs_clock_ms();
 	}
-	smtp->open = true;
-	smtp->opened_ms = bs_net_clock_ms();
-	smtp->used_ms = smtp->opened_ms;
-	bs_smtp_talk(slot);
+	return smtp->open;
 }
 
 /*

@@ -14,6 +14,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "core/base/utf8.h"
+
 #define URL_MAX	2048
 #define HELO_MAX	255			/* octets (RFC 5321, 4.5.3.1.2) */
 
@@ -52,7 +54,6 @@ find_url_fault(CURLU *url, const char *given)
 	static const char *const form =
 	"It must be of the form scheme://host or scheme://host:port.";
 	const char *host = strstr(given, "://");
-	const char *c;
 	char	   *scheme = NULL;
 	bool		is_smtp;
 	bool		is_http;
@@ -67,11 +68,8 @@ find_url_fault(CURLU *url, const char *given)
 		return form;
 	if (host[3] == '/' || host[3] == '\0')
 		return "The host is missing.";
-	for (c = given; *c != '\0'; c++)
-	{
-		if (*c <= ' ' || *c > '~')
-			return "Blanks, controls and characters beyond ASCII must be percent-encoded.";
-	}
+	if (!bs_ascii_is_visible(given))
+		return "Blanks, controls and characters beyond ASCII must be percent-encoded.";
 	if (curl_url_set(url, CURLUPART_URL, given, 0) != CURLUE_OK ||
 		curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK)
 		return form;
@@ -219,7 +217,7 @@ find_config_fault(BsMailer *mailer, const BsMailerConfig *config)
 			return "An HTTP header must be of the form \"Name: value\".";
 		for (c = *header; *c != '\0'; c++)
 		{
-			if (((unsigned char) *c < ' ' && *c != '\t') || *c == 0x7f)
+			if (bs_ascii_is_control(*c) && *c != '\t')
 				return "An HTTP header must not contain control characters.";
 		}
 	}

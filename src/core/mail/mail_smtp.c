@@ -3,11 +3,8 @@
  * mail_smtp.c
  *	  One mail as one transaction on an SMTP session that libcurl has opened.
  *
- * The dialogue is our own, over curl_easy_send() and curl_easy_recv().  libcurl
- * 7.88's own is not fit for a host that must not block: smtp_done() waits inside
- * one call for the answer to the final dot, and smtp_disconnect() for the one to
- * QUIT, all other transfers with them; and a handle that is taken away in the
- * middle of a body has the final dot sent, so that a torn mail is delivered.
+ * The dialogue is our own, over curl_easy_send() and curl_easy_recv(), because
+ * libcurl's waits: see src/core/README.md.
  *
  * src/core/mail/mail_smtp.c
  *
@@ -45,26 +42,6 @@ phase_of(const BsMailSlot *slot)
 	}
 }
 
-void
-bs_smtp_conclude(BsMailSlot *slot, CURLcode code, long reply, BsSmtpPhase phase,
-				 const char *error)
-{
-	BsSmtpFacts facts = {0};
-
-	facts.curl_code = (int) code;
-	facts.response_code = reply;
-	facts.phase = phase;
-	facts.body_ended = slot->handed_over;
-	facts.reused = slot->smtp.reused;
-	facts.others = bs_smtp_count_others(slot);
-	bs_mail_conclude(slot, bs_outcome_smtp(&facts), reply, error);
-	if (bs_outcome_is_crowded(&facts))
-	{
-		slot->result.crowded = facts.others == 0;
-		bs_smtp_lower_window(slot->mailer, facts.others);
-	}
-}
-
 /* The mail ends, and the session with it. */
 static void
 end_session(BsMailSlot *slot)
@@ -80,7 +57,7 @@ end_mail(BsMailSlot *slot)
 	BsSmtpSession *smtp = &slot->smtp;
 
 	bs_mail_finish(slot);
-	smtp->used_ms = bs_net_clock_ms();
+	smtp->used_ms = bs_clock_ms();
 	if (smtp->failures >= SESSION_FAILURES_MAX ||
 		smtp->used_ms - smtp->opened_ms >= SESSION_LIFETIME_MS)
 		bs_smtp_close(slot, true);
@@ -456,7 +433,7 @@ bs_smtp_begin(BsMailSlot *slot)
 {
 	BsSmtpSession *smtp = &slot->smtp;
 
-	if (smtp->open && bs_net_clock_ms() - smtp->used_ms > IDLE_CHECK_MS)
+	if (smtp->open && bs_clock_ms() - smtp->used_ms > IDLE_CHECK_MS)
 		receive(slot, CURLE_OK);
 	if (smtp->open)
 	{

@@ -66,6 +66,8 @@
 
 #include <curl/curl.h>
 
+#include "core/base/backoff.h"
+
 #define CLASS_OF(code) ((code) / 100)
 
 /* How long before its deadline a message that has to wait longer is tried. */
@@ -237,34 +239,14 @@ add_saturating(int64_t a, int64_t b)
 	return sum;
 }
 
-/*
- * The wait before the next attempt.  The doubling stops at retry_max, so the
- * number of attempts may be anything.
- */
+/* The wait before the next attempt. */
 static int64_t
-backoff_ms(const BsRetryFacts *facts)
+retry_wait_ms(const BsRetryFacts *facts)
 {
-	int64_t		cap = facts->retry_max_ms > 0 ? facts->retry_max_ms : 0;
-	int64_t		wait = facts->retry_initial_ms;
-	double		random = facts->random;
-	int64_t		half;
-	int			doublings;
+	int64_t		wait = bs_backoff_ms(facts->attempts, facts->retry_initial_ms,
+									 facts->retry_max_ms);
 
-	if (wait < 1)
-		wait = 1;
-	doublings = facts->attempts > 1 ? facts->attempts - 1 : 0;
-	for (; doublings > 0 && wait < cap; doublings--)
-		wait = wait > cap / 2 ? cap : wait * 2;
-	if (wait > cap)
-		wait = cap;
-
-	if (!(random >= 0))			/* NaN as well */
-		random = 0;
-	if (random > 1)
-		random = 1;
-	half = wait / 2;
-	wait = add_saturating(wait - half, (int64_t) ((double) half * random));
-
+	wait = bs_backoff_jitter_ms(wait, facts->random);
 	return wait > facts->retry_after_ms ? wait : facts->retry_after_ms;
 }
 
@@ -314,7 +296,7 @@ bs_retry_decide(const BsRetryFacts *facts)
 	if (facts->attempts >= facts->max_attempts)
 		return verdict(BS_NEXT_FAILED, "attempts");
 
-	result.next_attempt_ms = add_saturating(facts->now_ms, backoff_ms(facts));
+	result.next_attempt_ms = add_saturating(facts->now_ms, retry_wait_ms(facts));
 	if (result.next_attempt_ms > facts->deadline_ms)
 	{
 		/*

@@ -19,6 +19,8 @@
 #include <strings.h>
 
 #include "core/base/buffer.h"
+#include "core/base/hash.h"
+#include "core/base/utf8.h"
 #include "core/mime/encode.h"
 #include "core/text/address.h"
 #include "core/text/date.h"
@@ -143,11 +145,7 @@ add_date(BsBuffer *out, int64_t seconds)
 	};
 	int64_t		day = seconds / SECONDS_OF_DAY;
 	int64_t		second = seconds % SECONDS_OF_DAY;
-	int64_t		era_day;
-	int64_t		era_year;
-	int64_t		year_day;
-	int64_t		month;			/* 0 is March */
-	int64_t		year;
+	BsDate		date;
 	char		line[64];
 	char	   *to = line;
 
@@ -161,25 +159,16 @@ add_date(BsBuffer *out, int64_t seconds)
 	if (day > LAST_DAY)
 		day = LAST_DAY;
 
-	/*
-	 * Years that begin in March have their leap day at the end, and 400 of
-	 * them are an era of 146097 days; the eras are counted from 1 March 1600.
-	 */
-	era_day = (day + 135080) % 146097;
-	era_year = (era_day - era_day / 1460 + era_day / 36524 -
-				era_day / 146096) / 365;
-	year_day = era_day - (era_year * 365 + era_year / 4 - era_year / 100);
-	month = (5 * year_day + 2) / 153;
-	year = 1600 + (day + 135080) / 146097 * 400 + era_year + (month >= 10);
+	date = bs_date_from_days((int32_t) day);
 
 	memcpy(to, "Date: ", 6);
 	memcpy(to + 6, weekdays[(day - FIRST_DAY) % 7], 3);
 	memcpy(to + 9, ", ", 2);
-	to = put_number(to + 11, year_day - (153 * month + 2) / 5 + 1, 2);
+	to = put_number(to + 11, date.day, 2);
 	*to++ = ' ';
-	memcpy(to, months[(month + 2) % 12], 3);
+	memcpy(to, months[date.month - 1], 3);
 	to[3] = ' ';
-	to = put_number(to + 4, year, 4);
+	to = put_number(to + 4, date.year, 4);
 	*to++ = ' ';
 	to = put_number(to, second / 3600, 2);
 	*to++ = ':';
@@ -339,17 +328,11 @@ is_uri(const char *uri)
 {
 	size_t		len = strlen(uri);
 	const char *scheme_end = skip_word(uri, "+-.");
-	size_t		i;
 
 	if (!is_alpha(uri[0]) || *scheme_end != ':' ||
 		len > HEADER_LINE_MAX - strlen("List-Unsubscribe: <>"))
 		return false;
-	for (i = 0; i < len; i++)
-	{
-		if (uri[i] <= 0x20 || uri[i] >= 0x7F || uri[i] == '<' || uri[i] == '>')
-			return false;
-	}
-	return true;
+	return bs_ascii_is_visible(uri) && strpbrk(uri, "<>") == NULL;
 }
 
 /*
@@ -371,19 +354,14 @@ add_list_unsubscribe(BsBuffer *out, const char *uri)
 							 "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n");
 }
 
-/* The boundary that goes with a key: 64 bits of FNV-1a. */
+/* The boundary that goes with a key. */
 static void
 make_boundary(const char *idempotency_key, char boundary[BOUNDARY_MAX])
 {
-	uint64_t	hash = UINT64_C(0xCBF29CE484222325);
+	uint64_t	hash = bs_hash(idempotency_key, strlen(idempotency_key));
 	char	   *to = boundary + sizeof(BOUNDARY_START) - 1;
 	int			shift;
 
-	for (; *idempotency_key != '\0'; idempotency_key++)
-	{
-		hash ^= (unsigned char) *idempotency_key;
-		hash *= UINT64_C(0x100000001B3);
-	}
 	memcpy(boundary, BOUNDARY_START, sizeof(BOUNDARY_START));
 	for (shift = 60; shift >= 0; shift -= 4)
 		*to++ = "0123456789abcdef"[hash >> shift & 0x0F];

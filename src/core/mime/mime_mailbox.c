@@ -140,17 +140,12 @@ bs_mime_check_mailbox(const char *mailbox, const char **reason)
 bool
 bs_mime_check_unsubscribe(const char *uri, const char **reason)
 {
-	const char *c;
-
 	*reason = NULL;
 	if (strncmp(uri, "https://", 8) != 0 && strncmp(uri, "mailto:", 7) != 0)
 		*reason = "It must be an https:// or mailto: URI.";
 	else if (strlen(uri) > BS_MIME_URI_MAX)
 		*reason = "It must have at most 900 bytes, because it stands on one line.";
-	for (c = uri; *reason == NULL && *c != '\0'; c++)
-	{
-		if (*c <= ' ' || *c > '~' || *c == '<' || *c == '>')
-			*reason = "Blanks, angle brackets, controls and characters beyond ASCII must be percent-encoded.";
-	}
+	else if (!bs_ascii_is_visible(uri) || strpbrk(uri, "<>") != NULL)
+		*reason = "Blanks, angle brackets, controls and characters beyond ASCII must be percent-encoded.";
 	return *reason == NULL;
 }

@@ -54,19 +54,3 @@ bs_result_word(BsNextState next)
 
 	return words[next];
 }
-
-void
-bs_uuid_write(const uint8_t uuid[BS_UUID_SIZE], char *buf)
-{
-	static const char digits[] = "0123456789abcdef";
-	int			i;
-
-	for (i = 0; i < BS_UUID_SIZE; i++)
-	{
-		if (i == 4 || i == 6 || i == 8 || i == 10)
-			*buf++ = '-';
-		*buf++ = digits[uuid[i] >> 4];
-		*buf++ = digits[uuid[i] & 15];
-	}
-	*buf = '\0';
-}

@@ -14,11 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/uuid.h"
 #include "core/mail/mail.h"
 #include "core/mail/outcome.h"
-
-#define BS_UUID_SIZE	16
-#define BS_UUID_TEXT	37		/* bytes, the final NUL included */
 
 /* A message that this sender holds; the strings are UTF-8. */
 typedef struct BsClaim
@@ -71,8 +69,5 @@ extern bool bs_claim_set_strings(BsClaim *claim,
 
 /* The word of bs_record(states). */
 extern const char *bs_result_word(BsNextState next);
-
-/* An id as text into buf, which has BS_UUID_TEXT bytes. */
-extern void bs_uuid_write(const uint8_t uuid[BS_UUID_SIZE], char *buf);
 
 #endif							/* BS_CORE_CLAIM_H */

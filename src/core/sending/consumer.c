@@ -16,10 +16,8 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#include "core/base/curl.h"
-
-#define LOCKED_WAIT_MS		20	/* doubles while any is locked */
-#define LOCKED_WAIT_MAX_MS	1000
+#include "core/base/backoff.h"
+#include "core/base/clock.h"
 
 typedef struct BsCopy
 {
@@ -40,7 +38,7 @@ struct BsConsumer
 	uint64_t	last_tag;
 	int			waiting_count;
 	int			locked_count;
-	int			locked_wait_ms;
+	int			locked_looks;	/* in a row, after which some were locked */
 	int64_t		locked_until_ms;	/* then the locked ones are looked at */
 	int			untold;			/* done or dead, and the broker does not know */
 	BsConsumerCounts counts;
@@ -64,7 +62,7 @@ forget_copies(BsConsumer *consumer, uint32_t epoch)
 	consumer->last_tag = 0;
 	consumer->waiting_count = 0;
 	consumer->locked_count = 0;
-	consumer->locked_wait_ms = LOCKED_WAIT_MS;
+	consumer->locked_looks = 0;
 	consumer->locked_until_ms = 0;
 	consumer->untold = 0;
 	TAILQ_INIT(&consumer->free);
@@ -217,7 +215,7 @@ bs_consumer_peek(const BsConsumer *consumer, int limit, BsPayload *keys,
 	int			count = 0;
 
 	if (consumer->locked_count > 0 &&
-		bs_net_clock_ms() >= consumer->locked_until_ms)
+		bs_clock_ms() >= consumer->locked_until_ms)
 		count = peek_list(consumer, &consumer->taken, BS_COPY_LOCKED,
 						  count, limit, keys, tags);
 	return peek_list(consumer, &consumer->waiting, BS_COPY_WAITING,
@@ -227,10 +225,8 @@ bs_consumer_peek(const BsConsumer *consumer, int limit, BsPayload *keys,
 void
 bs_consumer_wait_for_locks(BsConsumer *consumer)
 {
-	consumer->locked_until_ms = bs_net_clock_ms() + consumer->locked_wait_ms;
-	consumer->locked_wait_ms *= 2;
-	if (consumer->locked_wait_ms > LOCKED_WAIT_MAX_MS)
-		consumer->locked_wait_ms = LOCKED_WAIT_MAX_MS;
+	consumer->locked_until_ms = bs_clock_ms() +
+		bs_backoff_ms(++consumer->locked_looks, 20, 1000);
 }
 
 void
@@ -253,7 +249,7 @@ bs_consumer_settle(BsConsumer *consumer, BsCopyTag copy_tag, BsCopyState state)
 	consumer->locked_count += (state == BS_COPY_LOCKED) -
 		(copy->state == BS_COPY_LOCKED);
 	if (consumer->locked_count == 0)
-		consumer->locked_wait_ms = LOCKED_WAIT_MS;
+		consumer->locked_looks = 0;
 	copy->state = state;
 	if (state == BS_COPY_DONE || state == BS_COPY_DEAD)
 		consumer->untold++;

@@ -69,7 +69,7 @@ extern bool bs_consumer_take_counts(BsConsumer *consumer,
 									BsConsumerCounts *counts);
 
 /*
- * When bs_consumer_peek() has something, by bs_net_clock_ms(): 0 where copies
+ * When bs_consumer_peek() has something, by bs_clock_ms(): 0 where copies
  * wait, later where all are locked, INT64_MAX where there are none.
  */
 extern int64_t bs_consumer_next_claim_ms(const BsConsumer *consumer);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * limit.c
- *	  Token bucket, circuit breaker and backoff as plain state and arithmetic.
+ *	  Token bucket and circuit breaker as plain state and arithmetic.
  *
  * The state lies in memory that outlives a change of settings, so a rate or a
  * rule may differ from call to call; what an old one left is cut to the new.
@@ -16,19 +16,6 @@
 
 /* No answer asks for a longer wait: the caller looks again. */
 #define LONGEST_WAIT_MS		INT64_C(86400000)
-
-#define BACKOFF_FIRST_MS	5
-#define BACKOFF_LAST_MS		1000
-
-int
-bs_backoff_ms(int *state)
-{
-	if (*state == 0)
-		*state = BACKOFF_FIRST_MS;
-	else
-		*state = *state < BACKOFF_LAST_MS / 2 ? *state * 2 : BACKOFF_LAST_MS;
-	return *state;
-}
 
 static double
 bucket_capacity(double rate)

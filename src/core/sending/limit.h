@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * limit.h
- *	  Token bucket, circuit breaker and backoff as plain state and arithmetic.
+ *	  Token bucket and circuit breaker as plain state and arithmetic.
  *
  * The host keeps the structs where all its workers see them and serialises the
  * calls; time comes in as a monotonic clock in milliseconds.  All zero is a
@@ -31,12 +31,6 @@ typedef struct BsBucket
 extern int	bs_bucket_take(BsBucket *bucket, double rate, int wanted,
 						   int64_t now_ms, int64_t *wait_ms);
 extern void bs_bucket_give_back(BsBucket *bucket, double rate, int count);
-
-/*
- * How long to wait for what another session holds: from 5 ms, doubled with each call,
- * up to a second.  The caller sets the state to 0 once it got something.
- */
-extern int	bs_backoff_ms(int *state);
 
 #define BS_BREAKER_SLOTS	10
 

@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/base/curl.h"
+#include "core/base/backoff.h"
+#include "core/base/clock.h"
 
 #define RECORD_BATCH		64
 #define RECORD_DELAY_MS		10	/* how long an outcome may wait for others */
@@ -38,7 +39,7 @@ breaker_rule(const BsOutbox *outbox)
 int64_t
 bs_outbox_wall_us(const BsOutbox *outbox)
 {
-	return bs_net_wall_us() + outbox->clock_ahead_us;
+	return bs_clock_wall_us() + outbox->clock_ahead_us;
 }
 
 static void
@@ -139,7 +140,7 @@ set_free(BsOutbox *outbox, BsJob *job)
 static void
 set_ended(BsOutbox *outbox, BsJob *job)
 {
-	job->ended_ms = bs_net_clock_ms();
+	job->ended_ms = bs_clock_ms();
 	TAILQ_INSERT_TAIL(&outbox->ended, job, node);
 	outbox->ended_count++;
 }
@@ -191,7 +192,7 @@ report_to_breaker(const BsOutbox *outbox, const BsMailResult *mail)
 		return;
 	lock_limits(outbox);
 	changed = bs_breaker_report(outbox->host->breaker, &rule, trouble,
-								bs_net_clock_ms());
+								bs_clock_ms());
 	state = outbox->host->breaker->state;
 	unlock_limits(outbox);
 	if (changed)
@@ -263,7 +264,7 @@ report_trouble(const BsOutbox *outbox, const BsMailResult *mail)
 static bool
 stand_back(BsOutbox *outbox, BsJob *job)
 {
-	int64_t		now_ms = bs_net_clock_ms();
+	int64_t		now_ms = bs_clock_ms();
 	int64_t		due_us = bs_outbox_wall_us(outbox) + 1000000;
 
 	outbox->submit_after_ms = now_ms + REFUSED_MS;
@@ -318,7 +319,7 @@ admit(BsOutbox *outbox)
 	BsBreakerRule rule = breaker_rule(outbox);
 	BsBucket   *bucket = outbox->host->bucket;
 	BsBreaker  *breaker = outbox->host->breaker;
-	int64_t		now_ms = bs_net_clock_ms();
+	int64_t		now_ms = bs_clock_ms();
 	int64_t		wait_ms = 0;
 	bool		open = false;
 	int			admitted;
@@ -395,7 +396,7 @@ bool
 bs_outbox_submit(BsOutbox *outbox)
 {
 	const BsSettings *settings = outbox->settings;
-	int64_t		now_ms = bs_net_clock_ms();
+	int64_t		now_ms = bs_clock_ms();
 	int64_t		wall_us;
 	BsJob	   *job;
 	BsMail		mail;
@@ -450,7 +451,7 @@ bs_outbox_should_record(const BsOutbox *outbox)
 
 	if (outbox->ended_count == 0 || outbox->recording_count > 0)
 		return false;
-	now_ms = bs_net_clock_ms();
+	now_ms = bs_clock_ms();
 	if (now_ms < outbox->record_after_ms)
 		return false;
 	if (outbox->ended_count >= RECORD_BATCH || outbox->stopping ||
@@ -469,7 +470,7 @@ bs_outbox_begin_record(BsOutbox *outbox, const BsClaim **claims,
 	TAILQ_CONCAT(&outbox->recording, &outbox->ended, node);
 	outbox->recording_count = outbox->ended_count;
 	outbox->ended_count = 0;
-	outbox->recording_since_ms = bs_net_clock_ms();
+	outbox->recording_since_ms = bs_clock_ms();
 	TAILQ_FOREACH(job, &outbox->recording, node)
 	{
 		claims[i] = &job->claim;
@@ -507,11 +508,8 @@ bs_outbox_end_record(BsOutbox *outbox, bool recorded)
 	else
 	{
 		/* A lock that is in the way may go at any moment, and we be stopped. */
-		int64_t		wait_ms = outbox->record_failures < 4 ?
-		100 << outbox->record_failures : 1000;
-
-		outbox->record_failures++;
-		outbox->record_after_ms = bs_net_clock_ms() + wait_ms;
+		outbox->record_after_ms = bs_clock_ms() +
+			bs_backoff_ms(++outbox->record_failures, 100, 1000);
 		TAILQ_CONCAT(&outbox->recording, &outbox->ended, node);
 		TAILQ_CONCAT(&outbox->ended, &outbox->recording, node);
 		outbox->ended_count += outbox->recording_count;
@@ -551,7 +549,7 @@ bs_outbox_next_ms(const BsOutbox *outbox)
 			next_ms = outbox->record_after_ms;
 	}
 	if (outbox->submit_after_ms > 0 && outbox->submit_after_ms < next_ms &&
-		may_submit(outbox, bs_net_clock_ms()))
+		may_submit(outbox, bs_clock_ms()))
 		next_ms = outbox->submit_after_ms;
 	return next_ms;
 }

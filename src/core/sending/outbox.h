@@ -7,7 +7,7 @@
  *
  * Each step below takes messages one step further without waiting.  Claiming and
  * recording are the host's, by its own way to the database; so is the clock that
- * leases run by: bs_net_clock_ms(), which nobody can set.
+ * leases run by: bs_clock_ms(), which nobody can set.
  *
  * src/core/sending/outbox.h
  *
@@ -184,7 +184,7 @@ extern void bs_outbox_forget(BsOutbox *outbox);
 
 /*
  * When there is something to do even if no descriptor becomes ready, by
- * bs_net_clock_ms(); INT64_MAX: no such time.
+ * bs_clock_ms(); INT64_MAX: no such time.
  */
 extern int64_t bs_outbox_next_ms(const BsOutbox *outbox);
 

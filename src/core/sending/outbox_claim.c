@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-#include "core/base/curl.h"
+#include "core/base/clock.h"
 
 /* How many jobs there are for as many sessions as the relay takes. */
 static int
@@ -40,7 +40,7 @@ count_free(const BsOutbox *outbox)
 int
 bs_outbox_claim_limit(BsOutbox *outbox)
 {
-	int64_t		now_ms = bs_net_clock_ms();
+	int64_t		now_ms = bs_clock_ms();
 	int64_t		wait_ms;
 	BsBreaker	breaker;
 

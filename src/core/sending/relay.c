@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * relay.c
- *	  From settings to a mailer or a link to the broker; secrets, which are files
- *	  that settings name.
+ *	  From settings to a mailer.
  *
  * src/core/sending/relay.c
  *
@@ -10,83 +9,17 @@
  */
 #include "core/sending/relay.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "core/base/utf8.h"
+#include "core/base/secret.h"
 
 #define HEADERS_MAX			32
-
-/* Of the link to the broker. */
-#define CONNECT_TIMEOUT_MS	8000
-#define SILENCE_MS			8000	/* reported within ten seconds */
-#define CONFIRM_TIMEOUT_MS	30000
-#define CONSUMER_CHECK_MS	10000
-#define BACKOFF_INITIAL_MS	250
-#define BACKOFF_MAX_MS		15000
 
 static bool
 is_set(const char *string)
 {
 	return string != NULL && string[0] != '\0';
-}
-
-bool
-bs_secret_read(const char *prefix, const char *setting, const char *path,
-			   char *buf, size_t size, char *error, size_t error_size)
-{
-	struct stat st;
-	ssize_t		len;
-	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-
-	if (fd < 0)
-	{
-		snprintf(error, error_size,
-				 "the file of \"%s%s\" cannot be opened: %s",
-				 prefix, setting, strerror(errno));
-		return false;
-	}
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) ||
-		(st.st_uid != geteuid() && st.st_uid != 0) ||
-		(st.st_mode & (S_IRWXO | S_IWGRP | S_IXGRP)) != 0 ||
-		(st.st_uid == geteuid() && (st.st_mode & S_IRGRP) != 0))
-	{
-		snprintf(error, error_size,
-				 "the file of \"%s%s\" must be a plain file of mode 0600 that belongs to the user who reads it (or root's, 0640)",
-				 prefix, setting);
-		close(fd);
-		return false;
-	}
-	len = read(fd, buf, size - 1);
-	close(fd);
-	if (len < 0 || len == (ssize_t) size - 1 ||
-		memchr(buf, '\0', len) != NULL)
-	{
-		snprintf(error, error_size,
-				 "the file of \"%s%s\" is too long or not text",
-				 prefix, setting);
-		return false;
-	}
-	buf[len] = '\0';
-	return true;
-}
-
-static bool
-read_password(const char *prefix, const char *setting, const char *path,
-			  char *password, size_t size, char *error, size_t error_size)
-{
-	password[0] = '\0';
-	if (!is_set(path))
-		return true;
-	if (!bs_secret_read(prefix, setting, path, password, size,
-						error, error_size))
-		return false;
-	password[strcspn(password, "\r\n")] = '\0';
-	return true;
 }
 
 /*
@@ -160,9 +93,9 @@ bs_relay_make_mailer(const BsSettings *settings,
 	}
 	if (!bs_relay_check_lease(settings, error, error_size))
 		return NULL;
-	if (!read_password(settings->prefix, "mail_password_file",
-					   settings->mail_password_file,
-					   password, BS_SECRET_MAX, error, error_size))
+	if (!bs_secret_read_line(settings->prefix, "mail_password_file",
+							 settings->mail_password_file,
+							 password, BS_SECRET_MAX, error, error_size))
 		return NULL;
 	header_lines[0] = NULL;
 	if (is_set(settings->http_headers_file))
@@ -195,141 +128,4 @@ bs_relay_make_mailer(const BsSettings *settings,
 		settings->mail_timeout_ms : 30000;
 	config.helo = settings->mail_helo;
 	return bs_mailer_create(&config, error, error_size);
-}
-
-bool
-bs_relay_read_amqp_password(const BsSettings *settings, char *password,
-							size_t size, char *error, size_t error_size)
-{
-	return read_password(settings->prefix, "amqp_password_file",
-						 settings->amqp_password_file, password, size,
-						 error, error_size);
-}
-
-/*
- * They are short strings (AMQP 0-9-1, section 4.2.5.3) in UTF-8, "amq." is the
- * broker's own, and RabbitMQ drops line ends without a word.
- */
-static const char *
-find_name_fault(const char *name)
-{
-	size_t		len = strlen(name);
-	size_t		width;
-	uint32_t	code;
-
-	if (len == 0 || len >= BS_AMQP_NAME_SIZE)
-		return "It must have between 1 and 255 bytes.";
-	if (strncmp(name, "amq.", 4) == 0)
-		return "Names that begin with \"amq.\" are the broker's own.";
-	for (; len > 0; name += width, len -= width)
-	{
-		width = bs_utf8_decode(name, len, &code);
-		if (width == 0 || bs_utf8_is_control(code))
-			return "It must be UTF-8 without control characters.";
-	}
-	return NULL;
-}
-
-bool
-bs_relay_check_amqp_name(const char *name, const char **reason)
-{
-	const char *at = name;
-
-	*reason = find_name_fault(name);
-	while (*reason == NULL && (at = strchr(at, '%')) != NULL)
-	{
-		if (at[1] != 'd' && at[1] != '%')
-			*reason = "After % comes d, for the name of the database, or another %.";
-		at += 2;
-	}
-	return *reason == NULL;
-}
-
-bool
-bs_relay_has_database(const char *name)
-{
-	const char *at = name;
-
-	while ((at = strchr(at, '%')) != NULL && at[1] == '%')
-		at += 2;
-	return at != NULL;
-}
-
-bool
-bs_relay_expand_amqp_name(const char *name, const char *database,
-						  char *buf, const char **reason)
-{
-	size_t		len = 0;
-
-	if (!bs_relay_check_amqp_name(name, reason))
-		return false;
-	for (; *name != '\0'; name++)
-	{
-		const char *part = name;
-		size_t		part_len = 1;
-
-		if (*name == '%' && *++name == 'd')
-		{
-			if (!is_set(database))
-			{
-				*reason = "The name of the database is not known.";
-				return false;
-			}
-			part = database;
-			part_len = strlen(database);
-		}
-		if (part_len >= BS_AMQP_NAME_SIZE - len)
-		{
-			*reason = "With the name of the database it is longer than 255 bytes.";
-			return false;
-		}
-		memcpy(buf + len, part, part_len);
-		len += part_len;
-	}
-	buf[len] = '\0';
-	*reason = find_name_fault(buf);
-	return *reason == NULL;
-}
-
-BsAmqpLink *
-bs_relay_make_link(const BsSettings *settings, const BsLinkUse *use,
-				   const char *password, char *error, size_t error_size)
-{
-	const char *const named[][2] = {
-		{"amqp_exchange", settings->amqp_exchange},
-		{"amqp_queue", settings->amqp_queue},
-		{"amqp_dead_letter_exchange", settings->amqp_dead_letter_exchange},
-		{"amqp_dead_letter_queue", settings->amqp_dead_letter_queue}
-	};
-	char		names[4][BS_AMQP_NAME_SIZE];
-	BsAmqpConfig config = {
-		.urls = settings->amqp_url,
-		.password = password,
-		.ca_file = settings->amqp_ca_file,
-		.exchange = names[0],
-		.queue = names[1],
-		.dead_letter_exchange = names[2],
-		.dead_letter_queue = names[3],
-		.connection_name = use->connection_name,
-		.window = use->window,
-		.prefetch = use->prefetch,
-		.connect_timeout_ms = CONNECT_TIMEOUT_MS,
-		.silence_ms = SILENCE_MS,
-		.confirm_timeout_ms = CONFIRM_TIMEOUT_MS,
-		.consumer_check_ms = use->prefetch > 0 ? CONSUMER_CHECK_MS : 0,
-		.backoff_initial_ms = BACKOFF_INITIAL_MS,
-		.backoff_max_ms = BACKOFF_MAX_MS
-	};
-	const char *reason;
-	int			i;
-
-	for (i = 0; i < 4; i++)
-		if (!bs_relay_expand_amqp_name(named[i][1], use->database,
-									   names[i], &reason))
-		{
-			snprintf(error, error_size, "\"%s%s\" makes no name: %s",
-					 settings->prefix, named[i][0], reason);
-			return NULL;
-		}
-	return bs_amqp_create(&config, error, error_size);
 }

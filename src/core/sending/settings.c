@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "core/mime/mime.h"
-#include "core/sending/relay.h"
+#include "core/sending/broker.h"
 
 #define ROW(name_, kind_, field, host_, flags_, short_, long_) \
 	.name = name_, .kind = BS_KIND_##kind_, .host = BS_SETTING_##host_, \

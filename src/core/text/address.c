@@ -142,7 +142,7 @@ check(const unsigned char *address, size_t len)
 		return "The address is longer than 254 octets.";
 	for (i = 0; i < len; i++)
 	{
-		if (address[i] < 0x20 || address[i] == 0x7F)
+		if (bs_ascii_is_control((char) address[i]))
 			return "The address must not contain control characters.";
 		if (address[i] == ' ')
 			return "The address must not contain blanks.";

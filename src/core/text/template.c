@@ -439,16 +439,13 @@ add_html(BsBuffer *out, const char *text, size_t len)
 static inline size_t
 control_width(const char *text, size_t len)
 {
-	const unsigned char *in = (const unsigned char *) text;
+	uint32_t	code;
+	size_t		width;
 
-	if (in[0] < 0x20 || in[0] == 0x7F)
-		return 1;
-	if (in[0] == 0xC2 && len > 1 && in[1] >= 0x80 && in[1] < 0xA0)
-		return 2;
-	if (in[0] == 0xE2 && len > 2 && in[1] == 0x80 &&
-		(in[2] == 0xA8 || in[2] == 0xA9))
-		return 3;
-	return 0;
+	if (*text >= ' ' && *text <= '~')
+		return 0;				/* as most are */
+	width = bs_utf8_decode(text, len, &code);
+	return width > 0 && bs_utf8_is_control(code) ? width : 0;
 }
 
 /*

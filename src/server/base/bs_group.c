@@ -22,6 +22,8 @@
 #include "server/base/bs_group.h"
 #include "server/base/bs_guc.h"
 
+BsShared   *bs_shared = NULL;
+
 static int	room = 1;
 static uint32 connected_generation = 0;
 
@@ -48,6 +50,17 @@ bs_group_size(void)
 	return bs_settings.senders + 2;
 }
 
+/* They are counters and nothing else. */
+static void
+clear_stats(BsStats *stats)
+{
+	pg_atomic_uint64 *counters = (pg_atomic_uint64 *) stats;
+	int			i;
+
+	for (i = 0; i < sizeof(*stats) / sizeof(*counters); i++)
+		pg_atomic_init_u64(&counters[i], 0);
+}
+
 /*
  * Workers that are still there count on for the former database; whoever comes
  * after them in a slot begins at 0.
@@ -65,7 +78,7 @@ bs_group_clear(BsGroup *group)
 	group->plan_wanted = group->recovery_wanted = false;
 	memset(&group->broker, 0, sizeof(group->broker));
 	group->broker.ready = group->broker.dead = -1;
-	bs_stats_init(&group->stats);
+	clear_stats(&group->stats);
 }
 
 /* "" finds one that is free. */

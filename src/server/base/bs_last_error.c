@@ -16,9 +16,9 @@
 #include "utils/timestamp.h"
 
 #include "server/base/bs_last_error.h"
-#include "server/base/bs_worker.h"
 
 static emit_log_hook_type next_log_hook = NULL;
+static BsWorkerSlot *slot;
 
 /*
  * What to look at, for the errors with which the server refuses a connection.
@@ -53,7 +53,6 @@ note_last_error(ErrorData *edata)
 		edata->sqlerrcode != ERRCODE_ADMIN_SHUTDOWN &&
 		edata->message != NULL && !LWLockHeldByMe(bs_shared->lock))
 	{
-		BsWorkerSlot *slot = bs_worker_slot();
 		bool		starting = strcmp(slot->state, "starting") == 0;
 
 		LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
@@ -69,8 +68,9 @@ note_last_error(ErrorData *edata)
 }
 
 void
-bs_last_error_watch(void)
+bs_last_error_watch(BsWorkerSlot *own_slot)
 {
+	slot = own_slot;
 	next_log_hook = emit_log_hook;
 	emit_log_hook = note_last_error;
 }

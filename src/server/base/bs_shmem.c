@@ -20,8 +20,6 @@
 #include "server/base/bs_group.h"
 #include "server/base/bs_shmem.h"
 
-BsShared   *bs_shared = NULL;
-
 static shmem_request_hook_type previous_request_hook = NULL;
 static shmem_startup_hook_type previous_startup_hook = NULL;
 

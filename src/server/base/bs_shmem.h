@@ -103,7 +103,7 @@ typedef struct BsShared
 	BsGroup		groups[FLEXIBLE_ARRAY_MEMBER];
 } BsShared;
 
-/* NULL where the library is not in shared_preload_libraries. */
+/* NULL if the library is not in shared_preload_libraries; bs_group.c has it. */
 extern BsShared *bs_shared;
 
 /* While preloading: asks for the memory and registers the workers. */

@@ -24,33 +24,6 @@ PG_FUNCTION_INFO_V1(bs_count_report);
 static int64 wishes[BS_MOVES];
 static bool callback_registered = false;
 
-static void
-init_all(pg_atomic_uint64 *counters, int count)
-{
-	int			i;
-
-	for (i = 0; i < count; i++)
-		pg_atomic_init_u64(&counters[i], 0);
-}
-
-void
-bs_stats_init(BsStats *stats)
-{
-	int			i;
-
-	for (i = 0; i < BS_HISTOGRAMS; i++)
-	{
-		init_all(stats->histograms[i].counts, BS_HISTOGRAM_BOUNDS + 1);
-		init_all(&stats->histograms[i].sum_us, 1);
-	}
-	init_all(stats->outcomes, BS_OUTCOMES);
-	init_all(stats->moves, BS_MOVES);
-	init_all(&stats->passes, 1);
-	init_all(&stats->passes_failed, 1);
-	init_all(&stats->last_pass_at, 1);
-	init_all(&stats->last_pass_us, 1);
-}
-
 void
 bs_stats_observe(BsHistogramKind kind, int64 us)
 {

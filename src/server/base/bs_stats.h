@@ -4,8 +4,9 @@
  *	  What is counted in shared memory for each database that has workers,
  *	  since server start: outlives the workers that count.
  *
- * Where this process's database has none, nothing is counted.  Every number is an atomic of its own, so nobody waits for a lock; numbers
- * that are read together may be a message apart.
+ * If this process's database has no workers, nothing is counted.  Every number
+ * is an atomic of its own, so there is no lock to wait for; numbers that are
+ * read together may be a message apart.
  *
  * src/server/base/bs_stats.h
  *
@@ -40,6 +41,7 @@ typedef enum BsMove
 
 #define BS_OUTCOMES (BS_OUTCOME_RELEASED + 1)
 
+/* Counters and nothing else: bs_group_clear() sets every word to 0. */
 typedef struct BsStats
 {
 	BsHistogram histograms[BS_HISTOGRAMS];
@@ -50,8 +52,6 @@ typedef struct BsStats
 	pg_atomic_uint64 last_pass_at;	/* TimestampTz; 0: none yet */
 	pg_atomic_uint64 last_pass_us;	/* how long it took */
 } BsStats;
-
-extern void bs_stats_init(BsStats *stats);
 
 /* Negative values count as 0: the relay's clock is ours, but clocks are set. */
 extern void bs_stats_observe(BsHistogramKind kind, int64 us);

@@ -24,6 +24,7 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "core/base/backoff.h"
 #include "server/base/bs_compat.h"
 #include "server/base/bs_group.h"
 #include "server/base/bs_guc.h"
@@ -236,7 +237,7 @@ await_database(int failed_starts)
 
 	if (failed_starts > 0)
 		until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-											Min(60000, 500 << Min(failed_starts, 10)));
+											bs_backoff_ms(failed_starts, 1000, 60000));
 	bs_group_follow_list();
 	for (;;)
 	{
@@ -298,7 +299,7 @@ bs_worker_start(int place)
 	worker_group = &bs_shared->groups[place / bs_shared->group_size];
 	worker_number = place % bs_shared->group_size;
 	failed_starts = take_slot();
-	bs_last_error_watch();
+	bs_last_error_watch(bs_worker_slot());
 	BackgroundWorkerUnblockSignals();
 	await_database(failed_starts);
 	if (bs_shared->group_count > 1)

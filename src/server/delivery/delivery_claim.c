@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "core/base/backoff.h"
 #include "server/base/bs_failpoint.h"
 #include "server/base/bs_guc.h"
 #include "server/base/bs_time.h"
@@ -112,7 +113,7 @@ bs_delivery_claim_due(BsSender *sender)
 		sender->busy = 0;
 	/* Due, but another session has it locked: no spinning meanwhile. */
 	if (work.count < work.limit && work.next_due <= start)
-		work.next_due = bs_time_ms_from_now(bs_backoff_ms(&sender->busy));
+		work.next_due = bs_time_ms_from_now(bs_backoff_locked_ms(++sender->busy));
 	sender->next_claim = bs_wake_settle_sleep(work.next_due);
 }
 

@@ -18,7 +18,7 @@ typedef struct BsSender
 {
 	BsOutbox	outbox;
 	TimestampTz next_claim;		/* not before */
-	int			busy;			/* of bs_backoff_ms(): what is due is locked */
+	int			busy;			/* looks in a row at what was due and locked */
 	TimestampTz fault_logged;
 } BsSender;
 

@@ -21,7 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "core/base/curl.h"
+#include "core/base/clock.h"
 #include "core/sending/relay.h"
 #include "server/base/bs_compat.h"
 #include "server/base/bs_failpoint.h"
@@ -298,7 +298,7 @@ stop(BsSender *sender)
 													SHUTDOWN_GRACE_MS);
 
 	outbox->stopping = true;
-	bs_outbox_release_waiting(outbox, "released", bs_net_wall_us());
+	bs_outbox_release_waiting(outbox, "released", bs_clock_wall_us());
 	while (outbox->mailer != NULL && bs_mailer_busy(outbox->mailer) > 0)
 	{
 		TimestampTz now = GetCurrentTimestamp();
@@ -382,7 +382,7 @@ bs_delivery_worker_main(Datum main_arg)
 			bs_outbox_forget(outbox);
 		claim_if_due(&sender);
 		if (mailer_wanted)
-			bs_outbox_release_waiting(outbox, "released", bs_net_wall_us());
+			bs_outbox_release_waiting(outbox, "released", bs_clock_wall_us());
 		note_holding(outbox);
 		bs_delivery_submit(&sender);
 		if (outbox->consumer != NULL)

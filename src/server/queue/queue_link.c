@@ -15,7 +15,7 @@
 #include "utils/memutils.h"
 
 #include "core/amqp/payload.h"
-#include "core/sending/relay.h"
+#include "core/sending/broker.h"
 #include "server/base/bs_group.h"
 #include "server/base/bs_guc.h"
 #include "server/base/bs_worker.h"
@@ -64,8 +64,8 @@ find_obstacle(void)
 	if (bs_settings.amqp_url[0] == '\0')
 		return "\"birthday_scheduler.amqp_url\" is not set";
 	if (bs_group_count_served() > 1 &&
-		(!bs_relay_has_database(bs_settings.amqp_exchange) ||
-		 !bs_relay_has_database(bs_settings.amqp_queue)))
+		(!bs_broker_has_database(bs_settings.amqp_exchange) ||
+		 !bs_broker_has_database(bs_settings.amqp_queue)))
 		return "several databases are named in \"birthday_scheduler.database\", and each needs names of its own: put %d, which stands for the name of the database, into \"birthday_scheduler.amqp_exchange\" and \"birthday_scheduler.amqp_queue\"";
 	return NULL;
 }
@@ -86,8 +86,8 @@ bs_queue_open_link(int window, int prefetch)
 
 	if (obstacle != NULL)
 		strlcpy(error, obstacle, sizeof(error));
-	else if (bs_relay_read_amqp_password(&bs_settings, password, sizeof(password),
-										 error, sizeof(error)))
+	else if (bs_broker_read_password(&bs_settings, password, sizeof(password),
+									 error, sizeof(error)))
 	{
 		description = describe(&use, password);
 		if (current_link != NULL && strcmp(description, made_from) == 0)
@@ -100,8 +100,8 @@ bs_queue_open_link(int window, int prefetch)
 	bs_queue_close_link();
 	if (description != NULL)
 	{
-		current_link = bs_relay_make_link(&bs_settings, &use, password,
-										  error, sizeof(error));
+		current_link = bs_broker_make_link(&bs_settings, &use, password,
+										   error, sizeof(error));
 		if (current_link != NULL)
 		{
 			links_made++;

@@ -16,7 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "core/amqp/payload.h"
-#include "core/sending/limit.h"
+#include "core/base/backoff.h"
 #include "server/base/bs_failpoint.h"
 #include "server/base/bs_group.h"
 #include "server/base/bs_time.h"
@@ -33,7 +33,7 @@
 								 * queue */
 #define LEFT_WAIT_MS		250 /* before what was locked is tried again */
 #define DEPTH_INTERVAL_MS	10000
-#define REFUSED_WAIT_MS		250 /* doubles with every refusal in a row */
+#define REFUSED_WAIT_MS		250 /* after the first refusal in a row */
 #define REFUSED_WAIT_MAX_MS 15000
 
 static BsOutgoing *
@@ -54,7 +54,7 @@ bs_publisher_init(BsPublisher *publisher)
 	for (i = 0; i < BS_PUBLISHER_WINDOW; i++)
 		dlist_push_tail(&publisher->free, &publisher->items[i].node);
 	publisher->free_count = BS_PUBLISHER_WINDOW;
-	publisher->refused_wait_ms = REFUSED_WAIT_MS;
+	publisher->refusals = 0;
 	publisher->next_read = DT_NOBEGIN;
 	publisher->next_record = DT_NOBEGIN;
 	publisher->next_depth = DT_NOBEGIN;
@@ -155,7 +155,7 @@ confirmed(BsPublisher *publisher, BsOutgoing *item)
 	dlist_push_tail(&publisher->confirmed, &item->node);
 	if (publisher->confirmed_count++ == 0)
 		publisher->first_confirm = GetCurrentTimestamp();
-	publisher->refused_wait_ms = REFUSED_WAIT_MS;
+	publisher->refusals = 0;
 	BS_FAILPOINT("confirm");
 }
 
@@ -167,7 +167,10 @@ confirmed(BsPublisher *publisher, BsOutgoing *item)
 static void
 refused(BsPublisher *publisher, BsOutgoing *item, const char *reason)
 {
-	TimestampTz again = bs_time_ms_from_now(publisher->refused_wait_ms);
+	TimestampTz again =
+	bs_time_ms_from_now(bs_backoff_ms(publisher->refusals + 1,
+									  REFUSED_WAIT_MS,
+									  REFUSED_WAIT_MAX_MS));
 
 	set_free(publisher, item);
 	publisher->unconfirmed_count--;
@@ -178,8 +181,7 @@ refused(BsPublisher *publisher, BsOutgoing *item, const char *reason)
 		char		message[320];
 
 		publisher->next_read = again;
-		publisher->refused_wait_ms = Min(publisher->refused_wait_ms * 2,
-										 REFUSED_WAIT_MAX_MS);
+		publisher->refusals++;
 		snprintf(message, sizeof(message), "the broker refused a message: %s",
 				 reason);
 		bs_worker_report_error(message);
@@ -315,7 +317,7 @@ read_due(BsPublisher *publisher, BsReadWork *work)
 	if (work->count < work->limit && work->next_due <= start)
 		work->next_due =
 			bs_time_ms_from_now(publisher->held ?
-								Max(HELD_MS, bs_backoff_ms(&publisher->busy)) :
+								Max(HELD_MS, bs_backoff_locked_ms(++publisher->busy)) :
 								IDLE_MS);
 	publisher->next_read = bs_wake_settle_sleep(work->next_due);
 	return true;
@@ -461,7 +463,7 @@ bs_publisher_record(BsPublisher *publisher, bool at_once)
 		bs_worker_report_error(error);
 		publisher->record_failures++;
 		publisher->next_record =
-			bs_time_ms_from_now(Min(5000, 50 << Min(publisher->record_failures, 10)));
+			bs_time_ms_from_now(bs_backoff_ms(publisher->record_failures, 100, 5000));
 		return;
 	}
 	BS_FAILPOINT("mark-after-commit");
@@ -475,7 +477,7 @@ bs_publisher_record(BsPublisher *publisher, bool at_once)
 		set_free(publisher, item);
 		publisher->confirmed_count--;
 	}
-	if (publisher->held && publisher->refused_wait_ms == REFUSED_WAIT_MS &&
+	if (publisher->held && publisher->refusals == 0 &&
 		work.left_count < work.count)
 	{
 		publisher->next_read = DT_NOBEGIN;	/* nothing hides what is next */

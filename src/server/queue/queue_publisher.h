@@ -38,12 +38,12 @@ typedef struct BsPublisher
 	int			confirmed_count;
 	TimestampTz next_read;		/* not before */
 	bool		held;			/* next_read waits for what is under way */
-	int			busy;			/* of bs_backoff_ms(): nothing comes of it */
+	int			busy;			/* reads in a row that brought nothing */
 	TimestampTz first_confirm;	/* that is not recorded */
 	TimestampTz next_record;	/* not before: the last one failed, or left
 								 * some */
 	int			record_failures;	/* in a row */
-	int64		refused_wait_ms;	/* after the next refusal */
+	int			refusals;		/* in a row that made it wait */
 	bool		redeclare;		/* at next_read, over a new connection */
 	TimestampTz next_depth;		/* when to ask for the depth */
 	bool		queue_is_empty; /* as the last answer said */

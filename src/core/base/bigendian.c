@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * bigendian.c
+ *	  Numbers in network order, of 1 to 8 octets.
+ *
+ * src/core/base/bigendian.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "core/base/bigendian.h"
+
+uint64_t
+bs_bigendian_read(const void *octets, int width)
+{
+	const unsigned char *at = octets;
+	uint64_t	number = 0;
+
+	while (width-- > 0)
+		number = number << 8 | *at++;
+	return number;
+}
+
+void
+bs_bigendian_write(void *octets, int width, uint64_t number)
+{
+	unsigned char *at = octets;
+
+	while (width-- > 0)
+	{
+		at[width] = (unsigned char) number;
+		number >>= 8;
+	}
+}
