@@ -9,6 +9,7 @@
 # installs there what is missing, and the tests run in it, with processes and a network
 # of their own.  Without --tests a server gets all kinds; one that is not released yet
 # gets "regress isolation pgtap short".  "short" is the short list of cluster tests below.
+# On a busy machine BS_TEST_SLOWNESS=3 gives every test three times as long.
 #
 # At the end what was skipped, and why, and a table.  The last line is
 # "N passed, N failed"; the exit code is 0 only if all was built without a warning and
@@ -126,7 +127,8 @@ one() {
 			built=yes
 		fi
 		if [ "$built" != no ]; then
-			lonely_in_root "$root" sh -c 'cd /birthday_scheduler && exec tools/run_tests.sh "$@"' sh \
+			lonely_in_root "$root" env BS_TEST_SLOWNESS="${BS_TEST_SLOWNESS:-1}" \
+				sh -c 'cd /birthday_scheduler && exec tools/run_tests.sh "$@"' sh \
 				"${tests[@]}" 2>&1 | tee -a "$log" || true
 			counts=$(awk -F '\t' '{ p += $2; f += $3; s += $4 } END { print p + 0, f + 0, s + 0 }' \
 				"$root/birthday_scheduler/build/logs/results.tsv")
