@@ -24,41 +24,9 @@
 #define SOON_MS		5			/* at least, before what is due soon is
 								 * claimed */
 
-static int64_t asked_ms;		/* when */
-
-/* Of a claim or record that is under way. */
-static BsPayload *keys;
-static BsCopyTag *copies;
-static int	key_count;
-static const BsClaim **recorded_claims;
-static const BsResult **recorded_results;
-static int	recorded_count;
-static int	lists_size;
-
-static bool record_is_unsure;	/* it was asked before, and perhaps heard */
 static int64_t lost_until_ms;	/* a claim may have been made until then that
 								 * we do not know of */
 static bool release_wanted;
-
-bool
-bs_dialogue_make_lists(void)
-{
-	int			size = bs_sender.outbox.job_count;
-
-	if (size <= lists_size)
-		return true;
-	free(keys);
-	free(copies);
-	free(recorded_claims);
-	free(recorded_results);
-	keys = calloc(size, sizeof(*keys));
-	copies = calloc(size, sizeof(*copies));
-	recorded_claims = calloc(size, sizeof(*recorded_claims));
-	recorded_results = calloc(size, sizeof(*recorded_results));
-	lists_size = size;
-	return keys != NULL && copies != NULL && recorded_claims != NULL &&
-		recorded_results != NULL;
-}
 
 static void
 fail_question(BsQuestion failed)
@@ -68,13 +36,13 @@ fail_question(BsQuestion failed)
 		bs_sender.looked = false;
 		bs_sender.is_ready = false;
 		if (failed == BS_QUESTION_RECORD)
-			record_is_unsure = true;
+			bs_sender.turn.record_is_unsure = true;
 		if (failed == BS_QUESTION_CLAIM || failed == BS_QUESTION_COPIES)
 			lost_until_ms = bs_clock_ms() + bs_settings.lease_s * INT64_C(1000);
 	}
 	bs_log_trouble(bs_sender.database.error);
 	if (failed == BS_QUESTION_RECORD)
-		bs_outbox_end_record(&bs_sender.outbox, false);
+		bs_turn_recorded(&bs_sender.turn, -1);
 	/* Asked again: no lease ends for what we do not know of while we live. */
 	if (failed == BS_QUESTION_RELEASE)
 		lost_until_ms = bs_clock_ms() + bs_settings.lease_s * INT64_C(1000);
@@ -106,7 +74,7 @@ ask_state(void)
 	static int64_t report_at_ms = 0;
 	static uint64_t reported = 0;	/* claims */
 	static bool was_holding = false;
-	bool		holding = !bs_outbox_is_empty(&bs_sender.outbox);
+	bool		holding = !bs_outbox_is_empty(&bs_sender.turn.outbox);
 	int64_t		now_ms = bs_clock_ms();
 	BsSenderStats stats;
 
@@ -132,10 +100,10 @@ take_look(const PGresult *answer)
 	{
 		bs_supply_report_obstacle(bs_sender.database.error, true);
 		if (absent)
-			bs_outbox_forget(&bs_sender.outbox);	/* the tables are gone */
+			bs_outbox_forget(&bs_sender.turn.outbox);	/* the tables are gone */
 		return;
 	}
-	bs_sender.outbox.clock_ahead_us =
+	bs_sender.turn.outbox.clock_ahead_us =
 		strtoll(PQgetvalue(answer, 0, 5), NULL, 10) - bs_sender.database.asked_wall_us;
 	if (bs_supply_finish_settings())
 		bs_sender.question = ask_state() ? BS_QUESTION_STATE : BS_QUESTION_NONE;
@@ -165,24 +133,19 @@ take_state(const PGresult *answer)
 static void
 take_claims(const PGresult *answer, bool of_copies)
 {
-	BsClaim    *claims = calloc(bs_sender.outbox.free_count, sizeof(BsClaim));
-	int64_t		lease_until_ms = asked_ms + bs_settings.lease_s * INT64_C(1000);
-	BsCopyTag	no_copy = {0};
+	BsClaim    *claims = calloc(bs_sender.turn.outbox.free_count, sizeof(BsClaim));
 	int			count = 0;
-	int			i;
 
 	if (claims != NULL)
-		count = bs_work_take_claims(answer, claims, bs_sender.outbox.free_count);
+		count = bs_work_take_claims(answer, claims, bs_sender.turn.outbox.free_count);
 	if (count < PQntuples(answer))
 		bs_log_trouble("out of memory for claims, or the database gave none of ours");
 	if (of_copies)
-		bs_outbox_begin_copies(&bs_sender.outbox, keys, copies, key_count,
-							   claims, count, lease_until_ms);
+		bs_turn_claimed_copies(&bs_sender.turn, claims, count);
 	else
 	{
-		for (i = 0; i < count; i++)
-			bs_outbox_begin(&bs_sender.outbox, &claims[i], lease_until_ms, no_copy);
-		bs_sender.due_known = count > 0 && bs_sender.outbox.free_count == 0;
+		bs_turn_claimed(&bs_sender.turn, claims, count);
+		bs_sender.due_known = count > 0 && bs_sender.turn.outbox.free_count == 0;
 		if (count > 0)
 			bs_sender.busy = 0;
 		bs_sender.claim_at_ms = 0;
@@ -194,11 +157,11 @@ take_claims(const PGresult *answer, bool of_copies)
 static void
 take_next_due(const PGresult *answer)
 {
-	int64_t		clock_us = bs_sender.database.asked_wall_us + bs_sender.outbox.clock_ahead_us;
+	int64_t		clock_us = bs_sender.database.asked_wall_us + bs_sender.turn.outbox.clock_ahead_us;
 	int64_t		due_ms = bs_work_take_next_due(answer, &clock_us);
 	int64_t		poll_ms = bs_settings.poll_interval_ms;
 
-	bs_sender.outbox.clock_ahead_us = clock_us - bs_sender.database.asked_wall_us;
+	bs_sender.turn.outbox.clock_ahead_us = clock_us - bs_sender.database.asked_wall_us;
 	bs_sender.due_known = due_ms <= poll_ms;
 	/* Due, but another session may have it locked: no spinning meanwhile. */
 	if (due_ms <= 0)
@@ -210,58 +173,6 @@ take_next_due(const PGresult *answer)
 			due_ms = SOON_MS;
 	}
 	bs_sender.claim_at_ms = bs_clock_ms() + (bs_sender.due_known ? due_ms : poll_ms);
-}
-
-static void
-count_results(void)
-{
-	char		id[BS_UUID_TEXT];
-	int			i;
-
-	for (i = 0; i < recorded_count; i++)
-	{
-		const BsResult *result = recorded_results[i];
-
-		switch (result->next)
-		{
-			case BS_NEXT_SENT:
-				bs_sender.totals.sent++;
-				bs_supply_observe(BS_HISTOGRAM_LATENESS, result->ended_us -
-								  recorded_claims[i]->send_time_us);
-				break;
-			case BS_NEXT_RETRYING:
-				bs_sender.totals.retried++;
-				break;
-			case BS_NEXT_RELEASED:
-				bs_sender.totals.released++;
-				break;
-			case BS_NEXT_FAILED:
-			case BS_NEXT_EXPIRED:
-				bs_sender.totals.failed++;
-				bs_uuid_write(recorded_claims[i]->id, id);
-				bs_log(BS_LOG_WARNING, "message %s was given up: %s (reply code %d)",
-					   id, result->reason, result->code);
-				break;
-		}
-	}
-}
-
-static void
-take_record(const PGresult *answer)
-{
-	int			taken = bs_work_take_count(answer);
-
-	/* What was asked twice may have been taken the first time. */
-	if (taken < recorded_count && !record_is_unsure)
-	{
-		bs_sender.totals.late += recorded_count - taken;
-		bs_log(BS_LOG_WARNING,
-			   "%d of %d outcomes came too late: the messages had been given up for lost, had changed hands or were deleted",
-			   recorded_count - taken, recorded_count);
-	}
-	record_is_unsure = false;
-	count_results();
-	bs_outbox_end_record(&bs_sender.outbox, true);
 }
 
 static void
@@ -304,7 +215,7 @@ take_answer(void)
 			take_next_due(answer);
 			break;
 		case BS_QUESTION_RECORD:
-			take_record(answer);
+			bs_turn_recorded(&bs_sender.turn, bs_work_take_count(answer));
 			break;
 		case BS_QUESTION_RELEASE:
 			take_release(answer);
@@ -315,137 +226,98 @@ take_answer(void)
 	PQclear(answer);
 }
 
-static bool
-may_claim(void)
-{
-	return bs_sender.is_ready && bs_sender.outbox.mailer != NULL && !bs_sender.renew_wanted &&
-		!bs_sender.reconnect_wanted && !bs_sender.outbox.stopping &&
-		bs_sender.outbox.record_failures == 0 &&
-		bs_outbox_has_room(&bs_sender.outbox);
-}
-
-/*
- * When to claim, or to ask what is due, by bs_clock_ms(); INT64_MAX: not
- * before something else has happened.
- */
-static int64_t
-next_claim_ms(void)
-{
-	int64_t		at_ms = bs_sender.claim_at_ms;
-
-	if (!may_claim())
-		return INT64_MAX;
-	if (bs_settings.queue == BS_QUEUE_RABBITMQ)
-	{
-		int64_t		copies_ms = bs_sender.outbox.consumer == NULL ? INT64_MAX :
-		bs_consumer_next_claim_ms(bs_sender.outbox.consumer);
-
-		if (copies_ms > at_ms)
-			at_ms = copies_ms;
-	}
-	return at_ms > bs_sender.outbox.claim_after_ms ? at_ms : bs_sender.outbox.claim_after_ms;
-}
-
-static bool
-ask_claim(void)
-{
-	int			limit = bs_outbox_claim_limit(&bs_sender.outbox);
-	int64_t		bytes = bs_outbox_claim_bytes(&bs_sender.outbox);
-
-	if (limit == 0)
-		return false;
-	if (bs_settings.queue == BS_QUEUE_RABBITMQ)
-	{
-		key_count = bs_consumer_peek(bs_sender.outbox.consumer, limit, keys, copies);
-		if (key_count == 0 ||
-			!bs_work_ask_copies(&bs_sender.database, bs_sender.identity, keys, key_count,
-								bytes))
-			return false;
-		bs_sender.question = BS_QUESTION_COPIES;
-	}
-	else if (bs_sender.due_known)
-	{
-		if (!bs_work_ask_claim(&bs_sender.database, bs_sender.identity, limit, bytes))
-			return false;
-		bs_sender.question = BS_QUESTION_CLAIM;
-	}
-	else
-	{
-		if (!bs_work_ask_next_due(&bs_sender.database))
-			return false;
-		bs_sender.question = BS_QUESTION_NEXT_DUE;
-	}
-	return true;
-}
-
-static bool
-ask_record(void)
-{
-	recorded_count = bs_outbox_begin_record(&bs_sender.outbox, recorded_claims,
-											recorded_results);
-	if (bs_work_ask_record(&bs_sender.database, recorded_claims, recorded_results,
-						   recorded_count))
-	{
-		bs_sender.question = BS_QUESTION_RECORD;
-		return true;
-	}
-	bs_outbox_end_record(&bs_sender.outbox, false);
-	return false;
-}
-
 /*
  * What was claimed and is not among what is held.
  */
 static bool
 ask_release(void)
 {
-	const uint8_t **tokens = calloc(bs_sender.outbox.job_count + 1, sizeof(*tokens));
+	const uint8_t **tokens = calloc(bs_sender.turn.outbox.job_count + 1, sizeof(*tokens));
 	int			count = 0;
-	bool		asked = false;
+	bool		asked;
 	int			i;
 
 	release_wanted = false;
 	if (tokens == NULL)
-		return true;			/* the lease does it */
-	for (i = 0; i < bs_sender.outbox.job_count; i++)
-		if (bs_sender.outbox.jobs[i].claim.strings != NULL)
-			tokens[count++] = bs_sender.outbox.jobs[i].claim.token;
+		return false;			/* the lease does it */
+	for (i = 0; i < bs_sender.turn.outbox.job_count; i++)
+		if (bs_sender.turn.outbox.jobs[i].claim.strings != NULL)
+			tokens[count++] = bs_sender.turn.outbox.jobs[i].claim.token;
 	asked = bs_work_ask_release(&bs_sender.database, bs_sender.identity, tokens, count);
-	bs_sender.question = asked ? BS_QUESTION_RELEASE : BS_QUESTION_NONE;
 	free(tokens);
 	return asked;
 }
 
-/*
- * What is most urgent, one thing at a time.
- */
-void
-bs_dialogue_ask(void)
-{
-	int64_t		now_ms = bs_clock_ms();
-	bool		asked = true;
+/* ---- what a turn asks for ---- */
 
-	if (!bs_database_is_idle(&bs_sender.database) || bs_sender.question != BS_QUESTION_NONE)
-		return;
-	asked_ms = now_ms;
-	if (!bs_sender.looked || (now_ms >= bs_sender.look_at_ms && !bs_sender.outbox.stopping))
-	{
-		asked = bs_database_ask(&bs_sender.database, bs_database_look_sql(), NULL);
-		bs_sender.question = asked ? BS_QUESTION_LOOK : BS_QUESTION_NONE;
-	}
-	else if (bs_sender.database.schema[0] == '\0')
-		return;
-	else if (bs_outbox_should_record(&bs_sender.outbox))
-		asked = ask_record();
-	else if (release_wanted)
-		asked = ask_release();
-	else if (now_ms >= next_claim_ms())
-		asked = ask_claim();
+/*
+ * What could not be asked is asked on the next connection.
+ */
+static bool
+begin(BsQuestion question, bool asked)
+{
+	bs_sender.question = asked ? question : BS_QUESTION_NONE;
 	if (!asked && bs_sender.database.conn == NULL)
 	{
 		bs_sender.looked = bs_sender.is_ready = false;
 		bs_log_trouble(bs_sender.database.error);
 	}
+	return asked;
+}
+
+int64_t
+bs_dialogue_claim_at_ms(BsTurn *turn)
+{
+	return bs_sender.is_ready && !bs_sender.reconnect_wanted ?
+		bs_sender.claim_at_ms : INT64_MAX;
+}
+
+void
+bs_dialogue_claim_due(BsTurn *turn, int limit, int64_t bytes)
+{
+	if (bs_sender.due_known)
+		begin(BS_QUESTION_CLAIM,
+			  bs_work_ask_claim(&bs_sender.database, bs_sender.identity, limit, bytes));
+	else
+		begin(BS_QUESTION_NEXT_DUE, bs_work_ask_next_due(&bs_sender.database));
+}
+
+void
+bs_dialogue_claim_copies(BsTurn *turn, const BsPayload *keys, int count,
+						 int64_t bytes)
+{
+	begin(BS_QUESTION_COPIES,
+		  bs_work_ask_copies(&bs_sender.database, bs_sender.identity, keys, count, bytes));
+}
+
+void
+bs_dialogue_record(BsTurn *turn, const BsClaim *const *claims,
+				   const BsResult *const *results, int count)
+{
+	if (!begin(BS_QUESTION_RECORD,
+			   bs_work_ask_record(&bs_sender.database, claims, results, count)))
+		bs_turn_recorded(turn, -1);
+}
+
+bool
+bs_dialogue_is_waiting(BsTurn *turn)
+{
+	return !bs_database_is_idle(&bs_sender.database) ||
+		bs_sender.question != BS_QUESTION_NONE || !bs_sender.looked ||
+		bs_sender.database.schema[0] == '\0';
+}
+
+void
+bs_dialogue_ask(void)
+{
+	if (!bs_database_is_idle(&bs_sender.database) || bs_sender.question != BS_QUESTION_NONE)
+		return;
+	if (!bs_sender.looked ||
+		(bs_clock_ms() >= bs_sender.look_at_ms && !bs_sender.turn.outbox.stopping))
+		begin(BS_QUESTION_LOOK,
+			  bs_database_ask(&bs_sender.database, bs_database_look_sql(), NULL));
+	else if (bs_sender.database.schema[0] != '\0' && release_wanted)
+		begin(BS_QUESTION_RELEASE, ask_release());
 }
 
 void
@@ -454,7 +326,7 @@ bs_dialogue_run(void)
 	uint64_t	connections = bs_sender.database.connections;
 	int			failures = bs_sender.database.failures;
 
-	if (bs_sender.reconnect_wanted && bs_outbox_is_empty(&bs_sender.outbox) &&
+	if (bs_sender.reconnect_wanted && bs_outbox_is_empty(&bs_sender.turn.outbox) &&
 		bs_sender.question == BS_QUESTION_NONE && bs_sender.database.connecting == NULL)
 	{
 		bs_sender.reconnect_wanted = bs_sender.looked = bs_sender.is_ready = false;
@@ -473,24 +345,10 @@ bs_dialogue_run(void)
 		bs_sender.database.failures = 0;
 }
 
-void
-bs_dialogue_free(void)
-{
-	free(keys);
-	free(copies);
-	free(recorded_claims);
-	free(recorded_results);
-}
-
 int64_t
 bs_dialogue_next_ms(void)
 {
-	int64_t		look_ms = bs_sender.looked ? bs_sender.look_at_ms : 0;
-	int64_t		claim_ms = next_claim_ms();
-
 	if (!bs_database_is_idle(&bs_sender.database))
 		return bs_database_next_ms(&bs_sender.database);
-	if (release_wanted)
-		return 0;
-	return look_ms < claim_ms ? look_ms : claim_ms;
+	return !bs_sender.looked || release_wanted ? 0 : bs_sender.look_at_ms;
 }

@@ -29,12 +29,9 @@
 #include "sender/sender_settings.h"
 #include "sender/sender_state.h"
 
-#define SHUTDOWN_GRACE_MS	500 /* for answers that are under way */
 #define SHUTDOWN_RECORD_MS	5000	/* for the database to take outcomes */
-#define IDLE_CONNECTION_MS	20000
-#define LONGEST_WAIT_MS		60000
 
-BsSenderState bs_sender = {.renew_wanted = true,.exit_code = -1};
+BsSenderState bs_sender = {.exit_code = -1};
 
 static BsBucket bucket;
 static BsBreaker breaker;
@@ -42,7 +39,6 @@ static const char *config_path;
 static int	signals = -1;
 static int64_t watchdog_ms = -1;	/* how often it is told; -1: never */
 static int64_t watchdog_at_ms;
-static int64_t stop_begun_ms;	/* 0: it goes on */
 
 static double
 next_random(void)
@@ -76,14 +72,103 @@ log_limit(int limit)
 		bs_log(BS_LOG_INFO, "uses all connections again");
 }
 
-static const BsOutboxHost host = {
-	.bucket = &bucket,
-	.breaker = &breaker,
-	.random = next_random,
-	.breaker_moved = log_breaker,
-	.limit_moved = log_limit,
-	.attempted = count_attempt,
-	.report_error = bs_log_trouble
+static void
+count_results(const BsClaim *const *claims, const BsResult *const *results,
+			  int count)
+{
+	char		id[BS_UUID_TEXT];
+	int			i;
+
+	for (i = 0; i < count; i++)
+	{
+		const BsResult *result = results[i];
+
+		switch (result->next)
+		{
+			case BS_NEXT_SENT:
+				bs_sender.totals.sent++;
+				bs_supply_observe(BS_HISTOGRAM_LATENESS,
+								  result->ended_us - claims[i]->send_time_us);
+				break;
+			case BS_NEXT_RETRYING:
+				bs_sender.totals.retried++;
+				break;
+			case BS_NEXT_RELEASED:
+				bs_sender.totals.released++;
+				break;
+			case BS_NEXT_FAILED:
+			case BS_NEXT_EXPIRED:
+				bs_sender.totals.failed++;
+				bs_uuid_write(claims[i]->id, id);
+				bs_log(BS_LOG_WARNING, "message %s was given up: %s (reply code %d)",
+					   id, result->reason, result->code);
+				break;
+		}
+	}
+}
+
+static void
+count_too_late(int count, int of)
+{
+	bs_sender.totals.late += count;
+	bs_log(BS_LOG_WARNING,
+		   "%d of %d outcomes came too late: the messages had been given up for lost, had changed hands or were deleted",
+		   count, of);
+}
+
+static void
+log_link(const BsAmqpEvent *event)
+{
+	char		message[320];
+
+	if (event->kind == BS_AMQP_UP)
+	{
+		bs_log_recovery("connected to the broker");
+		return;
+	}
+	snprintf(message, sizeof(message), "the broker: %s", event->text);
+	bs_log_trouble(message);
+}
+
+static void
+count_copies(const BsConsumerCounts *counts)
+{
+	BsConsumerCounts *totals = &bs_sender.totals.copies;
+	int			i;
+
+	totals->consumed += counts->consumed;
+	totals->dropped += counts->dropped;
+	totals->failed += counts->failed;
+	if (counts->excess > 0)
+		bs_log_trouble("the broker sends more than it was asked for");
+	for (i = 0; i < BS_PAYLOAD_FAULTS; i++)
+	{
+		if (counts->faults[i] > 0 && totals->faults[i] == 0)
+			bs_log(BS_LOG_WARNING, "a message was moved to the dead letters: %s",
+				   bs_payload_fault_name((BsPayloadFault) i));
+		totals->faults[i] += counts->faults[i];
+	}
+}
+
+static const BsTurnHost host = {
+	.outbox = {
+		.bucket = &bucket,
+		.breaker = &breaker,
+		.random = next_random,
+		.breaker_moved = log_breaker,
+		.limit_moved = log_limit,
+		.attempted = count_attempt,
+		.report_error = bs_log_trouble
+	},
+	.claim_at_ms = bs_dialogue_claim_at_ms,
+	.claim_due = bs_dialogue_claim_due,
+	.claim_copies = bs_dialogue_claim_copies,
+	.record = bs_dialogue_record,
+	.is_waiting = bs_dialogue_is_waiting,
+	.recorded = count_results,
+	.too_late = count_too_late,
+	.link_moved = log_link,
+	.count_copies = count_copies
 };
 
 /*
@@ -120,7 +205,7 @@ reload(void)
 	else if (bs_supply_finish_settings())
 	{
 		bs_log(BS_LOG_INFO, "settings loaded");
-		bs_sender.renew_wanted = true;	/* secrets may have changed */
+		bs_sender.turn.held_back = true;	/* secrets may have changed */
 		bs_sender.renew_at_ms = 0;
 		bs_sender.reconnect_wanted = before == NULL ||
 			strcmp(before, bs_settings.database) != 0;
@@ -133,43 +218,30 @@ reload(void)
 static void
 begin_stop(void)
 {
-	if (stop_begun_ms != 0)
+	if (bs_sender.turn.outbox.stopping)
 		return;
-	stop_begun_ms = bs_clock_ms();
 	bs_log(BS_LOG_INFO, "stopping");
 	bs_notify("STOPPING=1");
-	bs_sender.outbox.stopping = true;
-	bs_outbox_release_waiting(&bs_sender.outbox, "released",
-							  bs_outbox_wall_us(&bs_sender.outbox));
+	bs_turn_stop(&bs_sender.turn);
 }
 
 /*
- * What is under way gets a short grace, then it is in doubt; then the database has
- * a while to take what is to be recorded.
+ * Once nothing is under way, the database has a while to take what is to be
+ * recorded. A claim whose answer is on its way is given back as well.
  */
 static void
 go_on_stopping(void)
 {
-	int64_t		spent_ms = bs_clock_ms() - stop_begun_ms;
+	const BsOutbox *outbox = &bs_sender.turn.outbox;
 
-	if (bs_sender.outbox.mailer != NULL && bs_mailer_busy(bs_sender.outbox.mailer) > 0 &&
-		spent_ms >= SHUTDOWN_GRACE_MS)
-	{
-		bs_mailer_abort(bs_sender.outbox.mailer);
-		while (bs_outbox_collect(&bs_sender.outbox))
-			;
-	}
-	/* A claim whose answer is on its way is given back as well. */
-	if (bs_sender.outbox.waiting_count > 0)
-		bs_outbox_release_waiting(&bs_sender.outbox, "released",
-								  bs_outbox_wall_us(&bs_sender.outbox));
-	if (bs_outbox_is_empty(&bs_sender.outbox) && bs_sender.question != BS_QUESTION_CLAIM &&
+	if (bs_turn_is_over(&bs_sender.turn) && bs_outbox_is_empty(outbox) &&
+		bs_sender.question != BS_QUESTION_CLAIM &&
 		bs_sender.question != BS_QUESTION_COPIES)
 		bs_sender.exit_code = 0;
-	else if (spent_ms >= SHUTDOWN_RECORD_MS)
+	else if (bs_clock_ms() - bs_sender.turn.stop_begun_ms >= SHUTDOWN_RECORD_MS)
 	{
 		bs_log(BS_LOG_ERROR, "%d messages are left to their lease: the database does not take what became of them",
-			   bs_sender.outbox.job_count - bs_sender.outbox.free_count);
+			   outbox->job_count - outbox->free_count);
 		bs_sender.exit_code = 1;
 	}
 }
@@ -210,20 +282,15 @@ static int64_t
 longest_wait_ms(void)
 {
 	int64_t		now_ms = bs_clock_ms();
-	int64_t		ms = LONGEST_WAIT_MS;
+	int64_t		ms = bs_turn_wait_ms(&bs_sender.turn);
 
-	ms = soonest(ms, bs_outbox_next_ms(&bs_sender.outbox), now_ms);
 	ms = soonest(ms, bs_dialogue_next_ms(), now_ms);
 	if (bs_sender.renew_at_ms > 0)
 		ms = soonest(ms, bs_sender.renew_at_ms, now_ms);
-	if (stop_begun_ms != 0)
+	if (bs_sender.turn.outbox.stopping)
 		ms = shorter(ms, 50);
 	if (watchdog_ms >= 0)
 		ms = soonest(ms, watchdog_at_ms, now_ms);
-	if (bs_sender.outbox.mailer != NULL)
-		ms = shorter(ms, bs_mailer_deadline_ms(bs_sender.outbox.mailer));
-	if (bs_sender.broker_link != NULL)
-		ms = shorter(ms, bs_amqp_deadline_ms(bs_sender.broker_link));
 	if (bs_sender.pages != NULL)
 		ms = shorter(ms, bs_pages_deadline_ms(bs_sender.pages));
 	return ms;
@@ -246,15 +313,15 @@ wait_for_work(void)
 			.events = bs_database_wants_write(&bs_sender.database) ? POLLIN | POLLOUT :
 			POLLIN
 	};
-	if (bs_sender.outbox.mailer != NULL)
+	if (bs_sender.turn.outbox.mailer != NULL)
 		fds[count++] = (struct pollfd)
 	{
-		.fd = bs_mailer_fd(bs_sender.outbox.mailer),.events = POLLIN
+		.fd = bs_mailer_fd(bs_sender.turn.outbox.mailer),.events = POLLIN
 	};
-	if (bs_sender.broker_link != NULL)
+	if (bs_sender.turn.link != NULL)
 		fds[count++] = (struct pollfd)
 	{
-		.fd = bs_amqp_fd(bs_sender.broker_link),.events = POLLIN
+		.fd = bs_amqp_fd(bs_sender.turn.link),.events = POLLIN
 	};
 	if (bs_sender.pages != NULL)
 		fds[count++] = (struct pollfd)
@@ -270,13 +337,13 @@ turn(void)
 {
 	take_signals();
 	bs_dialogue_run();
-	if (bs_sender.renew_wanted || bs_sender.reconnect_wanted)
+	if (bs_sender.turn.held_back || bs_sender.reconnect_wanted)
 	{
-		bs_outbox_release_waiting(&bs_sender.outbox, "released",
-								  bs_outbox_wall_us(&bs_sender.outbox));
-		if (bs_sender.renew_wanted && bs_sender.state_known && stop_begun_ms == 0)
+		bs_outbox_release_waiting(&bs_sender.turn.outbox, "released",
+								  bs_outbox_wall_us(&bs_sender.turn.outbox));
+		if (bs_sender.turn.held_back && bs_sender.state_known && !bs_sender.turn.outbox.stopping)
 			bs_supply_renew();
-		if (!bs_sender.has_begun && !bs_sender.renew_wanted)
+		if (!bs_sender.has_begun && !bs_sender.turn.held_back)
 		{
 			bs_sender.has_begun = true;
 			bs_notify("READY=1");
@@ -284,21 +351,10 @@ turn(void)
 	}
 	bs_supply_report_work();
 	bs_supply_look_at_broker();
-	if (bs_sender.outbox.mailer != NULL)
-		bs_mailer_run(bs_sender.outbox.mailer);
-	if (bs_sender.broker_link != NULL)
-		bs_supply_run_link();
-	while (bs_outbox_collect(&bs_sender.outbox))
-		;
-	if (stop_begun_ms != 0)
-		go_on_stopping();
 	bs_dialogue_ask();
-	while (bs_outbox_submit(&bs_sender.outbox))
-		;
-	if (bs_sender.broker_link != NULL && bs_consumer_flush(bs_sender.outbox.consumer))
-		bs_supply_run_link();
-	if (bs_sender.outbox.mailer != NULL)
-		bs_mailer_close_idle(bs_sender.outbox.mailer, IDLE_CONNECTION_MS);
+	bs_turn_run(&bs_sender.turn);
+	if (bs_sender.turn.outbox.stopping)
+		go_on_stopping();
 	if (bs_sender.pages != NULL)
 		bs_pages_run(bs_sender.pages);
 	if (watchdog_ms >= 0 && bs_clock_ms() >= watchdog_at_ms)
@@ -314,10 +370,7 @@ close_all(void)
 	bs_supply_close_link();
 	bs_pages_close(bs_sender.pages);
 	bs_database_close(&bs_sender.database);
-	bs_outbox_forget(&bs_sender.outbox);
-	bs_mailer_destroy(bs_sender.outbox.mailer);
-	free(bs_sender.outbox.jobs);
-	bs_dialogue_free();
+	bs_turn_end(&bs_sender.turn);
 	close(signals);
 }
 
@@ -336,7 +389,7 @@ bs_loop_run(const char *config_file)
 	signal(SIGPIPE, SIG_IGN);
 	signals = signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC);
 	make_identity();
-	bs_outbox_init(&bs_sender.outbox, &host, &bs_settings);
+	bs_turn_init(&bs_sender.turn, &host, &bs_settings);
 	bs_database_init(&bs_sender.database);
 	watchdog_ms = bs_notify_watchdog_ms();
 	bs_log(BS_LOG_INFO, "bs_sender %s begins as %s", BS_VERSION, bs_sender.identity);

@@ -10,7 +10,7 @@
 #ifndef BS_SENDER_STATE_H
 #define BS_SENDER_STATE_H
 
-#include "core/sending/outbox.h"
+#include "core/sending/turn.h"
 #include "sender/sender_database.h"
 #include "sender/sender_http.h"
 #include "sender/sender_work.h"
@@ -33,9 +33,8 @@ typedef enum BsQuestion
 
 typedef struct BsSenderState
 {
-	BsOutbox	outbox;
+	BsTurn		turn;
 	BsDatabase	database;
-	BsAmqpLink *broker_link;	/* NULL: there is none */
 	BsPages    *pages;			/* NULL: there are none */
 	BsSenderStats totals;
 	char		identity[BS_IDENTITY_SIZE];
@@ -50,7 +49,6 @@ typedef struct BsSenderState
 	int64_t		claim_at_ms;	/* not before */
 	bool		due_known;		/* what is due then is known to be */
 	int			busy;			/* looks in a row at what was due and locked */
-	bool		renew_wanted;	/* mailer and link, once nothing is held */
 	int64_t		renew_at_ms;
 	bool		reconnect_wanted;	/* to the database, likewise */
 	int			exit_code;		/* -1: it goes on */
@@ -77,7 +75,6 @@ extern void bs_supply_renew(void);
 
 /* A link to the broker where there is to be one. */
 extern void bs_supply_look_at_broker(void);
-extern void bs_supply_run_link(void);
 extern void bs_supply_close_link(void);
 
 extern void bs_supply_open_pages(void);
@@ -90,15 +87,20 @@ extern void bs_supply_fill_stats(BsSenderStats *stats);
 
 /* ---- sender_dialogue.c: questions and answers ---- */
 
-/* Room for all that the outbox can hold; false where memory is short. */
-extern bool bs_dialogue_make_lists(void);
-extern void bs_dialogue_free(void);
-
 /* Connects, and takes the answer to what was asked. */
 extern void bs_dialogue_run(void);
 
-/* Asks what is most urgent, one thing at a time. */
+/* Asks how things are, if it is time to. */
 extern void bs_dialogue_ask(void);
+
+/* As BsTurnHost has them: claims and records, one question at a time. */
+extern int64_t bs_dialogue_claim_at_ms(BsTurn *turn);
+extern void bs_dialogue_claim_due(BsTurn *turn, int limit, int64_t bytes);
+extern void bs_dialogue_claim_copies(BsTurn *turn, const BsPayload *keys,
+									 int count, int64_t bytes);
+extern void bs_dialogue_record(BsTurn *turn, const BsClaim *const *claims,
+							   const BsResult *const *results, int count);
+extern bool bs_dialogue_is_waiting(BsTurn *turn);
 
 /*
  * When there is something to ask, by bs_clock_ms(); INT64_MAX: not before

@@ -39,11 +39,11 @@ bs_supply_report_obstacle(const char *message, bool for_good)
 void
 bs_supply_close_link(void)
 {
-	if (bs_sender.outbox.consumer != NULL)
-		(void) bs_consumer_flush(bs_sender.outbox.consumer);
-	bs_consumer_destroy(bs_outbox_set_consumer(&bs_sender.outbox, NULL));
-	bs_amqp_destroy(bs_sender.broker_link);
-	bs_sender.broker_link = NULL;
+	if (bs_sender.turn.outbox.consumer != NULL)
+		(void) bs_consumer_flush(bs_sender.turn.outbox.consumer);
+	bs_consumer_destroy(bs_outbox_set_consumer(&bs_sender.turn.outbox, NULL));
+	bs_amqp_destroy(bs_sender.turn.link);
+	bs_sender.turn.link = NULL;
 }
 
 /*
@@ -62,32 +62,32 @@ bs_supply_look_at_broker(void)
 	char		error[256] = "\"amqp_url\" is not set";
 
 	if (bs_settings.queue != BS_QUEUE_RABBITMQ || !bs_sender.is_ready ||
-		bs_sender.outbox.mailer == NULL || bs_sender.renew_wanted)
+		bs_sender.turn.outbox.mailer == NULL || bs_sender.turn.held_back)
 	{
-		if (bs_sender.broker_link != NULL && bs_sender.question != BS_QUESTION_COPIES)
+		if (bs_sender.turn.link != NULL && bs_sender.question != BS_QUESTION_COPIES)
 			bs_supply_close_link();
 		return;
 	}
-	if (bs_sender.broker_link != NULL || bs_clock_ms() < bs_sender.renew_at_ms)
+	if (bs_sender.turn.link != NULL || bs_clock_ms() < bs_sender.renew_at_ms)
 		return;
 	if (bs_settings.amqp_url[0] != '\0' &&
 		bs_broker_read_password(&bs_settings, password, sizeof(password),
 								error, sizeof(error)))
-		bs_sender.broker_link = bs_broker_make_link(&bs_settings, &use, password,
-													error, sizeof(error));
+		bs_sender.turn.link = bs_broker_make_link(&bs_settings, &use, password,
+												  error, sizeof(error));
 	explicit_bzero(password, sizeof(password));
-	consumer = bs_sender.broker_link == NULL ? NULL :
-		bs_consumer_create(bs_sender.broker_link, use.prefetch,
+	consumer = bs_sender.turn.link == NULL ? NULL :
+		bs_consumer_create(bs_sender.turn.link, use.prefetch,
 						   bs_sender.database.installation);
 	if (consumer == NULL)
 	{
-		bs_amqp_destroy(bs_sender.broker_link);
-		bs_sender.broker_link = NULL;
+		bs_amqp_destroy(bs_sender.turn.link);
+		bs_sender.turn.link = NULL;
 		bs_log_trouble(error);
 		bs_sender.renew_at_ms = bs_clock_ms() + BS_RECHECK_MS;
 		return;
 	}
-	bs_consumer_destroy(bs_outbox_set_consumer(&bs_sender.outbox, consumer));
+	bs_consumer_destroy(bs_outbox_set_consumer(&bs_sender.turn.outbox, consumer));
 	bs_sender.claim_at_ms = 0;
 }
 
@@ -98,14 +98,14 @@ void
 bs_supply_report_work(void)
 {
 	static bool reported = false;
-	bool		working = bs_sender.is_ready && !bs_sender.renew_wanted && bs_sender.outbox.mailer != NULL;
+	bool		working = bs_sender.is_ready && !bs_sender.turn.held_back && bs_sender.turn.outbox.mailer != NULL;
 
 	if (working && !reported)
 	{
 		bs_sender.obstacle[0] = '\0';
 		bs_log_recovery("at work");
 	}
-	reported = working || (reported && bs_sender.renew_wanted);
+	reported = working || (reported && bs_sender.turn.held_back);
 }
 
 /*
@@ -117,20 +117,18 @@ bs_supply_renew(void)
 	BsMailer   *mailer;
 	char		error[256] = "out of memory";
 
-	if (!bs_outbox_is_empty(&bs_sender.outbox) || bs_sender.question == BS_QUESTION_CLAIM ||
+	if (!bs_outbox_is_empty(&bs_sender.turn.outbox) || bs_sender.question == BS_QUESTION_CLAIM ||
 		bs_sender.question == BS_QUESTION_COPIES || bs_clock_ms() < bs_sender.renew_at_ms)
 		return;
 	bs_supply_close_link();
 	mailer = bs_relay_make_mailer(&bs_settings, error, sizeof(error));
-	if (!bs_outbox_set_mailer(&bs_sender.outbox, mailer) || !bs_dialogue_make_lists())
-		mailer = NULL;
-	if (mailer == NULL)
+	if (!bs_turn_set_mailer(&bs_sender.turn, mailer))
 	{
 		bs_supply_report_obstacle(error, true);
 		bs_sender.renew_at_ms = bs_clock_ms() + BS_RECHECK_MS;
 		return;
 	}
-	bs_sender.renew_wanted = false;
+	bs_sender.turn.held_back = false;
 	bs_sender.renew_at_ms = 0;
 	bs_sender.claim_at_ms = 0;
 	bs_sender.due_known = true;
@@ -148,14 +146,14 @@ bs_supply_fill_stats(BsSenderStats *stats)
 {
 	*stats = bs_sender.totals;
 	stats->connections = bs_sender.database.connections;
-	stats->waiting = bs_sender.outbox.waiting_count;
-	stats->under_way = bs_sender.outbox.mailer ? bs_mailer_busy(bs_sender.outbox.mailer) : 0;
-	stats->unrecorded = bs_sender.outbox.ended_count + bs_sender.outbox.recording_count;
+	stats->waiting = bs_sender.turn.outbox.waiting_count;
+	stats->under_way = bs_sender.turn.outbox.mailer ? bs_mailer_busy(bs_sender.turn.outbox.mailer) : 0;
+	stats->unrecorded = bs_sender.turn.outbox.ended_count + bs_sender.turn.outbox.recording_count;
 	stats->database_up = bs_sender.database.conn != NULL && bs_sender.looked;
 	stats->broker_wanted = bs_settings.queue == BS_QUEUE_RABBITMQ;
-	stats->broker_up = bs_sender.broker_link != NULL && bs_amqp_is_up(bs_sender.broker_link);
-	stats->breaker_closed = bs_sender.outbox.host->breaker->state == BS_BREAKER_CLOSED;
-	stats->relay_ready = bs_sender.outbox.mailer != NULL;
+	stats->broker_up = bs_sender.turn.link != NULL && bs_amqp_is_up(bs_sender.turn.link);
+	stats->breaker_closed = bs_sender.turn.outbox.host->breaker->state == BS_BREAKER_CLOSED;
+	stats->relay_ready = bs_sender.turn.outbox.mailer != NULL;
 	memcpy(stats->obstacle, bs_sender.obstacle, sizeof(stats->obstacle));
 	snprintf(stats->last_error, sizeof(stats->last_error), "%s",
 			 bs_log_last_error());
@@ -197,51 +195,9 @@ bs_supply_finish_settings(void)
 	bs_log_set_json(bs_settings.log_format == BS_LOG_JSON);
 	if (changed)
 	{
-		bs_sender.renew_wanted = true;
+		bs_sender.turn.held_back = true;
 		bs_sender.renew_at_ms = 0;
 		bs_supply_open_pages();
 	}
 	return true;
-}
-
-static void
-count_copies(void)
-{
-	BsConsumerCounts counts;
-	int			i;
-
-	if (!bs_consumer_take_counts(bs_sender.outbox.consumer, &counts))
-		return;
-	bs_sender.totals.copies.consumed += counts.consumed;
-	bs_sender.totals.copies.dropped += counts.dropped;
-	bs_sender.totals.copies.failed += counts.failed;
-	if (counts.excess > 0)
-		bs_log_trouble("the broker sends more than it was asked for");
-	for (i = 0; i < BS_PAYLOAD_FAULTS; i++)
-	{
-		if (counts.faults[i] > 0 && bs_sender.totals.copies.faults[i] == 0)
-			bs_log(BS_LOG_WARNING, "a message was moved to the dead letters: %s",
-				   bs_payload_fault_name((BsPayloadFault) i));
-		bs_sender.totals.copies.faults[i] += counts.faults[i];
-	}
-}
-
-void
-bs_supply_run_link(void)
-{
-	BsAmqpEvent event;
-	char		message[320];
-
-	bs_amqp_run(bs_sender.broker_link);
-	while (bs_consumer_next(bs_sender.outbox.consumer, &event))
-	{
-		if (event.kind == BS_AMQP_UP)
-		{
-			bs_log_recovery("connected to the broker");
-			continue;
-		}
-		snprintf(message, sizeof(message), "the broker: %s", event.text);
-		bs_log_trouble(message);
-	}
-	count_copies();
 }

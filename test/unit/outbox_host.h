@@ -151,7 +151,7 @@ turn(int64_t patience_ms)
 	int			relay_count = relay_poll(&relay, fds);
 	int			broker_count = 0;
 	int			count;
-	int64_t		next_ms = bs_outbox_next_ms(&outbox);
+	int64_t		next_ms = bs_outbox_next_ms(&outbox, true);
 	int64_t		now = now_ms();
 
 	if (amqp != NULL)

@@ -30,7 +30,7 @@ test_one(void)
 	ok(!bs_outbox_submit(&outbox), "nothing to begin");
 	ok(!bs_outbox_collect(&outbox), "nothing has ended");
 	ok(!bs_outbox_should_record(&outbox), "nothing to record");
-	ok(bs_outbox_next_ms(&outbox) == INT64_MAX, "no hurry");
+	ok(bs_outbox_next_ms(&outbox, true) == INT64_MAX, "no hurry");
 
 	claim = make_claim(1);
 	begin_claim(&claim);
@@ -108,7 +108,7 @@ test_mailer(void)
 	begin(1, 1);
 	step();
 	is_int(outbox.waiting_count, 1, "what was claimed waits");
-	ok(bs_outbox_next_ms(&outbox) == INT64_MAX, "for nothing in particular");
+	ok(bs_outbox_next_ms(&outbox, true) == INT64_MAX, "for nothing in particular");
 	bs_outbox_release_waiting(&outbox, "released", 1234567);
 	ok(bs_outbox_should_record(&outbox), "what is given back goes at once");
 	is_int(record(true), 1, "is recorded");
@@ -143,7 +143,7 @@ test_batches(void)
 	ok(wait_for_ended(63), "63 are sent, and one is under way");
 	set_ended(-60000);
 	ok(!bs_outbox_should_record(&outbox), "63 wait for others");
-	ok(bs_outbox_next_ms(&outbox) == TAILQ_FIRST(&outbox.ended)->ended_ms + 10,
+	ok(bs_outbox_next_ms(&outbox, true) == TAILQ_FIRST(&outbox.ended)->ended_ms + 10,
 	   "but not for long");
 	begin(65, 1);
 	ok(wait_for_ended(64), "one more");
@@ -183,7 +183,7 @@ test_record_fails(void)
 	outbox.recording_since_ms -= 1000;
 	step();
 	is_int(outbox.waiting_count, 1, "but not where the database takes a second");
-	ok(bs_outbox_next_ms(&outbox) == INT64_MAX, "for that there is no moment");
+	ok(bs_outbox_next_ms(&outbox, true) == INT64_MAX, "for that there is no moment");
 	bs_outbox_end_record(&outbox, false);
 	is_int(outbox.ended_count, 4, "it failed: all of them are kept");
 
@@ -204,7 +204,7 @@ test_record_fails(void)
 		is_int(outbox.waiting_count, 1, "failure %zu: nothing is begun", i + 1);
 		ok(!bs_outbox_should_record(&outbox),
 		   "failure %zu: nor is it asked again", i + 1);
-		is_int(bs_outbox_next_ms(&outbox), wanted, "failure %zu: until then",
+		is_int(bs_outbox_next_ms(&outbox, true), wanted, "failure %zu: until then",
 			   i + 1);
 	}
 	outbox.record_after_ms = 0;
@@ -322,7 +322,7 @@ test_rate(void)
 	is_int(outbox.waiting_count, 2, "two a second: two go");
 	ok(outbox.submit_after_ms > began && outbox.submit_after_ms <= now_ms() + 501,
 	   "the next one in half a second");
-	ok(bs_outbox_next_ms(&outbox) == outbox.submit_after_ms, "which is waited for");
+	ok(bs_outbox_next_ms(&outbox, true) == outbox.submit_after_ms, "which is waited for");
 	is_int(outbox.ended_count, 0, "nothing is given back for that");
 	is_int(locked, 3, "the bucket is asked under the lock");
 	ok(wait_for_ended(4), "all four go");

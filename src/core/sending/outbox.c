@@ -538,11 +538,11 @@ bs_outbox_forget(BsOutbox *outbox)
 }
 
 int64_t
-bs_outbox_next_ms(const BsOutbox *outbox)
+bs_outbox_next_ms(const BsOutbox *outbox, bool may_record)
 {
 	int64_t		next_ms = INT64_MAX;
 
-	if (outbox->ended_count > 0 && outbox->recording_count == 0)
+	if (may_record && outbox->ended_count > 0 && outbox->recording_count == 0)
 	{
 		next_ms = TAILQ_FIRST(&outbox->ended)->ended_ms + RECORD_DELAY_MS;
 		if (next_ms < outbox->record_after_ms)

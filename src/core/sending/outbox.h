@@ -184,8 +184,8 @@ extern void bs_outbox_forget(BsOutbox *outbox);
 
 /*
  * When there is something to do even if no descriptor becomes ready, by
- * bs_clock_ms(); INT64_MAX: no such time.
+ * bs_clock_ms(); INT64_MAX: no such time.  "may_record": the host could record now.
  */
-extern int64_t bs_outbox_next_ms(const BsOutbox *outbox);
+extern int64_t bs_outbox_next_ms(const BsOutbox *outbox, bool may_record);
 
 #endif							/* BS_CORE_OUTBOX_H */

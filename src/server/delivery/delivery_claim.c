@@ -26,7 +26,7 @@ typedef struct BsClaimWork
 	int64		max_bytes;
 	int			count;
 	TimestampTz next_due;		/* of bs_queue_claim() */
-	BsPayload  *keys;			/* for bs_queue_claim_copies() */
+	const BsPayload *keys;		/* for bs_queue_claim_copies() */
 } BsClaimWork;
 
 static void
@@ -78,66 +78,64 @@ claim_in_transaction(BsSender *sender, void (*step) (void *),
 	return false;
 }
 
-/*
- * Since the claim began, by a clock that nobody sets: the database counts from a
- * later moment.
- */
-static int64
-lease_until_ms(void)
+int64
+bs_delivery_claim_at_ms(BsTurn *turn)
 {
-	return bs_time_monotonic_ms() + (int64) bs_settings.lease_s * 1000;
+	BsSender   *sender = (BsSender *) turn;
+	TimestampTz now = GetCurrentTimestamp();
+	int64		now_ms = bs_time_monotonic_ms();
+	TimestampTz lowered = bs_wake_sleep_until();
+
+	/* A commit may have brought something that is due sooner. */
+	if (bs_settings.queue == BS_QUEUE_POSTGRES &&
+		lowered < sender->next_claim && turn->outbox.submit_after_ms <= now_ms)
+	{
+		sender->next_claim = lowered;
+		if (lowered == DT_NOBEGIN)
+			sender->ready_until = DT_NOBEGIN;
+	}
+	return sender->next_claim <= now ? 0 :
+		now_ms + TimestampDifferenceMilliseconds(now, sender->next_claim);
 }
 
 void
-bs_delivery_claim_due(BsSender *sender)
+bs_delivery_claim_due(BsTurn *turn, int limit, int64 bytes)
 {
-	BsClaimWork work = {
-		.limit = bs_outbox_claim_limit(&sender->outbox),
-		.max_bytes = bs_outbox_claim_bytes(&sender->outbox)
-	};
+	BsSender   *sender = (BsSender *) turn;
+	BsClaimWork work = {.limit = limit,.max_bytes = bytes};
 	TimestampTz start = GetCurrentTimestamp();
-	int64		until_ms = lease_until_ms();
-	BsCopyTag	no_copy = {0};
-	int			i;
 
-	if (work.limit == 0)
-		return;
 	bs_wake_announce_sleep();
+	if (!bs_delivery_is_ready(sender, start))
+	{
+		sender->next_claim = bs_wake_settle_sleep(sender->ready_until);
+		return;
+	}
 	if (!claim_in_transaction(sender, claim_due_work, &work))
 		return;
 	if (work.count > 0)
 		BS_FAILPOINT("claim-after-commit");
-	for (i = 0; i < work.count; i++)
-		bs_outbox_begin(&sender->outbox, &work.claims[i], until_ms, no_copy);
+	bs_turn_claimed(turn, work.claims, work.count);
 	if (work.count > 0 || work.next_due > start)
 		sender->busy = 0;
 	/* Due, but another session has it locked: no spinning meanwhile. */
 	if (work.count < work.limit && work.next_due <= start)
 		work.next_due = bs_time_ms_from_now(bs_backoff_locked_ms(++sender->busy));
 	sender->next_claim = bs_wake_settle_sleep(work.next_due);
+	if (work.count == 0 && sender->next_claim <= start)
+		sender->ready_until = DT_NOBEGIN;
 }
 
 void
-bs_delivery_claim_copies(BsSender *sender)
+bs_delivery_claim_copies(BsTurn *turn, const BsPayload *keys, int count,
+						 int64 bytes)
 {
-	BsOutbox   *outbox = &sender->outbox;
-	int			limit = bs_outbox_claim_limit(outbox);
-	int64		until_ms = lease_until_ms();
-	BsClaimWork work = {0};
-	BsCopyTag  *tags;
+	BsSender   *sender = (BsSender *) turn;
+	BsClaimWork work = {.limit = count,.max_bytes = bytes,.keys = keys};
 
-	if (limit == 0)
-		return;
-	tags = palloc(sizeof(BsCopyTag) * limit);
-	work.keys = palloc(sizeof(BsPayload) * limit);
-	work.max_bytes = bs_outbox_claim_bytes(outbox);
-	work.limit = bs_consumer_peek(outbox->consumer, limit, work.keys, tags);
-	if (work.limit == 0 ||
-		!claim_in_transaction(sender, claim_copies_work, &work))
+	if (!claim_in_transaction(sender, claim_copies_work, &work))
 		return;
 	BS_FAILPOINT("copies-after-commit");
-	bs_outbox_begin_copies(outbox, work.keys, tags, work.limit,
-						   work.claims, work.count, until_ms);
-	bs_delivery_count_copies(sender);
+	bs_turn_claimed_copies(turn, work.claims, work.count);
 	sender->next_claim = DT_NOBEGIN;
 }

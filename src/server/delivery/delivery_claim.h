@@ -13,13 +13,10 @@
 
 #include "server/delivery/delivery_sender.h"
 
-/* Claims what is due; sets next_claim. */
-extern void bs_delivery_claim_due(BsSender *sender);
-
-/*
- * Claims those of the waiting copies whose messages are due; the others are
- * settled.  Sets next_claim.
- */
-extern void bs_delivery_claim_copies(BsSender *sender);
+/* As BsTurnHost has them. */
+extern int64 bs_delivery_claim_at_ms(BsTurn *turn);
+extern void bs_delivery_claim_due(BsTurn *turn, int limit, int64 bytes);
+extern void bs_delivery_claim_copies(BsTurn *turn, const BsPayload *keys,
+									 int count, int64 bytes);
 
 #endif							/* BS_DELIVERY_CLAIM_H */

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * delivery_sender.c
- *	  The outbox of an in-server sender: its limits are shared with the others, in
- *	  shared memory, and its outcomes are recorded in transactions.
+ *	  A sender in the server: the host of a turn. Its limits are shared with the
+ *	  others, in shared memory, and its outcomes are recorded in transactions.
  *
- * What becomes of messages is in core/sending/outbox.c, without the server.
+ * What becomes of messages is in core/sending, without the server.
  *
  * src/server/delivery/delivery_sender.c
  *
@@ -20,6 +20,7 @@
 #include "server/base/bs_guc.h"
 #include "server/base/bs_txn.h"
 #include "server/base/bs_worker.h"
+#include "server/delivery/delivery_claim.h"
 #include "server/delivery/delivery_sender.h"
 #include "server/queue/queue_link.h"
 #include "server/result/result_store.h"
@@ -93,56 +94,6 @@ note_limit(int limit)
 				(errmsg("birthday_scheduler uses all connections of this sender again")));
 }
 
-static BsOutboxHost host = {
-	.lock = lock_limits,
-	.unlock = unlock_limits,
-	.random = next_random,
-	.breaker_moved = log_breaker,
-	.sessions_elsewhere = count_sessions_elsewhere,
-	.limit_moved = note_limit,
-	.attempted = bs_stats_attempt,
-	.report_error = bs_worker_report_error
-};
-
-void
-bs_delivery_sender_init(BsSender *sender)
-{
-	memset(sender, 0, sizeof(*sender));
-	host.bucket = &bs_shared->bucket;
-	host.breaker = &bs_shared->breaker;
-	bs_outbox_init(&sender->outbox, &host, &bs_settings);
-}
-
-void
-bs_delivery_collect(BsSender *sender)
-{
-	while (bs_outbox_collect(&sender->outbox))
-		BS_FAILPOINT("answer");
-}
-
-void
-bs_delivery_publish_sessions(const BsSender *sender)
-{
-	BsWorkerSlot *slot = bs_worker_slot();
-	int			sessions = sender->outbox.mailer == NULL ? 0 :
-	bs_mailer_sessions(sender->outbox.mailer);
-
-	if (slot->sessions == sessions)
-		return;
-	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-	slot->sessions = sessions;
-	LWLockRelease(bs_shared->lock);
-}
-
-void
-bs_delivery_submit(BsSender *sender)
-{
-	if (sender->outbox.waiting_count > 0)
-		BS_FAILPOINT("submit-before");
-	while (bs_outbox_submit(&sender->outbox))
-		BS_FAILPOINT("submit-after");
-}
-
 /*
  * Counts for bs_workers, and a line in the log for what will never be sent.
  */
@@ -188,8 +139,8 @@ report_results(const BsClaim *const *claims, const BsResult *const *results,
 
 typedef struct BsRecordWork
 {
-	const BsClaim **claims;
-	const BsResult **results;
+	const BsClaim *const *claims;
+	const BsResult *const *results;
 	int			count;
 	int			recorded;
 } BsRecordWork;
@@ -203,66 +154,64 @@ record_work(void *arg)
 									  work->count);
 }
 
-bool
-bs_delivery_record(BsSender *sender)
+static void
+record(BsTurn *turn, const BsClaim *const *claims,
+	   const BsResult *const *results, int count)
 {
-	BsOutbox   *outbox = &sender->outbox;
-	BsRecordWork work;
+	BsRecordWork work = {claims, results, count, 0};
 	char		error[256];
 
-	if (outbox->ended_count == 0)
-		return true;
-	work.claims = palloc(sizeof(*work.claims) * outbox->ended_count);
-	work.results = palloc(sizeof(*work.results) * outbox->ended_count);
-	work.count = bs_outbox_begin_record(outbox, work.claims, work.results);
-	BS_FAILPOINT("record-before");
-	if (!bs_txn_try("recording outcomes", record_work, &work,
-					error, sizeof(error)))
+	if (bs_txn_try("recording outcomes", record_work, &work,
+				   error, sizeof(error)))
 	{
-		bs_worker_report_error(error);
-		bs_outbox_end_record(outbox, false);
-		return false;
+		bs_turn_recorded(turn, work.recorded);
+		return;
 	}
-	BS_FAILPOINT("record-after-commit");
-	if (work.recorded < work.count)
-		ereport(LOG,
-				(errmsg("%d of %d outcomes came too late: the messages had been given up for lost, had changed hands or were deleted",
-						work.count - work.recorded, work.count)));
-	report_results(work.claims, work.results, work.count);
-	bs_outbox_end_record(outbox, true);
-	return true;
+	bs_worker_report_error(error);
+	bs_turn_recorded(turn, -1);
+	if (bs_worker_is_extension_gone())
+		bs_outbox_forget(&turn->outbox);
 }
 
-void
-bs_delivery_count_copies(BsSender *sender)
+static void
+log_too_late(int count, int of)
 {
+	ereport(LOG,
+			(errmsg("%d of %d outcomes came too late: the messages had been given up for lost, had changed hands or were deleted",
+					count, of)));
+}
+
+/*
+ * To the shared counters.
+ */
+static void
+count_copies(const BsConsumerCounts *counts)
+{
+	static TimestampTz fault_logged = DT_NOBEGIN;
 	BsGroup    *group = bs_group_own();
 	TimestampTz now = GetCurrentTimestamp();
-	BsConsumerCounts counts;
 	int			fault = BS_PAYLOAD_OK;
 	int			i;
 
-	if (!bs_consumer_take_counts(sender->outbox.consumer, &counts))
-		return;
 	if (group != NULL)
 	{
 		LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
-		group->broker.consumed += counts.consumed;
-		group->broker.dropped += counts.dropped;
-		group->broker.failed += counts.failed;
+		group->broker.consumed += counts->consumed;
+		group->broker.dropped += counts->dropped;
+		group->broker.failed += counts->failed;
 		for (i = 0; i < BS_PAYLOAD_FAULTS; i++)
-			group->broker.faults[i] += counts.faults[i];
+			group->broker.faults[i] += counts->faults[i];
 		LWLockRelease(bs_shared->lock);
 	}
 	for (i = 0; i < BS_PAYLOAD_FAULTS; i++)
-		if (counts.faults[i] > 0)
+		if (counts->faults[i] > 0)
 			fault = i;
-	if (counts.excess > 0)
+	if (counts->excess > 0)
 		bs_worker_report_error("the broker sends more than it was asked for");
 	if (fault != BS_PAYLOAD_OK &&
-		TimestampDifferenceExceeds(sender->fault_logged, now, 60000))
+		TimestampDifferenceExceeds(fault_logged, now, 60000))
 	{
-		sender->fault_logged = now;
+		fault_logged = now;
 		ereport(LOG,
 				(errmsg("birthday_scheduler moved a message to the dead letters: %s",
 						bs_payload_fault_name((BsPayloadFault) fault)),
@@ -270,28 +219,71 @@ bs_delivery_count_copies(BsSender *sender)
 	}
 }
 
-void
-bs_delivery_consume(BsSender *sender, BsAmqpLink *link)
+#ifdef BS_FAILPOINTS
+static void
+pass_failpoint(const char *point)
 {
-	BsAmqpEvent event;
+	BS_FAILPOINT(point);
+}
+#endif
 
-	bs_amqp_run(link);
-	while (bs_consumer_next(sender->outbox.consumer, &event))
-		bs_queue_report(&event);
-	if (bs_consumer_next_claim_ms(sender->outbox.consumer) == 0)
-		BS_FAILPOINT("copy-delivered");
-	bs_delivery_count_copies(sender);
+static BsTurnHost host = {
+	.outbox = {
+		.lock = lock_limits,
+		.unlock = unlock_limits,
+		.random = next_random,
+		.breaker_moved = log_breaker,
+		.sessions_elsewhere = count_sessions_elsewhere,
+		.limit_moved = note_limit,
+		.attempted = bs_stats_attempt,
+		.report_error = bs_worker_report_error
+	},
+	.claim_at_ms = bs_delivery_claim_at_ms,
+	.claim_due = bs_delivery_claim_due,
+	.claim_copies = bs_delivery_claim_copies,
+	.record = record,
+	.recorded = report_results,
+	.too_late = log_too_late,
+	.link_moved = bs_queue_report,
+	.count_copies = count_copies,
+#ifdef BS_FAILPOINTS
+	.at = pass_failpoint
+#endif
+};
+
+void
+bs_delivery_sender_init(BsSender *sender)
+{
+	memset(sender, 0, sizeof(*sender));
+	host.outbox.bucket = &bs_shared->bucket;
+	host.outbox.breaker = &bs_shared->breaker;
+	bs_turn_init(&sender->turn, &host, &bs_settings);
+	sender->next_claim = DT_NOBEGIN;
+	sender->ready_until = DT_NOBEGIN;
+}
+
+bool
+bs_delivery_is_ready(BsSender *sender, TimestampTz now)
+{
+	if (now >= sender->ready_until)
+	{
+		sender->ready = bs_worker_is_ready(true);
+		sender->ready_until =
+			TimestampTzPlusMilliseconds(now, BS_WORKER_RECHECK_MS);
+	}
+	return sender->ready;
 }
 
 void
-bs_delivery_acknowledge(BsSender *sender, BsAmqpLink *link)
+bs_delivery_publish_sessions(const BsSender *sender)
 {
-	if (bs_consumer_untold(sender->outbox.consumer) == 0)
+	BsWorkerSlot *slot = bs_worker_slot();
+	int			sessions = sender->turn.outbox.mailer == NULL ? 0 :
+	bs_mailer_sessions(sender->turn.outbox.mailer);
+
+	if (slot->sessions == sessions)
 		return;
-	BS_FAILPOINT("ack-before");
-	if (bs_consumer_flush(sender->outbox.consumer))
-	{
-		BS_FAILPOINT("ack-after");
-		bs_delivery_consume(sender, link);
-	}
+	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
+	slot->sessions = sessions;
+	LWLockRelease(bs_shared->lock);
 }
