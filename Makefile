@@ -66,7 +66,7 @@ WITH_SENDER ?= $(if $(and $(wildcard $(includedir)/libpq-fe.h), \
 SENDER_OBJS = $(SENDER_SRCS:.c=.o)
 
 # Every object depends on every header, and on the version: small tree, no stale builds.
-$(OBJS) $(SENDER_OBJS): Makefile $(wildcard src/*/*.h src/*/*/*.h)
+$(OBJS) $(SENDER_OBJS): Makefile $(wildcard src/*/*.h src/*/*/*.h src/*/*/*.def)
 
 $(SENDER): $(SENDER_OBJS) $(CORE_SRCS:.c=.o)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -L$(libdir) -lpq -lcurl -lrabbitmq \

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# gen_docs.sh: make docs/settings.md and docs/sql.md from a running server.
+# gen_docs.sh: make docs/settings.md and docs/sql.md from a running server, and the
+# list of settings in bs_sender(1).
 #
 # Run it after a change of a setting, a function, a table or a comment, and
 # commit what it wrote; test/t/docs.pl fails until then.
@@ -15,6 +16,10 @@ if [ "${1-}" != inside ]; then
 	tools/private_pg.sh >/dev/null
 	tools/run_as.sh --own "$out" tools/gen_docs.sh inside
 	cp "$out/settings.md" "$out/sql.md" docs/
+	# What stands between the two marks of the manual page.
+	sed -i -e '/^\.\\" from --help/,/^\.\\" to here/{//!d}' \
+		-e '/^\.\\" from --help/r /dev/stdin' src/sender/bs_sender.1 \
+		< <(tools/docs/sender.sh man)
 	exit
 fi
 
@@ -32,6 +37,7 @@ trap stop EXIT
 	-c shared_preload_libraries=birthday_scheduler" >/dev/null
 psql=("$bin/psql" -Xq -h "$work" -U postgres -d postgres)
 "${psql[@]}" -c 'CREATE EXTENSION birthday_scheduler'
+export BS_TOP=$PWD
 for page in settings sql; do
 	"${psql[@]}" -f "tools/docs/$page.sql" >"$out/$page.md"
 done

@@ -10,7 +10,7 @@ UNIT_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Isrc -Itest/unit \
 UNIT_TESTS = $(patsubst test/unit/%.c,$(UNIT_DIR)/%,$(sort $(wildcard test/unit/test_*.c)))
 UNIT_OBJS = $(CORE_SRCS:src/%.c=$(UNIT_DIR)/%.o)
 UNIT_HDRS = $(wildcard test/unit/*.h)
-CORE_HDRS = $(wildcard src/core/*/*.h)
+CORE_HDRS = $(wildcard src/core/*/*.h src/core/*/*.def)
 
 $(UNIT_DIR)/core/%.o: src/core/%.c $(CORE_HDRS)
 	@mkdir -p $(@D)

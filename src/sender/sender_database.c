@@ -127,7 +127,7 @@ begin_connecting(BsDatabase *database)
 
 	if (connecting != NULL)
 	{
-		connecting->database = strdup(bs_settings()->database);
+		connecting->database = strdup(bs_settings.database);
 		connecting->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		begun = connecting->database != NULL && connecting->done >= 0 &&
 			pthread_create(&connecting->thread, NULL, connect_in_thread,

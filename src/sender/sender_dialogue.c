@@ -70,14 +70,14 @@ fail_question(BsQuestion failed)
 		if (failed == BS_QUESTION_RECORD)
 			record_is_unsure = true;
 		if (failed == BS_QUESTION_CLAIM || failed == BS_QUESTION_COPIES)
-			lost_until_ms = bs_clock_ms() + bs_settings()->lease_ms;
+			lost_until_ms = bs_clock_ms() + bs_settings.lease_s * INT64_C(1000);
 	}
 	bs_log_trouble(bs_sender.database.error);
 	if (failed == BS_QUESTION_RECORD)
 		bs_outbox_end_record(&bs_sender.outbox, false);
 	/* Asked again: no lease ends for what we do not know of while we live. */
 	if (failed == BS_QUESTION_RELEASE)
-		lost_until_ms = bs_clock_ms() + bs_settings()->lease_ms;
+		lost_until_ms = bs_clock_ms() + bs_settings.lease_s * INT64_C(1000);
 	bs_sender.claim_at_ms = bs_clock_ms() + 1000;
 	bs_sender.due_known = false;
 	if (bs_sender.looked)
@@ -91,7 +91,7 @@ fail_question(BsQuestion failed)
 static int64_t
 look_interval_ms(void)
 {
-	int64_t		ms = bs_settings()->lease_ms / 4;
+	int64_t		ms = bs_settings.lease_s * INT64_C(1000) / 4;
 
 	return ms < BS_RECHECK_MS ? ms : BS_RECHECK_MS;
 }
@@ -166,7 +166,7 @@ static void
 take_claims(const PGresult *answer, bool of_copies)
 {
 	BsClaim    *claims = calloc(bs_sender.outbox.free_count, sizeof(BsClaim));
-	int64_t		lease_until_ms = asked_ms + bs_settings()->lease_ms;
+	int64_t		lease_until_ms = asked_ms + bs_settings.lease_s * INT64_C(1000);
 	BsCopyTag	no_copy = {0};
 	int			count = 0;
 	int			i;
@@ -196,7 +196,7 @@ take_next_due(const PGresult *answer)
 {
 	int64_t		clock_us = bs_sender.database.asked_wall_us + bs_sender.outbox.clock_ahead_us;
 	int64_t		due_ms = bs_work_take_next_due(answer, &clock_us);
-	int64_t		poll_ms = bs_settings()->poll_interval_ms;
+	int64_t		poll_ms = bs_settings.poll_interval_ms;
 
 	bs_sender.outbox.clock_ahead_us = clock_us - bs_sender.database.asked_wall_us;
 	bs_sender.due_known = due_ms <= poll_ms;
@@ -335,7 +335,7 @@ next_claim_ms(void)
 
 	if (!may_claim())
 		return INT64_MAX;
-	if (bs_settings()->queue == BS_SENDER_QUEUE_RABBITMQ)
+	if (bs_settings.queue == BS_QUEUE_RABBITMQ)
 	{
 		int64_t		copies_ms = bs_sender.outbox.consumer == NULL ? INT64_MAX :
 		bs_consumer_next_claim_ms(bs_sender.outbox.consumer);
@@ -354,7 +354,7 @@ ask_claim(void)
 
 	if (limit == 0)
 		return false;
-	if (bs_settings()->queue == BS_SENDER_QUEUE_RABBITMQ)
+	if (bs_settings.queue == BS_QUEUE_RABBITMQ)
 	{
 		key_count = bs_consumer_peek(bs_sender.outbox.consumer, limit, keys, copies);
 		if (key_count == 0 ||

@@ -154,33 +154,3 @@ bs_file_read(const char *path, BsFileLine take_line,
 	fclose(file);
 	return good;
 }
-
-bool
-bs_file_split_address(const char *value, char *host, size_t size, int *port)
-{
-	const char *colon = strrchr(value, ':');
-	const char *from = value;
-	size_t		len;
-	char	   *end;
-	long		number;
-
-	if (colon == NULL || colon == value || !isdigit((unsigned char) colon[1]))
-		return false;
-	number = strtol(colon + 1, &end, 10);
-	if (*end != '\0' || number < 0 || number > 65535)
-		return false;
-	*port = (int) number;
-	len = colon - value;
-	if (*value == '[')
-	{
-		if (value[len - 1] != ']')
-			return false;
-		from++;
-		len -= 2;
-	}
-	if (len == 0 || len >= size)
-		return false;
-	memcpy(host, from, len);
-	host[len] = '\0';
-	return true;
-}

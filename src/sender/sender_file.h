@@ -25,8 +25,5 @@ typedef bool (*BsFileLine) (const char *name, const char *value,
 extern bool bs_file_read(const char *path, BsFileLine take_line,
 						 char *error, size_t error_size);
 
-/* Splits "address:port", the address of IPv6 in brackets. */
-extern bool bs_file_split_address(const char *value, char *host, size_t size,
-								  int *port);
 
 #endif							/* BS_SENDER_FILE_H */

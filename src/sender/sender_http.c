@@ -24,6 +24,7 @@
 #include <sys/socket.h>
 
 #include "core/base/buffer.h"
+#include "core/sending/settings.h"
 #include "sender/sender_file.h"
 
 /* Connections that are kept; one more, and the oldest of them is closed. */
@@ -267,7 +268,7 @@ bs_pages_open(const char *listen, BsStatsSource source,
 
 	snprintf(error, error_size,
 			 "\"listen\": the address cannot be listened on");
-	if (pages == NULL || !bs_file_split_address(listen, host, sizeof(host), &port))
+	if (pages == NULL || !bs_settings_split_listen(listen, host, sizeof(host), &port))
 	{
 		free(pages);
 		return NULL;

@@ -112,7 +112,7 @@ static void
 reload(void)
 {
 	BsSettingsError error;
-	char	   *before = strdup(bs_settings()->database);
+	char	   *before = strdup(bs_settings.database);
 
 	bs_notify_reloading();
 	if (!bs_settings_load(config_path, &error))
@@ -123,7 +123,7 @@ reload(void)
 		bs_sender.renew_wanted = true;	/* secrets may have changed */
 		bs_sender.renew_at_ms = 0;
 		bs_sender.reconnect_wanted = before == NULL ||
-			strcmp(before, bs_settings()->database) != 0;
+			strcmp(before, bs_settings.database) != 0;
 	}
 	free(before);
 	bs_sender.look_at_ms = 0;
@@ -336,7 +336,7 @@ bs_loop_run(const char *config_file)
 	signal(SIGPIPE, SIG_IGN);
 	signals = signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC);
 	make_identity();
-	bs_outbox_init(&bs_sender.outbox, &host);
+	bs_outbox_init(&bs_sender.outbox, &host, &bs_settings);
 	bs_database_init(&bs_sender.database);
 	watchdog_ms = bs_notify_watchdog_ms();
 	bs_log(BS_LOG_INFO, "bs_sender %s begins as %s", BS_VERSION, bs_sender.identity);

@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
+#include "core/sending/broker.h"
+#include "core/sending/relay.h"
 #include "sender/sender_database.h"
 #include "sender/sender_log.h"
 #include "sender/sender_loop.h"
@@ -65,7 +67,7 @@ check_relay(char *error, size_t error_size)
 	CURLcode	code = CURLE_OUT_OF_MEMORY;
 
 	if (easy != NULL && url != NULL &&
-		curl_url_set(url, CURLUPART_URL, bs_settings()->mail_url, 0) == CURLUE_OK &&
+		curl_url_set(url, CURLUPART_URL, bs_settings.mail_url, 0) == CURLUE_OK &&
 		curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
 		curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK)
 	{
@@ -88,18 +90,21 @@ check_relay(char *error, size_t error_size)
 static bool
 check_broker(const char *database, char *error, size_t error_size)
 {
-	BsBrokerSettings settings;
+	BsLinkUse	use = {
+		.database = database,
+		.connection_name = "bs_sender --check",
+		.prefetch = bs_settings.amqp_prefetch
+	};
 	BsAmqpLink *link = NULL;
 	BsAmqpEvent event = {.kind = BS_AMQP_BLOCKED};
 	char		password[BS_SECRET_MAX];
 	int64_t		until_ms = bs_clock_ms() + CHECK_MS;
 
-	bs_settings_broker(&settings, database, "bs_sender --check");
 	snprintf(error, error_size, "\"amqp_url\" is not set");
-	if (settings.amqp_url[0] != '\0' &&
-		bs_broker_read_password(&settings, password, sizeof(password),
+	if (bs_settings.amqp_url[0] != '\0' &&
+		bs_broker_read_password(&bs_settings, password, sizeof(password),
 								error, error_size))
-		link = bs_broker_make_link(&settings, password, error, error_size);
+		link = bs_broker_make_link(&bs_settings, &use, password, error, error_size);
 	explicit_bzero(password, sizeof(password));
 	if (link == NULL)
 		return false;
@@ -128,7 +133,6 @@ check(void)
 {
 	BsDatabase	database;
 	BsSettingsError error = {.text = ""};
-	BsRelaySettings relay;
 	BsMailer   *mailer;
 	BsObstacle	obstacle;
 	bool		changed;
@@ -145,12 +149,11 @@ check(void)
 	good = good && bs_settings_finish(&changed, &error);
 	if (good)
 	{
-		bs_settings_relay(&relay);
-		mailer = bs_relay_make_mailer(&relay, error.text, sizeof(error.text));
+		mailer = bs_relay_make_mailer(&bs_settings, error.text, sizeof(error.text));
 		good = mailer != NULL && check_relay(error.text, sizeof(error.text));
 		bs_mailer_destroy(mailer);
 	}
-	if (good && bs_settings()->queue == BS_SENDER_QUEUE_RABBITMQ)
+	if (good && bs_settings.queue == BS_QUEUE_RABBITMQ)
 		good = check_broker(database.name, error.text, sizeof(error.text));
 	if (good)
 		printf("all is well\n");
@@ -188,7 +191,7 @@ main(int argc, char **argv)
 		fprintf(stderr, "bs_sender: %s\n", error.text);
 		return error.exit_code;
 	}
-	bs_log_set_json(bs_settings()->log_format == BS_LOG_JSON);
+	bs_log_set_json(bs_settings.log_format == BS_LOG_JSON);
 	if (!bs_mailer_global_init())
 	{
 		fprintf(stderr, "bs_sender: libcurl cannot be initialized\n");

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * sender_setting.h
- *	  One setting of bs_sender: what it is called, and which values it takes.
+ *	  One setting of bs_sender: its value as it is written.
  *
  * src/sender/sender_setting.h
  *
@@ -10,48 +10,7 @@
 #ifndef BS_SENDER_SETTING_H
 #define BS_SENDER_SETTING_H
 
-#include "sender/sender_settings.h"
-
-typedef enum BsSettingType
-{
-	BS_TYPE_TEXT,
-	BS_TYPE_COUNT,
-	BS_TYPE_MS,
-	BS_TYPE_BYTES,
-	BS_TYPE_REAL,
-	BS_TYPE_WORD				/* of a list, its place in it is stored */
-} BsSettingType;
-
-/* Who may say it. */
-typedef enum BsVoice
-{
-	BS_VOICE_HERE,				/* flags, environment, file */
-	BS_VOICE_BOTH,				/* the server where nothing is said here */
-	BS_VOICE_SERVER				/* the server alone */
-} BsVoice;
-
-typedef bool (*BsSettingCheck) (const char *value, const char **reason);
-
-typedef struct BsSetting
-{
-	const char *name;
-	BsSettingType type;
-	BsVoice		voice;
-	size_t		offset;
-	const char *usual;
-	const char *unit;			/* of a bare number of BS_TYPE_MS or _BYTES */
-	double		min;
-	double		max;
-	const char *words;			/* of BS_TYPE_WORD, each ended by a blank */
-	BsSettingCheck check;
-	bool		secret;			/* errors do not repeat it */
-	const char *help;
-} BsSetting;
-
-#define BS_SETTINGS 34			/* in the table */
-
-/* In the order of --help. */
-extern const BsSetting bs_setting_table[BS_SETTINGS];
+#include "core/sending/settings.h"
 
 /*
  * Puts a value into its place in the settings; NULL settings: only looks whether
@@ -59,5 +18,13 @@ extern const BsSetting bs_setting_table[BS_SETTINGS];
  */
 extern bool bs_setting_store(const BsSetting *setting, const char *value,
 							 BsSettings *settings, char *reason, size_t size);
+
+/* Puts the default there. */
+extern void bs_setting_store_default(const BsSetting *setting,
+									 BsSettings *settings);
+
+/* The default as it is written, "" for an empty one. */
+extern const char *bs_setting_show_default(const BsSetting *setting, char *buf,
+										   size_t size);
 
 #endif							/* BS_SENDER_SETTING_H */

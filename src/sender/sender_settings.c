@@ -10,7 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "sender/sender_setting.h"
+#include "sender/sender_settings.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -18,7 +18,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/sending/relay.h"
 #include "sender/sender_file.h"
+#include "sender/sender_setting.h"
 
 #define DEFAULT_FILE	"/etc/birthday_scheduler/bs_sender.conf"
 
@@ -38,9 +40,24 @@ static const char *const source_names[] = {
 	[SOURCE_SERVER] = "the server"
 };
 
-static char *words_of[BS_SETTINGS][SOURCE_COUNT];	/* NULL: nothing was said */
-static BsSettings current;
-static bool current_is_set = false;
+static char *words_of[BS_SETTING_COUNT][SOURCE_COUNT];	/* NULL: nothing was
+														 * said */
+static bool is_set = false;		/* bs_settings has values */
+
+BsSettings	bs_settings = {.prefix = ""};
+
+static bool
+is_ours(int setting)
+{
+	return bs_setting_table[setting].host != BS_SETTING_SERVER;
+}
+
+/* May flags, environment and file say it? */
+static bool
+is_told_here(int setting)
+{
+	return is_ours(setting) && bs_setting_table[setting].host != BS_SETTING_RULE;
+}
 
 static int
 find_setting(const char *name, size_t len)
@@ -48,8 +65,10 @@ find_setting(const char *name, size_t len)
 	int			i;
 	size_t		k;
 
-	for (i = 0; i < BS_SETTINGS; i++)
+	for (i = 0; i < BS_SETTING_COUNT; i++)
 	{
+		if (!is_ours(i))
+			continue;
 		for (k = 0; k < len && bs_setting_table[i].name[k] != '\0'; k++)
 			if (bs_setting_table[i].name[k] != (name[k] == '-' ? '_' : tolower((unsigned char) name[k])))
 				break;
@@ -71,8 +90,8 @@ release(BsSettings *settings)
 {
 	int			i;
 
-	for (i = 0; i < BS_SETTINGS; i++)
-		if (bs_setting_table[i].type == BS_TYPE_TEXT)
+	for (i = 0; i < BS_SETTING_COUNT; i++)
+		if (bs_setting_table[i].kind == BS_KIND_TEXT)
 			free(*(char **) ((char *) settings + bs_setting_table[i].offset));
 	memset(settings, 0, sizeof(*settings));
 }
@@ -82,22 +101,22 @@ equal(const BsSettings *a, const BsSettings *b)
 {
 	int			i;
 
-	for (i = 0; i < BS_SETTINGS; i++)
+	for (i = 0; i < BS_SETTING_COUNT; i++)
 	{
 		const char *x = (const char *) a + bs_setting_table[i].offset;
 		const char *y = (const char *) b + bs_setting_table[i].offset;
 		bool		same;
 
-		switch (bs_setting_table[i].type)
+		switch (bs_setting_table[i].kind)
 		{
-			case BS_TYPE_TEXT:
+			case BS_KIND_TEXT:
 				same = strcmp(*(char *const *) x, *(char *const *) y) == 0;
 				break;
-			case BS_TYPE_WORD:
-				same = memcmp(x, y, sizeof(int)) == 0;
+			case BS_KIND_REAL:
+				same = memcmp(x, y, sizeof(double)) == 0;
 				break;
 			default:
-				same = memcmp(x, y, sizeof(int64_t)) == 0;
+				same = memcmp(x, y, sizeof(int)) == 0;
 				break;
 		}
 		if (!same)
@@ -116,43 +135,41 @@ bs_settings_finish(bool *changed, BsSettingsError *error)
 
 	error->exit_code = BS_EXIT_CONFIG;
 	memset(&next, 0, sizeof(next));
-	for (i = 0; i < BS_SETTINGS; i++)
+	next.prefix = "";
+	for (i = 0; i < BS_SETTING_COUNT; i++)
 	{
+		const BsSetting *setting = &bs_setting_table[i];
 		const char *value = NULL;
 
 		for (source = 0; source < SOURCE_COUNT && value == NULL; source++)
 		{
-			if (source != SOURCE_SERVER || bs_setting_table[i].voice != BS_VOICE_HERE)
+			if (source != SOURCE_SERVER || setting->host == BS_SETTING_SHARED ||
+				setting->host == BS_SETTING_RULE)
 				value = words_of[i][source];
 		}
-		if (!bs_setting_store(&bs_setting_table[i], value != NULL ? value : bs_setting_table[i].usual, &next,
-							  reason, sizeof(reason)))
+		if (value == NULL)
+			bs_setting_store_default(setting, &next);
+		else if (!bs_setting_store(setting, value, &next,
+								   reason, sizeof(reason)))
 		{
 			snprintf(error->text, sizeof(error->text),
-					 "invalid value for \"%s\" from %s: %s", bs_setting_table[i].name,
+					 "invalid value for \"%s\" from %s: %s", setting->name,
 					 source_names[source - 1], reason);
 			release(&next);
 			return false;
 		}
 	}
-	if (!bs_relay_check_lease("", next.lease_ms, next.mail_timeout_ms,
-							  error->text, sizeof(error->text)))
+	if (!bs_relay_check_lease(&next, error->text, sizeof(error->text)))
 	{
 		release(&next);
 		return false;
 	}
-	*changed = !current_is_set || !equal(&current, &next);
-	if (current_is_set)
-		release(&current);
-	current = next;
-	current_is_set = true;
+	*changed = !is_set || !equal(&bs_settings, &next);
+	if (is_set)
+		release(&bs_settings);
+	bs_settings = next;
+	is_set = true;
 	return true;
-}
-
-const BsSettings *
-bs_settings(void)
-{
-	return &current;
 }
 
 /* ---- sources ---- */
@@ -168,7 +185,7 @@ take(int setting, BsSource source, const char *value, BsSettingsError *error)
 	error->exit_code = BS_EXIT_CONFIG;
 	if (!bs_setting_store(&bs_setting_table[setting], value, NULL, reason, sizeof(reason)))
 	{
-		if (bs_setting_table[setting].secret)
+		if (bs_setting_table[setting].flags & BS_SETTING_SECRET)
 			snprintf(error->text, sizeof(error->text),
 					 "invalid value for \"%s\" in %s: %s",
 					 bs_setting_table[setting].name, source_names[source], reason);
@@ -188,7 +205,7 @@ find_ours(const char *name, size_t len)
 {
 	int			setting = find_setting(name, len);
 
-	return setting >= 0 && bs_setting_table[setting].voice != BS_VOICE_SERVER ? setting : -1;
+	return setting >= 0 && is_told_here(setting) ? setting : -1;
 }
 
 bool
@@ -244,7 +261,7 @@ take_environment(BsSettingsError *error)
 {
 	int			i;
 
-	for (i = 0; i < BS_SETTINGS; i++)
+	for (i = 0; i < BS_SETTING_COUNT; i++)
 	{
 		char		name[80] = "BS_SENDER_";
 		size_t		len = strlen(name);
@@ -254,7 +271,7 @@ take_environment(BsSettingsError *error)
 		for (c = bs_setting_table[i].name; *c != '\0' && len < sizeof(name) - 1; c++)
 			name[len++] = (char) toupper((unsigned char) *c);
 		name[len] = '\0';
-		value = bs_setting_table[i].voice != BS_VOICE_SERVER ? getenv(name) : NULL;
+		value = is_told_here(i) ? getenv(name) : NULL;
 		if (value != NULL && !take(i, SOURCE_ENVIRONMENT, value, error))
 			return false;
 	}
@@ -281,14 +298,14 @@ take_line(const char *name, const char *value, char *reason, size_t size)
 bool
 bs_settings_load(const char *config_file, BsSettingsError *error)
 {
-	char	   *before[BS_SETTINGS];
+	char	   *before[BS_SETTING_COUNT];
 	const char *path = config_file != NULL ? config_file :
 	getenv("BS_SENDER_CONFIG");
 	bool		good = true;
 	int			i;
 
 	error->exit_code = BS_EXIT_CONFIG;
-	for (i = 0; i < BS_SETTINGS; i++)
+	for (i = 0; i < BS_SETTING_COUNT; i++)
 	{
 		before[i] = words_of[i][SOURCE_FILE];
 		words_of[i][SOURCE_FILE] = NULL;
@@ -298,7 +315,7 @@ bs_settings_load(const char *config_file, BsSettingsError *error)
 	if (path != NULL)
 		good = bs_file_read(path, take_line, error->text, sizeof(error->text));
 	good = good && take_environment(error);
-	for (i = 0; i < BS_SETTINGS; i++)
+	for (i = 0; i < BS_SETTING_COUNT; i++)
 	{
 		char	   *unwanted = good ? before[i] : words_of[i][SOURCE_FILE];
 
@@ -314,81 +331,28 @@ bs_settings_take_server(const char *name, const char *value)
 {
 	int			setting = find_setting(name, strlen(name));
 
-	if (setting >= 0 && bs_setting_table[setting].voice != BS_VOICE_HERE)
+	if (setting >= 0)
 		say(setting, SOURCE_SERVER, value);
-}
-
-/* ---- as others want them ---- */
-
-void
-bs_settings_relay(BsRelaySettings *relay)
-{
-	memset(relay, 0, sizeof(*relay));
-	relay->prefix = "";
-	relay->mail_url = current.mail_url;
-	relay->mail_from = current.mail_from;
-	relay->mail_helo = current.mail_helo;
-	relay->mail_user = current.mail_user;
-	relay->mail_password_file = current.mail_password_file;
-	relay->mail_tls = (BsMailTls) current.mail_tls;
-	relay->mail_ca_file = current.mail_ca_file;
-	relay->mail_connections = (int) current.mail_connections;
-	relay->mail_timeout_ms = current.mail_timeout_ms;
-	relay->lease_ms = current.lease_ms;
-	relay->http_headers_file = current.http_headers_file;
-}
-
-void
-bs_settings_broker(BsBrokerSettings *broker, const char *database,
-				   const char *connection_name)
-{
-	memset(broker, 0, sizeof(*broker));
-	broker->prefix = "";
-	broker->database = database;
-	broker->amqp_url = current.amqp_url;
-	broker->amqp_password_file = current.amqp_password_file;
-	broker->amqp_ca_file = current.amqp_ca_file;
-	broker->amqp_exchange = current.amqp_exchange;
-	broker->amqp_queue = current.amqp_queue;
-	broker->amqp_dead_letter_exchange = current.amqp_dead_letter_exchange;
-	broker->amqp_dead_letter_queue = current.amqp_dead_letter_queue;
-	broker->connection_name = connection_name;
-	broker->prefetch = (int) current.amqp_prefetch;
-}
-
-void
-bs_settings_rules(BsOutboxRules *rules)
-{
-	memset(rules, 0, sizeof(*rules));
-	rules->from = current.mail_from;
-	rules->reply_to = current.mail_reply_to;
-	rules->list_unsubscribe = current.mail_list_unsubscribe;
-	rules->connections = (int) current.mail_connections;
-	rules->memory = current.sender_memory;
-	rules->timeout_ms = current.mail_timeout_ms;
-	rules->max_lateness_ms = current.max_lateness_ms;
-	rules->max_attempts = (int) current.max_attempts;
-	rules->retry_initial_ms = current.retry_initial_ms;
-	rules->retry_max_ms = current.retry_max_ms;
-	rules->rate_limit = current.rate_limit;
-	rules->breaker = current.breaker;
-	rules->guarantee = (BsDeliveryGuarantee) current.delivery_guarantee;
 }
 
 void
 bs_settings_print_help(void)
 {
+	char		buf[64];
 	int			i;
 
-	for (i = 0; i < BS_SETTINGS; i++)
+	for (i = 0; i < BS_SETTING_COUNT; i++)
 	{
-		if (bs_setting_table[i].voice == BS_VOICE_SERVER)
+		const BsSetting *setting = &bs_setting_table[i];
+		const char *usual = bs_setting_show_default(setting, buf, sizeof(buf));
+
+		if (!is_told_here(i))
 			continue;
-		printf("  %-26s %s", bs_setting_table[i].name, bs_setting_table[i].help);
-		if (bs_setting_table[i].voice == BS_VOICE_BOTH)
+		printf("  %-26s %s", setting->name, setting->short_text);
+		if (setting->host == BS_SETTING_SHARED)
 			printf(" [the server's]");
-		else if (bs_setting_table[i].usual[0] != '\0')
-			printf(" [%s]", bs_setting_table[i].usual);
+		else if (usual[0] != '\0')
+			printf(" [%s]", usual);
 		printf("\n");
 	}
 }
@@ -399,10 +363,10 @@ bs_settings_free(void)
 	int			i;
 	int			source;
 
-	for (i = 0; i < BS_SETTINGS; i++)
+	for (i = 0; i < BS_SETTING_COUNT; i++)
 		for (source = 0; source < SOURCE_COUNT; source++)
 			say(i, (BsSource) source, NULL);
-	if (current_is_set)
-		release(&current);
-	current_is_set = false;
+	if (is_set)
+		release(&bs_settings);
+	is_set = false;
 }

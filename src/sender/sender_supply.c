@@ -13,6 +13,8 @@
 #include <string.h>
 
 #include "core/base/clock.h"
+#include "core/sending/broker.h"
+#include "core/sending/relay.h"
 #include "sender/sender_log.h"
 #include "sender/sender_settings.h"
 
@@ -50,12 +52,16 @@ bs_supply_close_link(void)
 void
 bs_supply_look_at_broker(void)
 {
-	BsBrokerSettings settings;
+	BsLinkUse	use = {
+		.database = bs_sender.database.name,
+		.connection_name = bs_sender.identity,
+		.prefetch = bs_settings.amqp_prefetch
+	};
 	BsConsumer *consumer;
 	char		password[BS_SECRET_MAX];
 	char		error[256] = "\"amqp_url\" is not set";
 
-	if (bs_settings()->queue != BS_SENDER_QUEUE_RABBITMQ || !bs_sender.is_ready ||
+	if (bs_settings.queue != BS_QUEUE_RABBITMQ || !bs_sender.is_ready ||
 		bs_sender.outbox.mailer == NULL || bs_sender.renew_wanted)
 	{
 		if (bs_sender.broker_link != NULL && bs_sender.question != BS_QUESTION_COPIES)
@@ -64,15 +70,14 @@ bs_supply_look_at_broker(void)
 	}
 	if (bs_sender.broker_link != NULL || bs_clock_ms() < bs_sender.renew_at_ms)
 		return;
-	bs_settings_broker(&settings, bs_sender.database.name, bs_sender.identity);
-	if (settings.amqp_url[0] != '\0' &&
-		bs_broker_read_password(&settings, password, sizeof(password),
+	if (bs_settings.amqp_url[0] != '\0' &&
+		bs_broker_read_password(&bs_settings, password, sizeof(password),
 								error, sizeof(error)))
-		bs_sender.broker_link = bs_broker_make_link(&settings, password,
+		bs_sender.broker_link = bs_broker_make_link(&bs_settings, &use, password,
 													error, sizeof(error));
 	explicit_bzero(password, sizeof(password));
 	consumer = bs_sender.broker_link == NULL ? NULL :
-		bs_consumer_create(bs_sender.broker_link, settings.prefetch,
+		bs_consumer_create(bs_sender.broker_link, use.prefetch,
 						   bs_sender.database.installation);
 	if (consumer == NULL)
 	{
@@ -109,7 +114,6 @@ bs_supply_report_work(void)
 void
 bs_supply_renew(void)
 {
-	BsRelaySettings settings;
 	BsMailer   *mailer;
 	char		error[256] = "out of memory";
 
@@ -117,8 +121,7 @@ bs_supply_renew(void)
 		bs_sender.question == BS_QUESTION_COPIES || bs_clock_ms() < bs_sender.renew_at_ms)
 		return;
 	bs_supply_close_link();
-	bs_settings_relay(&settings);
-	mailer = bs_relay_make_mailer(&settings, error, sizeof(error));
+	mailer = bs_relay_make_mailer(&bs_settings, error, sizeof(error));
 	if (!bs_outbox_set_mailer(&bs_sender.outbox, mailer) || !bs_dialogue_make_lists())
 		mailer = NULL;
 	if (mailer == NULL)
@@ -149,7 +152,7 @@ bs_supply_fill_stats(BsSenderStats *stats)
 	stats->under_way = bs_sender.outbox.mailer ? bs_mailer_busy(bs_sender.outbox.mailer) : 0;
 	stats->unrecorded = bs_sender.outbox.ended_count + bs_sender.outbox.recording_count;
 	stats->database_up = bs_sender.database.conn != NULL && bs_sender.looked;
-	stats->broker_wanted = bs_settings()->queue == BS_SENDER_QUEUE_RABBITMQ;
+	stats->broker_wanted = bs_settings.queue == BS_QUEUE_RABBITMQ;
 	stats->broker_up = bs_sender.broker_link != NULL && bs_amqp_is_up(bs_sender.broker_link);
 	stats->breaker_closed = bs_sender.outbox.host->breaker->state == BS_BREAKER_CLOSED;
 	stats->relay_ready = bs_sender.outbox.mailer != NULL;
@@ -162,7 +165,7 @@ void
 bs_supply_open_pages(void)
 {
 	static char opened[128];
-	const char *listen = bs_settings()->listen;
+	const char *listen = bs_settings.listen;
 	char		error[256];
 
 	if (bs_sender.pages != NULL && strcmp(opened, listen) == 0)
@@ -184,7 +187,6 @@ bool
 bs_supply_finish_settings(void)
 {
 	BsSettingsError error;
-	BsOutboxRules rules;
 	bool		changed;
 
 	if (!bs_settings_finish(&changed, &error))
@@ -192,9 +194,7 @@ bs_supply_finish_settings(void)
 		bs_supply_report_obstacle(error.text, true);
 		return false;
 	}
-	bs_settings_rules(&rules);
-	bs_outbox_set_rules(&bs_sender.outbox, &rules);
-	bs_log_set_json(bs_settings()->log_format == BS_LOG_JSON);
+	bs_log_set_json(bs_settings.log_format == BS_LOG_JSON);
 	if (changed)
 	{
 		bs_sender.renew_wanted = true;

@@ -56,7 +56,7 @@ add_lease(BsArguments *arguments)
 	char		lease[40];
 
 	snprintf(lease, sizeof(lease), "%lld ms",
-			 (long long) bs_settings()->lease_ms);
+			 bs_settings.lease_s * 1000LL);
 	bs_arguments_add_text(arguments, BS_OID_INTERVAL, lease);
 }
 
@@ -108,7 +108,7 @@ bs_work_ask_state(BsDatabase *database, const char *identity,
 	/* What is in our name needs no quoting, see make_identity(). */
 	snprintf(sql, sizeof(sql),
 			 ", %s.bs_report_sender('%s'::text, '%lld ms'::interval, %d, '%s'::text",
-			 database->schema, identity, (long long) bs_settings()->lease_ms,
+			 database->schema, identity, bs_settings.lease_s * 1000LL,
 			 stats->waiting + stats->under_way + stats->unrecorded,
 			 !stats->relay_ready ? "no relay" :
 			 stats->obstacle[0] != '\0' ? "idle" :

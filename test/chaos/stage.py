@@ -50,8 +50,8 @@ class Broker(broker.Broker):
     """One that is killed, and started again with what it holds."""
 
     def address(self, port):
-        """Its URL by way of another port."""
-        return "%s:%d" % (self.url.rpartition(":")[0], port)
+        """Its URL by way of another port, for guest."""
+        return "%s:%d" % (self.plain_url.rpartition(":")[0], port)
 
     @property
     def port(self):

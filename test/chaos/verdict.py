@@ -112,6 +112,12 @@ class Verdict:
                 len(keys) - 10, name))
 
 
+def ways_out(one):
+    """Of one whom the relay refuses: deleted before it was asked."""
+    return ["CANCELLED" for change in one.changes
+            if change.what == "deleted"]
+
+
 def judge_fates(verdict, owed, rows, mails, latest, at_most_once):
     lost, early, wrong = [], [], []
     refused = cancelled = given_up = 0
@@ -133,7 +139,7 @@ def judge_fates(verdict, owed, rows, mails, latest, at_most_once):
                 or (row.status == "SENT" and not came):
             lost.append(key)
         elif one.fate in ("FAILED", "CANCELLED") and (
-                status != one.fate or came):
+                came or status not in (one.fate, *ways_out(one))):
             wrong.append(key)
         elif any(mail.rcpt not in one.rcpts or
                  mail.subject.rpartition(" ")[2] not in one.names

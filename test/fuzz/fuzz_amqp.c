@@ -351,7 +351,7 @@ make_link(void)
 	char		error[256];
 	BsAmqpLink *made;
 
-	config.urls = "amqp://u:p@127.0.0.1";
+	config.urls = "amqp://u@127.0.0.1";
 	config.exchange = "x";
 	config.queue = "q";
 	config.dead_letter_exchange = "dx";

@@ -24,8 +24,9 @@
 #include <unistd.h>
 
 #include "must.h"
+#include "core/sending/settings.h"
 #include "sender/sender_file.h"
-#include "sender/sender_setting.h"
+#include "sender/sender_settings.h"
 
 extern int	LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -119,7 +120,7 @@ check_bounds(const BsSettings *settings)
 {
 	int			i;
 
-	for (i = 0; i < BS_SETTINGS; i++)
+	for (i = 0; i < BS_SETTING_COUNT; i++)
 	{
 		const BsSetting *setting = &bs_setting_table[i];
 		const char *place = (const char *) settings + setting->offset;
@@ -127,27 +128,27 @@ check_bounds(const BsSettings *settings)
 		double		number;
 		int			word;
 
-		switch (setting->type)
+		switch (setting->kind)
 		{
-			case BS_TYPE_TEXT:
+			case BS_KIND_TEXT:
 				MUST(*(char *const *) place != NULL);
-				MUST(setting->check == NULL ||
-					 setting->check(*(char *const *) place, &reason));
+				MUST(bs_setting_takes_text(setting, *(char *const *) place,
+										   &reason));
 				continue;
-			case BS_TYPE_WORD:
+			case BS_KIND_WORD:
 				memcpy(&word, place, sizeof(word));
 				MUST(word >= 0 && word < 3);
 				continue;
-			case BS_TYPE_REAL:
+			case BS_KIND_REAL:
 				memcpy(&number, place, sizeof(number));
 				break;
 			default:
-				number = (double) *(const int64_t *) place;
+				number = *(const int *) place;
 				break;
 		}
-		MUST(number >= setting->min && number <= setting->max);
+		MUST(bs_setting_takes_number(setting, number));
 	}
-	MUST(settings->lease_ms >= 2 * settings->mail_timeout_ms);
+	MUST(settings->lease_s * 1000LL >= 2LL * settings->mail_timeout_ms);
 }
 
 /* Name by name, to the end of them. */
@@ -189,7 +190,7 @@ check_settings(const char *data, size_t len)
 	write_file("", 0);
 	MUST(bs_settings_load(path, &error));
 	MUST(bs_settings_finish(&changed, &error));
-	check_bounds(bs_settings());
+	check_bounds(&bs_settings);
 	write_file(copy, words != NULL ? (size_t) (words - copy) : len);
 	if (!bs_settings_load(path, &error))
 	{
@@ -198,14 +199,14 @@ check_settings(const char *data, size_t len)
 		MUST(bs_settings_finish(&changed, &error) && !changed);
 	}
 	else if (bs_settings_finish(&changed, &error))
-		check_bounds(bs_settings());
+		check_bounds(&bs_settings);
 	else
 		MUST(error.text[0] != '\0');
 	if (words != NULL)
 	{
 		take_server(words + 1, len - (size_t) (words + 1 - copy));
 		if (bs_settings_finish(&changed, &error))
-			check_bounds(bs_settings());
+			check_bounds(&bs_settings);
 		else
 			MUST(error.text[0] != '\0');
 	}
@@ -221,7 +222,7 @@ check_address(const char *data, size_t len)
 	int			port = -1;
 
 	MUST(value != NULL);
-	if (bs_file_split_address(value, host, sizeof(host), &port))
+	if (bs_settings_split_listen(value, host, sizeof(host), &port))
 	{
 		MUST(port >= 0 && port <= 65535);
 		MUST(host[0] != '\0');

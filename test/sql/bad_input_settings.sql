@@ -20,8 +20,8 @@ SELECT format('ALTER SYSTEM SET birthday_scheduler.mail_url = %L', v) FROM unnes
     'smtp://relay example.com', E'smtp://relay.example.com\r\nX: y', E'http://api.example.com/\nx', 'smtp://[::1', 'smtp://relay.example.com/?x#y', 'https:///api.example.com', 'smtp://' || repeat('x', 3000)]) AS v
 \gexec
 SELECT format('ALTER SYSTEM SET birthday_scheduler.amqp_url = %L', v) FROM unnest(ARRAY[
-    'x', 'http://broker', 'amqp://', 'amqp:///vhost', 'amqp://us:canary@', 'amqp://us:canary@broker:0', 'amqp://us:canary@broker:65536', 'amqp://us:canary@broker:port', 'amqp://us:canary@broker/a%00b', 'amqp://us%0d:canary@broker',
-    'amqp://us:canary@broker,', ',amqp://us:canary@broker', 'amqp://us:canary@broker,http://x', 'amqp://1,amqp://2,amqp://3,amqp://4,amqp://5,amqp://6,amqp://7,amqp://8,amqp://9', 'amqp://us:canary@broker/' || repeat('v', 256), 'amqp://us:canary@' || repeat('x', 3000)]) AS v
+    'amqp://us:canary@broker', 'amqp://us:canary@broker:port', 'amqp://a, amqps://us:@broker', 'x', 'http://broker', 'amqp://', 'amqp:///vhost', 'amqp://us@', 'amqp://us@broker:0', 'amqp://us@broker:65536', 'amqp://us@broker:port', 'amqp://us@broker/a%00b', 'amqp://us%0d@broker',
+    'amqp://us@broker,', ',amqp://us@broker', 'amqp://us@broker,http://x', 'amqp://1,amqp://2,amqp://3,amqp://4,amqp://5,amqp://6,amqp://7,amqp://8,amqp://9', 'amqp://us@broker/' || repeat('v', 256), 'amqp://us@' || repeat('x', 3000)]) AS v
 \gexec
 SELECT format('ALTER SYSTEM SET birthday_scheduler.%I = %L', k, v) FROM unnest('{amqp_exchange,amqp_queue,amqp_dead_letter_exchange,amqp_dead_letter_queue}'::text[]) AS k, unnest(ARRAY['', 'amq.direct', '%s', 'a.%', E'a\nb', repeat('x', 256)]) AS v
 \gexec

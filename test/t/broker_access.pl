@@ -131,7 +131,7 @@ well($node, 'rotated');
 # ---- TLS.
 
 my $tls = $broker->tls_url;
-set_conf($node, amqp_url => $tls, amqp_password_file => '', amqp_ca_file => $certificate[0]);
+set_conf($node, amqp_url => $tls, amqp_ca_file => $certificate[0]);
 well($node, 'TLS');
 add_due($node, 2000, 'tls');
 each_once($node, $catcher, 'tls', 2000, 'TLS');

@@ -24,9 +24,8 @@ my $urls = join(', ', map { $_->url } @nodes);
 my $node = mail_node('main', queue => 'rabbitmq', amqp_url => $urls, mail_url => $catcher->url,
 	mail_connections => 2, senders => 2, lease => '60s', mail_timeout => '15s');
 grant_sender($node);
-(my $plain = $urls) =~ s/:guest\@/\@/g;
 my $sender = BS::Sender->new($node, 'one', mail_url => $catcher->url, mail_connections => 2, mail_timeout => '15s',
-	amqp_url => $plain, amqp_password_file => BS::Sender::guest_password_file())->start;
+	amqp_url => $urls)->start;
 
 # The queue has a member on each node.
 well($node, 'at first');

@@ -45,7 +45,7 @@ my $node = mail_node('main', queue => 'rabbitmq', amqp_url => join(', ', map { "
 	mail_url => $catcher->url, mail_connections => 2, senders => 2, lease => '60s', mail_timeout => '15s');
 grant_sender($node);
 my $sender = BS::Sender->new($node, 'one', mail_url => $catcher->url, mail_connections => 2, mail_timeout => '15s',
-	amqp_url => join(', ', map { "amqp://guest\@10.96.0.1$_:5672" } 1 .. 3), amqp_password_file => BS::Sender::guest_password_file())->start;
+	amqp_url => join(', ', map { "amqp://guest:guest\@10.96.0.1$_:5672" } 1 .. 3))->start;
 
 well($node, 'at first');
 ok(wait_for(sub { members($nodes[0]) == 3 }, 'members'), 'the queue is on all three');

@@ -14,7 +14,7 @@ my $node = mail_node('main',
 	mail_connections => 2,
 	lease => '7s',
 	mail_timeout => '3600ms');
-my $reason = '"birthday_scheduler.lease" (%d ms) must be at least twice "birthday_scheduler.mail_timeout" (%d ms)';
+my $reason = '"birthday_scheduler.lease" (%d s) must be at least twice "birthday_scheduler.mail_timeout" (%d ms)';
 
 sub relay
 {
@@ -24,7 +24,7 @@ sub relay
 sub refuses
 {
 	my ($what, $lease_ms, $timeout_ms) = @_;
-	my $words = quotemeta sprintf($reason, $lease_ms, $timeout_ms);
+	my $words = quotemeta sprintf($reason, $lease_ms / 1000, $timeout_ms);
 
 	ok(wait_for(sub { (relay()->{reason} // '') =~ /^$words/ }, 'the health'), "$what: bs_health() names both settings")
 	  or diag explain relay();

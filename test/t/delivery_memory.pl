@@ -20,10 +20,9 @@ my $catcher = start_catcher(scratch_dir() . '/mail', '--brief');
 my $node = queue_node('main', $broker, senders => 1, mail_url => '', queue => 'postgres', mail_timeout => '30s',
 	mail_connections => 32, sender_memory => "${memory_mb}MB");
 grant_sender($node);
-(my $url = $broker->url) =~ s/:guest\@/\@/;
 my $sender = BS::Sender->new($node, 'one', mail_url => $catcher->url, mail_timeout => '30s',
 	mail_connections => 32, sender_memory => "${memory_mb}MB",
-	amqp_url => $url, amqp_password_file => BS::Sender::guest_password_file());
+	amqp_url => $broker->url);
 
 # Wide characters: what goes over the wire is a good deal larger than the letter.
 my $half = $kilobytes * 1024 / 2;

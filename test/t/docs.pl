@@ -15,6 +15,7 @@ my $node = BS::Test->new_node('docs', start => 1);
 
 $node->safe_psql('postgres', 'CREATE EXTENSION birthday_scheduler');
 
+$ENV{BS_TOP} = $top;
 foreach my $page (qw(settings sql))
 {
 	my ($made, $errors) = run_command(

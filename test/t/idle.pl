@@ -90,10 +90,9 @@ is_asleep('resumed', \%workers);
 # ---- With RabbitMQ: heartbeats, and nothing but them.
 
 grant_sender($node);
-(my $url = $broker->url) =~ s/:guest\@/\@/;
 set_conf($node, queue => 'rabbitmq');
 well($node, 'by RabbitMQ');
-my $sender = BS::Sender->new($node, 'one', mail_url => $catcher->url, amqp_url => $url, amqp_password_file => BS::Sender::guest_password_file())->start;
+my $sender = BS::Sender->new($node, 'one', mail_url => $catcher->url, amqp_url => $broker->url)->start;
 add_due($node, 50, 'copies');
 each_once($node, $catcher, 'copies', 50, 'by RabbitMQ');
 my %now = workers();

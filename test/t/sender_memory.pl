@@ -31,11 +31,10 @@ my $broker = BS::Broker->new('main');
 my $catcher = start_catcher(scratch_dir() . '/mail', '--brief');
 my $node = queue_node('main', $broker, senders => 1, mail_url => '', lease => '60s', queue => 'postgres');
 grant_sender($node);
-(my $url = $broker->url) =~ s/:guest\@/\@/;
 my $port = BS::Sender::free_port();
 my $sender = BS::Sender->new($node, 'one',
 	mail_url => $catcher->url, mail_connections => 4, mail_timeout => '15s',
-	amqp_url => $url, amqp_password_file => BS::Sender::guest_password_file(), listen => "127.0.0.1:$port",
+	amqp_url => $broker->url, listen => "127.0.0.1:$port",
 	command => [
 		split(/ /, 'valgrind --tool=memcheck --leak-check=full --show-leak-kinds=definite,indirect,possible'
 			  . ' --errors-for-leak-kinds=definite,indirect,possible --error-limit=no --num-callers=60 --gen-suppressions=all'),

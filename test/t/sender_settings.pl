@@ -71,7 +71,7 @@ refused('the server\'s setting', 2, qr/unknown argument "--max-attempts=3"/, '--
 
 refused('bad flag', 78, qr/"mail_connections" in the command line: "0"\. It must lie between 1 and 64/, '--mail-connections=0');
 refused('no number', 78, qr/It must be a number, with one of the units/, '--lease', 'long');
-refused('memory', 78, qr/"sender_memory" in the command line: "1MB"\. It must lie between 4 and 1048576 MB/, '--sender-memory', '1MB');
+refused('memory', 78, qr/"sender_memory" in the command line: "1MB"\. It must lie between 4096 and 2147483647 kB/, '--sender-memory', '1MB');
 refused('memory without its unit', 78, qr/It must be a number, with one of the units kB, MB, GB/, '--sender-memory', '64min');
 refused('NaN', 78, qr/It must lie between/, '--breaker', 'nan');
 refused('unknown word', 78, qr/It must be one of: required offered off/, '--mail-tls=maybe');
@@ -79,7 +79,7 @@ refused('URL with a password', 78, qr/"mail_url" in the command line: /, '--mail
 refused('password', 78, qr/libpq's password file/, '--database', 'host=x password=geheim');
 refused('no connection string', 78, qr/as libpq takes it/, '--database', 'host=x nonsense=geheim');
 refused('password of the broker', 78, qr/amqp_password_file/, '--amqp-url', 'amqp://me:geheim@broker.example.com');
-refused('lease', 78, qr/"lease" \(30000 ms\) must be at least twice "mail_timeout" \(20000 ms\)/,
+refused('lease', 78, qr/"lease" \(30 s\) must be at least twice "mail_timeout" \(20000 ms\)/,
 	'--lease', '30s', '--mail-timeout', '20s');
 refused('listen', 78, qr/an address and a port/, '--listen', 'everywhere');
 refused('no file', 78, qr{"/nowhere/conf" cannot be opened: No such file}, '--config', '/nowhere/conf');

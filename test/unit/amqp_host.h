@@ -193,7 +193,8 @@ open_link_to_broker(void)
 {
 	char		url[100];
 
-	snprintf(url, sizeof(url), "amqp://us:secret@127.0.0.1:%d/our%%20host",
+	config.password = "secret";
+	snprintf(url, sizeof(url), "amqp://us@127.0.0.1:%d/our%%20host",
 			 broker.port);
 	open_link(url);
 }

@@ -32,7 +32,7 @@ static BsBroker broker;
 static BsAmqpLink *amqp;		/* NULL: no broker is wanted */
 static BsConsumer *consumer;
 static BsOutbox outbox;
-static BsOutboxRules rules;
+static BsSettings rules;
 
 /* What the host brings along, and what it was told. */
 static BsBucket bucket;
@@ -192,14 +192,14 @@ static inline void
 reset_rules(void)
 {
 	memset(&rules, 0, sizeof(rules));
-	rules.from = "Greetings <greetings@example.com>";
-	rules.connections = 1;
-	rules.memory = 64 << 20;
-	rules.timeout_ms = 60000;
-	rules.max_lateness_ms = 86400000;
+	rules.mail_from = "Greetings <greetings@example.com>";
+	rules.mail_connections = 1;
+	rules.sender_memory_kb = 65536;
+	rules.mail_timeout_ms = 60000;
+	rules.max_lateness_s = 86400;
 	rules.max_attempts = 5;
-	rules.retry_initial_ms = 60000;
-	rules.retry_max_ms = 3600000;
+	rules.retry_initial_s = 60;
+	rules.retry_max_s = 3600;
 }
 
 /* With the rules that are set. */
@@ -210,10 +210,10 @@ make_mailer(void)
 	char		error[256] = "";
 	BsMailerConfig config = {
 		.url = url,
-		.from = rules.from,
+		.from = rules.mail_from,
 		.tls = BS_MAIL_TLS_OFF,
-		.connections = rules.connections,
-		.timeout_ms = rules.timeout_ms,
+		.connections = rules.mail_connections,
+		.timeout_ms = rules.mail_timeout_ms,
 		.connect_timeout_ms = 30000
 	};
 	BsMailer   *mailer;
@@ -242,8 +242,7 @@ open_outbox(const BsScript *script)
 {
 	forget_notes();
 	relay_open(&relay, script);
-	bs_outbox_init(&outbox, &outbox_host);
-	bs_outbox_set_rules(&outbox, &rules);
+	bs_outbox_init(&outbox, &outbox_host, &rules);
 	bs_outbox_set_mailer(&outbox, make_mailer());
 }
 
@@ -420,6 +419,7 @@ open_broker(int prefetch)
 		.dead_letter_queue = "birthday.messages.dlq",
 		.connection_name = "test",
 		.prefetch = prefetch,
+		.password = "secret",
 		.connect_timeout_ms = 60000,
 		.silence_ms = 60000,
 		.confirm_timeout_ms = 60000,
@@ -428,7 +428,7 @@ open_broker(int prefetch)
 	};
 
 	broker_open(&broker);
-	snprintf(url, sizeof(url), "amqp://us:secret@127.0.0.1:%d", broker.port);
+	snprintf(url, sizeof(url), "amqp://us@127.0.0.1:%d", broker.port);
 	amqp = bs_amqp_create(&config, error, sizeof(error));
 	if (amqp == NULL)
 		printf("# %s\n", error);

@@ -22,8 +22,8 @@ test_one(void)
 	size_t		len;
 
 	reset_rules();
-	rules.reply_to = "office@example.com";
-	rules.list_unsubscribe = "https://example.com/bye";
+	rules.mail_reply_to = "office@example.com";
+	rules.mail_list_unsubscribe = "https://example.com/bye";
 	open_outbox(&usual);
 	is_int(outbox.job_count, 16, "room for sixteen a connection");
 	is_int(bs_outbox_claim_limit(&outbox), 16, "all of it may be claimed");
@@ -43,9 +43,9 @@ test_one(void)
 	ok(last_us >= 0, "with how long it took");
 	is_int(relay.mails, 1, "the relay has a mail");
 
-	mail.from = rules.from;
-	mail.reply_to = rules.reply_to;
-	mail.list_unsubscribe = rules.list_unsubscribe;
+	mail.from = rules.mail_from;
+	mail.reply_to = rules.mail_reply_to;
+	mail.list_unsubscribe = rules.mail_list_unsubscribe;
 	mail.to_name = claim.recipient_name;
 	mail.to_address = claim.recipient_email;
 	mail.subject = claim.subject;
@@ -76,7 +76,7 @@ test_window(void)
 	int			i;
 
 	reset_rules();
-	rules.connections = 3;
+	rules.mail_connections = 3;
 	open_outbox(&usual);
 	begin(1, 40);
 	while (outbox.ended_count < 40)
@@ -102,8 +102,7 @@ test_mailer(void)
 {
 	reset_rules();
 	open_outbox(&usual);
-	rules.connections = 4;
-	bs_outbox_set_rules(&outbox, &rules);
+	rules.mail_connections = 4;
 	ok(bs_outbox_set_mailer(&outbox, NULL), "no mailer");
 	is_int(outbox.job_count, 64, "room by the new rules");
 	begin(1, 1);
@@ -137,7 +136,7 @@ test_batches(void)
 	static const BsScript hangs = {.greeting = HANG ""};
 
 	reset_rules();
-	rules.connections = 5;
+	rules.mail_connections = 5;
 	open_outbox(&hangs);
 	relay.scripts[1] = &usual;
 	begin(1, 64);
@@ -227,7 +226,7 @@ test_lease(void)
 	BsClaim		claim;
 
 	reset_rules();
-	rules.timeout_ms = 100000;
+	rules.mail_timeout_ms = 100000;
 	open_outbox(&usual);
 	claim = make_claim(1);
 	bs_outbox_begin(&outbox, &claim, now_ms() + 99000, no_copy);
@@ -241,8 +240,7 @@ test_lease(void)
 	is_int(relay.mails, 1, "one mail");
 
 	/* After a reload with a longer time limit. */
-	rules.timeout_ms = 150000;
-	bs_outbox_set_rules(&outbox, &rules);
+	rules.mail_timeout_ms = 150000;
 	claim = make_claim(3);
 	bs_outbox_begin(&outbox, &claim, now_ms() + 140000, no_copy);
 	claim = make_claim(4);
@@ -295,7 +293,7 @@ test_late(void)
 	BsClaim		claim;
 
 	reset_rules();
-	rules.max_lateness_ms = 7200000;
+	rules.max_lateness_s = 7200;
 	open_outbox(&usual);
 	claim = make_claim(1);
 	claim.send_time_us = bs_clock_wall_us() - 7201 * SECOND_US;
@@ -316,7 +314,7 @@ test_rate(void)
 	int64_t		began = now_ms();
 
 	reset_rules();
-	rules.connections = 4;
+	rules.mail_connections = 4;
 	rules.rate_limit = 2;
 	open_outbox(&usual);
 	begin(1, 4);
@@ -343,7 +341,7 @@ test_stop(void)
 	int			i;
 
 	reset_rules();
-	rules.connections = 2;
+	rules.mail_connections = 2;
 	open_outbox(&no_answer);
 	begin(1, 6);
 	ok(wait_for(relay.mails == 2), "two were handed over");

@@ -21,7 +21,7 @@ static void
 open_all(const BsScript *script)
 {
 	reset_rules();
-	rules.connections = 2;
+	rules.mail_connections = 2;
 	open_outbox(script);
 	open_broker(PREFETCH);
 }
@@ -117,16 +117,14 @@ test_answers(void)
 
 	/* While the letters take all room, nothing is waited for but room. */
 	ok(wait_for_copies(1), "the locked one again");
-	rules.memory = 0;
-	bs_outbox_set_rules(&outbox, &rules);
+	rules.sender_memory_kb = 0;
 	memset(&claims[0], 0, sizeof(BsClaim));
 	make_id(2, claims[0].id);
 	claims[0].is_locked = true;
 	bs_outbox_begin_copies(&outbox, keys, tags, 1, claims, 1,
 						   now_ms() + LEASE_MS);
 	ok(bs_consumer_next_claim_ms(consumer) <= now_ms(), "no room: it may be asked for at once");
-	rules.memory = 64 << 20;
-	bs_outbox_set_rules(&outbox, &rules);
+	rules.sender_memory_kb = 65536;
 	claims[0] = make_claim(2);
 	bs_outbox_begin_copies(&outbox, keys, tags, 1, claims, 1,
 						   now_ms() + LEASE_MS);
@@ -148,8 +146,7 @@ test_ends(void)
 	static const int numbers[] = {1, 2};
 
 	open_all(&later);
-	rules.connections = 1;
-	bs_outbox_set_rules(&outbox, &rules);
+	rules.mail_connections = 1;
 	bs_outbox_set_mailer(&outbox, make_mailer());
 	deliver_many(1, 2);
 	ok(wait_for_copies(2), "two copies");

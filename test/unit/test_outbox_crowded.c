@@ -36,7 +36,7 @@ static void
 open_crowded(int connections, const BsScript *first)
 {
 	reset_rules();
-	rules.connections = connections;
+	rules.mail_connections = connections;
 	rules.breaker = 0.5;
 	told_count = elsewhere = 0;
 	open_outbox(first);

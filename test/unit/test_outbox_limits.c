@@ -55,7 +55,7 @@ test_retry(void)
 	ok(is_in(3, began_us, 240000), "which doubles");
 	is_str(send_one(4, 5), "FAILED attempts 450", "after so many it ends");
 	claim = make_claim(5);
-	claim.send_time_us -= (rules.max_lateness_ms - 20000) * 1000;
+	claim.send_time_us -= (rules.max_lateness_s - 20) * INT64_C(1000000);
 	begin_claim(&claim);
 	finish_messages(1);
 	is_str(ending(5), "EXPIRED too_late 450", "or where the next would be too late");
@@ -111,7 +111,7 @@ test_in_doubt(void)
 	for (pass = 0; pass < 2; pass++)
 	{
 		reset_rules();
-		rules.guarantee = pass == 0 ? BS_GUARANTEE_AT_LEAST_ONCE :
+		rules.delivery_guarantee = pass == 0 ? BS_GUARANTEE_AT_LEAST_ONCE :
 			BS_GUARANTEE_AT_MOST_ONCE;
 		open_outbox(&gone);
 		is_str(send_one(1, 1), pass == 0 ? "RETRYING in_doubt 0" :
@@ -129,7 +129,7 @@ test_in_doubt(void)
 
 	/* What surely did not arrive is tried again in any case. */
 	reset_rules();
-	rules.guarantee = BS_GUARANTEE_AT_MOST_ONCE;
+	rules.delivery_guarantee = BS_GUARANTEE_AT_MOST_ONCE;
 	open_outbox(&not_now);
 	is_str(send_one(1, 1), "RETRYING later 451", "at most one: put off");
 	close_outbox();
@@ -166,7 +166,7 @@ test_again(void)
 	/* There is an end to that. */
 	open_outbox(&two);
 	begin(1, 2);
-	TAILQ_LAST(&outbox.waiting, BsJobList)->again = rules.connections + 1;
+	TAILQ_LAST(&outbox.waiting, BsJobList)->again = rules.mail_connections + 1;
 	finish_messages(2);
 	is_str(ending(1), "SENT accepted 250", "the first goes");
 	is_str(ending(2), "RETRYING trouble 421", "a farewell too many is trouble");
@@ -225,8 +225,7 @@ test_breaker(void)
 	memset(&bucket, 0, sizeof(bucket));
 
 	/* One to probe with, though there is room for two. */
-	rules.connections = 2;
-	bs_outbox_set_rules(&outbox, &rules);
+	rules.mail_connections = 2;
 	bs_outbox_set_mailer(&outbox, make_mailer());
 	breaker.open_until_ms = now_ms();
 	outbox.submit_after_ms = 0;
@@ -261,7 +260,6 @@ test_breaker(void)
 	breaker.open_until_ms = now_ms() + 30000;
 	is_int(bs_outbox_claim_limit(&outbox), 0, "while it lasts nobody claims");
 	rules.breaker = 0;
-	bs_outbox_set_rules(&outbox, &rules);
 	is_int(bs_outbox_claim_limit(&outbox), 32, "without a breaker everybody does");
 	close_outbox();
 }
@@ -319,8 +317,8 @@ static void
 test_memory(void)
 {
 	reset_rules();
-	rules.connections = 8;
-	rules.memory = 4 << 20;
+	rules.mail_connections = 8;
+	rules.sender_memory_kb = 4096;
 	open_outbox(&usual);
 	is_int((int) bs_outbox_claim_bytes(&outbox), 1 << 20, "a quarter of the memory is for claims");
 	ok(bs_outbox_has_room(&outbox), "nothing is held: there is room");
@@ -342,7 +340,7 @@ test_memory(void)
 	ok(bs_mailer_busy(outbox.mailer) >= 1, "one is under way at least");
 	ok(outbox.waiting_count >= 1, "one waits for memory");
 	ok(bs_mailer_bytes(outbox.mailer) >= 500000, "what is under way is counted");
-	ok(outbox.claim_bytes + (int64_t) bs_mailer_bytes(outbox.mailer) <= rules.memory, "and is within the limit");
+	ok(outbox.claim_bytes + (int64_t) bs_mailer_bytes(outbox.mailer) <= bs_outbox_memory(&outbox), "and is within the limit");
 	finish_messages(4);
 	is_int(relay.mails, 4, "all are sent");
 	is_int((int) outbox.claim_bytes, 0, "nothing is counted any more");

@@ -119,17 +119,17 @@ test_files(void)
 
 /* ---- mailers ---- */
 
-static BsRelaySettings
+static BsSettings
 usual_settings(void)
 {
-	BsRelaySettings settings = {
+	BsSettings	settings = {
 		.prefix = "birthday.",
 		.mail_url = "smtp://127.0.0.1:9",
 		.mail_from = "a@b.example",
 		.mail_tls = BS_MAIL_TLS_OFF,
 		.mail_connections = 2,
 		.mail_timeout_ms = 60000,
-		.lease_ms = 300000
+		.lease_s = 300
 	};
 
 	return settings;
@@ -137,7 +137,7 @@ usual_settings(void)
 
 /* The error of settings that make no mailer. */
 static const char *
-refusal(const BsRelaySettings *settings)
+refusal(const BsSettings *settings)
 {
 	static char error[256];
 	BsMailer   *made;
@@ -154,7 +154,7 @@ refusal(const BsRelaySettings *settings)
 static void
 test_settings(void)
 {
-	BsRelaySettings settings = usual_settings();
+	BsSettings	settings = usual_settings();
 
 	is_str(refusal(&settings), "a mailer with room for 2", "settings that suffice");
 	settings.mail_url = "";
@@ -167,10 +167,10 @@ test_settings(void)
 	ok(strncmp(refusal(&settings), "a mailer", 8) != 0, "a URL that is none of ours");
 
 	settings = usual_settings();
-	settings.lease_ms = 2 * settings.mail_timeout_ms;
+	settings.lease_s = 2 * settings.mail_timeout_ms / 1000;
 	is_str(refusal(&settings), "a mailer with room for 2", "a lease of twice the time limit");
-	settings.lease_ms--;
-	is_str(refusal(&settings), "\"birthday.lease\" (119999 ms) must be at least twice \"birthday.mail_timeout\" (60000 ms): what is handed over when the lease has ended may be sent twice", "a lease that is a moment shorter");
+	settings.lease_s--;
+	is_str(refusal(&settings), "\"birthday.lease\" (119 s) must be at least twice \"birthday.mail_timeout\" (60000 ms): what is handed over when the lease has ended may be sent twice", "a lease that is a second shorter");
 
 	settings = usual_settings();
 	settings.mail_user = "us";
@@ -209,7 +209,7 @@ test_headers(void)
 {
 	static const BsScript taken = {.http = "HTTP/1.1 200 OK\r\n"
 	"Content-Length: 0\r\n\r\n"};
-	BsRelaySettings settings = usual_settings();
+	BsSettings	settings = usual_settings();
 	char		url[64] = "http://127.0.0.1:9/";
 	char		error[256] = "";
 	const BsResult *result = &row[1];
@@ -226,8 +226,7 @@ test_headers(void)
 	snprintf(url, sizeof(url), "http://127.0.0.1:%d/send", relay.port);
 	is_str(refusal(&settings), "a mailer with room for 2", "as many as may be");
 	write_text("Authorization: Bearer of-tidings\r\n\r\nX-Last: one");
-	rules.connections = settings.mail_connections;
-	bs_outbox_set_rules(&outbox, &rules);
+	rules.mail_connections = settings.mail_connections;
 	bs_outbox_set_mailer(&outbox, bs_relay_make_mailer(&settings, error, sizeof(error)));
 	is_str(error, "", "a mailer");
 	begin(1, 1);
@@ -244,7 +243,7 @@ static void
 test_login(void)
 {
 	static const BsScript offers = {.ehlo = "250-relay.test\r\n250 AUTH PLAIN\r\n"};
-	BsRelaySettings settings = usual_settings();
+	BsSettings	settings = usual_settings();
 	char		url[64];
 	char		error[256] = "";
 
@@ -254,7 +253,7 @@ test_login(void)
 	settings.mail_url = url;
 	settings.mail_connections = 1;
 	settings.mail_user = "us";
-	settings.mail_password_file = write_text("secret\r\nmore\n");
+	settings.mail_password_file = (char *) write_text("secret\r\nmore\n");
 	bs_outbox_set_mailer(&outbox, bs_relay_make_mailer(&settings, error, sizeof(error)));
 	is_str(error, "", "a mailer");
 	begin(1, 1);
@@ -294,14 +293,13 @@ test_login(void)
 static void
 test_link(void)
 {
-	BsBrokerSettings settings = {
+	BsLinkUse	use = {.connection_name = "test",.prefetch = 5};
+	BsSettings	settings = {
 		.prefix = "birthday.",
 		.amqp_exchange = "birthday.messages",
 		.amqp_queue = "birthday.messages.queue",
 		.amqp_dead_letter_exchange = "birthday.messages.dlx",
-		.amqp_dead_letter_queue = "birthday.messages.dlq",
-		.connection_name = "test",
-		.prefetch = 5
+		.amqp_dead_letter_queue = "birthday.messages.dlq"
 	};
 	char		url[64];
 	char		password[64];
@@ -325,9 +323,9 @@ test_link(void)
 	broker_open(&broker);
 	snprintf(url, sizeof(url), "amqp://us@127.0.0.1:%d", broker.port);
 	settings.amqp_url = url;
-	amqp = bs_broker_make_link(&settings, password, error, sizeof(error));
+	amqp = bs_broker_make_link(&settings, &use, password, error, sizeof(error));
 	ok(amqp != NULL, "a link");
-	consumer = bs_consumer_create(amqp, settings.prefetch, INSTALLATION);
+	consumer = bs_consumer_create(amqp, use.prefetch, INSTALLATION);
 	ok(wait_for(ups == 1), "that comes up");
 	ok(strstr(broker.log, "us|of the broker") != NULL, "with the password");
 	ok(strstr(broker.log, "basic.qos 5\n") != NULL, "and the prefetch");
@@ -335,7 +333,7 @@ test_link(void)
 	close_outbox();
 
 	settings.amqp_url = "http://127.0.0.1";
-	ok(bs_broker_make_link(&settings, "", error, sizeof(error)) == NULL,
+	ok(bs_broker_make_link(&settings, &use, "", error, sizeof(error)) == NULL,
 	   "no link to what is no broker");
 }
 

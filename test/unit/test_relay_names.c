@@ -134,27 +134,26 @@ test_has_database(void)
 static void
 test_link(void)
 {
-	BsBrokerSettings settings = {
+	BsLinkUse	use = {.database = "app",.window = 1};
+	BsSettings	settings = {
 		.prefix = "x.",
-		.database = "app",
 		.amqp_url = "amqp://localhost",
 		.amqp_exchange = "birthday.%d",
 		.amqp_queue = "birthday.%d.queue",
 		.amqp_dead_letter_exchange = "dead",
-		.amqp_dead_letter_queue = "dead",
-		.window = 1
+		.amqp_dead_letter_queue = "dead"
 	};
 	char		error[256] = "";
-	BsAmqpLink *link = bs_broker_make_link(&settings, "", error, sizeof(error));
+	BsAmqpLink *link = bs_broker_make_link(&settings, &use, "", error, sizeof(error));
 
 	ok(link != NULL, "link: made");
 	bs_amqp_destroy(link);
 	settings.amqp_dead_letter_queue = "birthday.app.queue";
-	ok(bs_broker_make_link(&settings, "", error, sizeof(error)) == NULL,
+	ok(bs_broker_make_link(&settings, &use, "", error, sizeof(error)) == NULL,
 	   "link: dead letters in the queue of that database");
 	settings.amqp_dead_letter_queue = "%d";
-	settings.database = letters(256);
-	ok(bs_broker_make_link(&settings, "", error, sizeof(error)) == NULL &&
+	use.database = letters(256);
+	ok(bs_broker_make_link(&settings, &use, "", error, sizeof(error)) == NULL &&
 	   strstr(error, "\"x.amqp_exchange\" makes no name: ") == error,
 	   "link: the setting is named whose name is too long");
 }

@@ -4,7 +4,7 @@
 \pset tuples_only on
 SELECT $$# Settings
 
-Made by `tools/gen_docs.sh` from `pg_settings`; a test compares the two.
+Made by `tools/gen_docs.sh` from `pg_settings` and `bs_sender --help`; a test compares them.
 
 They stand in `postgresql.conf` or come by `ALTER SYSTEM`, and hold for the whole
 server. *reload*: `SELECT pg_reload_conf()` is enough, the workers take it up within
@@ -13,9 +13,9 @@ moments. *restart*: only at server start. Without the library in
 not there. A bad value is refused, and the server log says why.
 
 `mail_user`, `mail_password_file`, `http_headers_file`, `amqp_url` and
-`amqp_password_file` are shown to superusers only. Secrets belong into the files that
+`amqp_password_file` are shown to superusers only. Secrets stand in the files that
 three of them name, which must belong to the server's user and be closed to everybody
-else; `amqp_url` may hold a password as well ([security](security.md)).
+else; an `amqp_url` with a password in it is refused.
 
 | birthday_scheduler. | default | values | changed by | |
 | --- | --- | --- | --- | --- |$$;
@@ -44,3 +44,15 @@ SELECT format('| %s | %s | %s | %s | %s |',
   FROM pg_settings
  WHERE name LIKE 'birthday_scheduler.%'
  ORDER BY name COLLATE "C";
+
+SELECT $$
+## bs_sender
+
+Its settings have the same names and come from flags, environment or file
+([senders outside of the server](sender.md#settings)). "The server's" is what it takes if it is told
+nothing; `max_lateness`, `max_attempts`, `retry_initial`, `retry_max` and `delivery_guarantee` are
+always the server's.
+
+| setting | default | |
+| --- | --- | --- |$$;
+\! "$BS_TOP"/tools/docs/sender.sh table

@@ -29,9 +29,9 @@
 /* Strings are copied by bs_amqp_create(); NULL or "" where absent. */
 typedef struct BsAmqpConfig
 {
-	const char *urls;			/* amqp://user:password@host:port/vhost or
-								 * amqps://, comma-separated, tried in turn */
-	const char *password;		/* for URLs that have none */
+	const char *urls;			/* amqp://user@host:port/vhost or amqps://,
+								 * comma-separated, tried in turn */
+	const char *password;		/* "": none */
 	const char *ca_file;		/* NULL: the system's store */
 	const char *exchange;		/* topic */
 	const char *queue;			/* quorum, bound to it by "#" */
@@ -94,9 +94,6 @@ typedef struct BsAmqpLink BsAmqpLink;
  * sentence that does not repeat it.
  */
 extern bool bs_amqp_check_urls(const char *urls, const char **reason);
-
-/* Is there a password in one of them? */
-extern bool bs_amqp_has_password(const char *urls);
 
 /*
  * NULL and the reason in error where it cannot be made.  bs_mailer_global_init()

@@ -47,8 +47,7 @@ typedef struct BsAmqpAddress
 	const char *host;			/* without brackets */
 	const char *vhost;
 	const char *user;
-	const char *password;		/* NULL: it has none */
-	const char *usual_password; /* where the settings have none either */
+	const char *usual_password; /* if the settings have none */
 	int			port;
 	bool		tls;
 } BsAmqpAddress;

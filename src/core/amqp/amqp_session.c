@@ -92,13 +92,11 @@ static const char *
 plain_response(const BsAmqpLink *link, char *buf, size_t size, size_t *len)
 {
 	const BsAmqpAddress *address = &link->addresses[link->address];
-	const char *password = address->password;
+	const char *password = link->config.password;
 	size_t		user_len = strlen(address->user);
 	size_t		password_len;
 
-	if (password == NULL)
-		password = link->config.password;
-	if (address->password == NULL && password[0] == '\0')
+	if (password[0] == '\0')
 		password = address->usual_password;
 	password_len = strlen(password);
 	*len = 2 + user_len + password_len;

@@ -25,7 +25,7 @@
 #define SHORT_STRING_MAX	255
 
 static const char *const form_fault =
-"It must be a list of brokers, each of the form amqp://user:password@host:port/vhost or amqps://..., separated by commas.";
+"It must be a list of brokers, each of the form amqp://user@host:port/vhost or amqps://..., separated by commas.";
 
 static bool
 has_control(const char *string)
@@ -92,9 +92,11 @@ parse_one(const char *url, size_t len, BsAmqpAddress *address)
 	address->host = info.host;
 	address->vhost = info.vhost;
 	address->user = info.user;
-	address->password = GIVEN(info.password) ? info.password : NULL;
 	address->usual_password = GIVEN(info.user) ? "" : info.password;
 
+	/* Settings are logged, and shown. */
+	if (GIVEN(info.password))
+		return "A password belongs into the file of amqp_password_file.";
 	if (!GIVEN(info.host) || info.host[0] == '\0')
 		return "The host is missing.";
 	if (GIVEN(info.vhost) && info.vhost[0] == '\0')
@@ -162,20 +164,6 @@ bs_amqp_check_urls(const char *urls, const char **reason)
 
 	bs_amqp_free_addresses(list);
 	return count > 0;
-}
-
-bool
-bs_amqp_has_password(const char *urls)
-{
-	BsAmqpAddress list[BS_AMQP_URLS_MAX];
-	const char *reason;
-	int			count = bs_amqp_parse_urls(urls, list, &reason);
-	bool		found = false;
-
-	while (count-- > 0)
-		found |= list[count].password != NULL;
-	bs_amqp_free_addresses(list);
-	return found;
 }
 
 char *

@@ -81,6 +81,9 @@ extern bool bs_mime_split_mailbox(const char *mailbox,
 								  char *address, size_t address_size,
 								  const char **reason);
 
+/* Would bs_mime_split_mailbox() split it? */
+extern bool bs_mime_check_mailbox(const char *mailbox, const char **reason);
+
 /*
  * Is this a URI for List-Unsubscribe, https:// or mailto:, that fits one line?
  * *reason (static, a full sentence) where not.

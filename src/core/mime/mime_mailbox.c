@@ -128,6 +128,16 @@ bs_mime_split_mailbox(const char *mailbox, char *name, size_t name_size,
 }
 
 bool
+bs_mime_check_mailbox(const char *mailbox, const char **reason)
+{
+	char		name[256];
+	char		address[BS_ADDRESS_MAX + 1];
+
+	return bs_mime_split_mailbox(mailbox, name, sizeof(name),
+								 address, sizeof(address), reason);
+}
+
+bool
 bs_mime_check_unsubscribe(const char *uri, const char **reason)
 {
 	*reason = NULL;

@@ -23,7 +23,7 @@
 #define BACKOFF_MAX_MS		15000
 
 bool
-bs_broker_read_password(const BsBrokerSettings *settings, char *password,
+bs_broker_read_password(const BsSettings *settings, char *password,
 						size_t size, char *error, size_t error_size)
 {
 	return bs_secret_read_line(settings->prefix, "amqp_password_file",
@@ -117,8 +117,8 @@ bs_broker_expand_name(const char *name, const char *database,
 }
 
 BsAmqpLink *
-bs_broker_make_link(const BsBrokerSettings *settings, const char *password,
-					char *error, size_t error_size)
+bs_broker_make_link(const BsSettings *settings, const BsLinkUse *use,
+					const char *password, char *error, size_t error_size)
 {
 	const char *const named[][2] = {
 		{"amqp_exchange", settings->amqp_exchange},
@@ -135,13 +135,13 @@ bs_broker_make_link(const BsBrokerSettings *settings, const char *password,
 		.queue = names[1],
 		.dead_letter_exchange = names[2],
 		.dead_letter_queue = names[3],
-		.connection_name = settings->connection_name,
-		.window = settings->window,
-		.prefetch = settings->prefetch,
+		.connection_name = use->connection_name,
+		.window = use->window,
+		.prefetch = use->prefetch,
 		.connect_timeout_ms = CONNECT_TIMEOUT_MS,
 		.silence_ms = SILENCE_MS,
 		.confirm_timeout_ms = CONFIRM_TIMEOUT_MS,
-		.consumer_check_ms = settings->prefetch > 0 ? CONSUMER_CHECK_MS : 0,
+		.consumer_check_ms = use->prefetch > 0 ? CONSUMER_CHECK_MS : 0,
 		.backoff_initial_ms = BACKOFF_INITIAL_MS,
 		.backoff_max_ms = BACKOFF_MAX_MS
 	};
@@ -149,7 +149,7 @@ bs_broker_make_link(const BsBrokerSettings *settings, const char *password,
 	int			i;
 
 	for (i = 0; i < 4; i++)
-		if (!bs_broker_expand_name(named[i][1], settings->database,
+		if (!bs_broker_expand_name(named[i][1], use->database,
 								   names[i], &reason))
 		{
 			snprintf(error, error_size, "\"%s%s\" makes no name: %s",

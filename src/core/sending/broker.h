@@ -12,28 +12,21 @@
 
 #include "core/amqp/amqp.h"
 #include "core/base/secret.h"
+#include "core/sending/settings.h"
 
 #define BS_BROKER_NAME_SIZE	256 /* bytes, with the final NUL */
 
-/* Names as they are set, with the place of the database's in them. */
-typedef struct BsBrokerSettings
+/* What a link to the broker needs beside settings. */
+typedef struct BsLinkUse
 {
-	const char *prefix;
-	const char *database;
-	const char *amqp_url;
-	const char *amqp_password_file;
-	const char *amqp_ca_file;
-	const char *amqp_exchange;
-	const char *amqp_queue;
-	const char *amqp_dead_letter_exchange;
-	const char *amqp_dead_letter_queue;
-	const char *connection_name;
+	const char *database;		/* its name is put into names with %d */
+	const char *connection_name;	/* as the broker shows it */
 	int			window;			/* as in BsAmqpConfig */
 	int			prefetch;
-} BsBrokerSettings;
+} BsLinkUse;
 
 /* The first line of the broker's password file, "" where none is set. */
-extern bool bs_broker_read_password(const BsBrokerSettings *settings,
+extern bool bs_broker_read_password(const BsSettings *settings,
 									char *password, size_t size,
 									char *error, size_t error_size);
 
@@ -41,7 +34,8 @@ extern bool bs_broker_read_password(const BsBrokerSettings *settings,
  * A link to the broker; NULL and the reason, without secrets, in error where they
  * do not make one.
  */
-extern BsAmqpLink *bs_broker_make_link(const BsBrokerSettings *settings,
+extern BsAmqpLink *bs_broker_make_link(const BsSettings *settings,
+									   const BsLinkUse *use,
 									   const char *password,
 									   char *error, size_t error_size);
 

@@ -27,7 +27,7 @@ static BsBreakerRule
 breaker_rule(const BsOutbox *outbox)
 {
 	BsBreakerRule rule = {
-		.ratio = outbox->rules.breaker,
+		.ratio = outbox->settings->breaker,
 		.min_attempts = 10,
 		.window_ms = 10000,
 		.open_ms = 30000
@@ -57,20 +57,16 @@ unlock_limits(const BsOutbox *outbox)
 }
 
 void
-bs_outbox_init(BsOutbox *outbox, const BsOutboxHost *host)
+bs_outbox_init(BsOutbox *outbox, const BsOutboxHost *host,
+			   const BsSettings *settings)
 {
 	memset(outbox, 0, sizeof(*outbox));
 	outbox->host = host;
+	outbox->settings = settings;
 	TAILQ_INIT(&outbox->free);
 	TAILQ_INIT(&outbox->waiting);
 	TAILQ_INIT(&outbox->ended);
 	TAILQ_INIT(&outbox->recording);
-}
-
-void
-bs_outbox_set_rules(BsOutbox *outbox, const BsOutboxRules *rules)
-{
-	outbox->rules = *rules;
 }
 
 bool
@@ -94,7 +90,7 @@ tell_limit(BsOutbox *outbox)
 bool
 bs_outbox_set_mailer(BsOutbox *outbox, BsMailer *mailer)
 {
-	int			count = outbox->rules.connections * BS_JOBS_PER_CONNECTION;
+	int			count = outbox->settings->mail_connections * BS_JOBS_PER_CONNECTION;
 	int			i;
 
 	bs_mailer_destroy(outbox->mailer);
@@ -218,17 +214,17 @@ report_attempt(const BsOutbox *outbox, const BsMailResult *mail)
 static void
 decide(const BsOutbox *outbox, BsJob *job, const BsMailResult *mail)
 {
-	const BsOutboxRules *rules = &outbox->rules;
+	const BsSettings *settings = outbox->settings;
 	BsResult   *result = &job->result;
 	BsRetryFacts facts = {
 		.outcome = mail->outcome,
 		.attempts = job->claim.attempts,
-		.max_attempts = rules->max_attempts,
-		.at_most_once = rules->guarantee == BS_GUARANTEE_AT_MOST_ONCE,
+		.max_attempts = settings->max_attempts,
+		.at_most_once = settings->delivery_guarantee == BS_GUARANTEE_AT_MOST_ONCE,
 		.now_ms = bs_outbox_wall_us(outbox) / 1000,
-		.deadline_ms = job->claim.send_time_us / 1000 + rules->max_lateness_ms,
-		.retry_initial_ms = rules->retry_initial_ms,
-		.retry_max_ms = rules->retry_max_ms,
+		.deadline_ms = job->claim.send_time_us / 1000 + settings->max_lateness_s * INT64_C(1000),
+		.retry_initial_ms = settings->retry_initial_s * INT64_C(1000),
+		.retry_max_ms = settings->retry_max_s * INT64_C(1000),
 		.retry_after_ms = mail->retry_after_ms,
 		.random = outbox->host->random()
 	};
@@ -298,7 +294,7 @@ bs_outbox_collect(BsOutbox *outbox)
 	if (mail.outcome == BS_OUTCOME_AGAIN && !outbox->stopping)
 	{
 		/* A session that the relay ended is no attempt, within reason. */
-		if (job->again++ <= outbox->rules.connections)
+		if (job->again++ <= outbox->settings->mail_connections)
 		{
 			TAILQ_INSERT_HEAD(&outbox->waiting, job, node);
 			outbox->waiting_count++;
@@ -329,7 +325,7 @@ admit(BsOutbox *outbox)
 	int			admitted;
 
 	lock_limits(outbox);
-	admitted = bs_bucket_take(bucket, outbox->rules.rate_limit, 1, now_ms,
+	admitted = bs_bucket_take(bucket, outbox->settings->rate_limit, 1, now_ms,
 							  &wait_ms);
 	if (admitted > 0)
 	{
@@ -339,7 +335,7 @@ admit(BsOutbox *outbox)
 			open = breaker->state == BS_BREAKER_OPEN;
 			if (!open && wait_ms > PROBE_CHECK_MS)
 				wait_ms = PROBE_CHECK_MS;
-			bs_bucket_give_back(bucket, outbox->rules.rate_limit, 1);
+			bs_bucket_give_back(bucket, outbox->settings->rate_limit, 1);
 		}
 	}
 	unlock_limits(outbox);
@@ -364,7 +360,7 @@ admit(BsOutbox *outbox)
 static bool
 is_lease_too_short(const BsOutbox *outbox, const BsJob *job, int64_t now_ms)
 {
-	return job->lease_until_ms - now_ms < outbox->rules.timeout_ms;
+	return job->lease_until_ms - now_ms < outbox->settings->mail_timeout_ms;
 }
 
 /*
@@ -378,7 +374,7 @@ has_memory(const BsOutbox *outbox)
 
 	return bs_mailer_busy(outbox->mailer) == 0 ||
 		outbox->claim_bytes + (int64_t) bs_mailer_bytes(outbox->mailer) +
-		3 * (int64_t) job->claim.size <= outbox->rules.memory;
+		3 * (int64_t) job->claim.size <= bs_outbox_memory(outbox);
 }
 
 /*
@@ -399,7 +395,7 @@ may_submit(const BsOutbox *outbox, int64_t now_ms)
 bool
 bs_outbox_submit(BsOutbox *outbox)
 {
-	const BsOutboxRules *rules = &outbox->rules;
+	const BsSettings *settings = outbox->settings;
 	int64_t		now_ms = bs_clock_ms();
 	int64_t		wall_us;
 	BsJob	   *job;
@@ -421,22 +417,22 @@ bs_outbox_submit(BsOutbox *outbox)
 		end_unharmed(outbox, job, "released", job->claim.send_time_us);
 		return true;
 	}
-	if (wall_us > job->claim.send_time_us + rules->max_lateness_ms * 1000)
+	if (wall_us > job->claim.send_time_us + settings->max_lateness_s * INT64_C(1000000))
 	{
 		/* It waited here until it was too late; the scheduler ends it. */
 		end_unharmed(outbox, job, "released", wall_us);
 		return true;
 	}
 	memset(&mail, 0, sizeof(mail));
-	mail.from = rules->from;
-	mail.reply_to = rules->reply_to;
+	mail.from = settings->mail_from;
+	mail.reply_to = settings->mail_reply_to;
 	mail.to_name = job->claim.recipient_name;
 	mail.to_address = job->claim.recipient_email;
 	mail.subject = job->claim.subject;
 	mail.text = job->claim.text;
 	mail.html = job->claim.html;
 	mail.idempotency_key = job->claim.idempotency_key;
-	mail.list_unsubscribe = rules->list_unsubscribe;
+	mail.list_unsubscribe = settings->mail_list_unsubscribe;
 	/* The same at every attempt, so that a copy is the same to the octet. */
 	mail.date = job->claim.send_time_us / 1000000;
 	if (!bs_mailer_submit(outbox->mailer, &mail, job - outbox->jobs))

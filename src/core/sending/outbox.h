@@ -21,26 +21,7 @@
 #include "core/sending/claim.h"
 #include "core/sending/consumer.h"
 #include "core/sending/limit.h"
-
-#define BS_SENDER_MEMORY_MIN_KB 4096
-
-/* Settings; the strings are the host's, and stay until it sets others. */
-typedef struct BsOutboxRules
-{
-	const char *from;
-	const char *reply_to;		/* NULL or "": none */
-	const char *list_unsubscribe;	/* NULL or "": none */
-	int			connections;
-	int64_t		memory;			/* bytes that letters may take */
-	int64_t		timeout_ms;		/* of a transfer */
-	int64_t		max_lateness_ms;
-	int			max_attempts;
-	int64_t		retry_initial_ms;
-	int64_t		retry_max_ms;
-	double		rate_limit;
-	double		breaker;
-	BsDeliveryGuarantee guarantee;
-} BsOutboxRules;
+#include "core/sending/settings.h"
 
 /* What the host brings along. */
 typedef struct BsOutboxHost
@@ -87,7 +68,7 @@ TAILQ_HEAD(BsJobList, BsJob);
 typedef struct BsOutbox
 {
 	const BsOutboxHost *host;
-	BsOutboxRules rules;
+	const BsSettings *settings; /* the host's, as they are now */
 	BsMailer   *mailer;			/* NULL where the settings make none */
 	BsConsumer *consumer;		/* NULL where there is no broker */
 	BsJob	   *jobs;
@@ -111,16 +92,21 @@ typedef struct BsOutbox
 	int64_t		clock_ahead_us; /* the database's clock, of this machine's */
 } BsOutbox;
 
+/* Octets that letters may take. */
+static inline int64_t
+bs_outbox_memory(const BsOutbox *outbox)
+{
+	return outbox->settings->sender_memory_kb * INT64_C(1024);
+}
+
 /* The database's clock, us since 1970. */
 extern int64_t bs_outbox_wall_us(const BsOutbox *outbox);
 
-extern void bs_outbox_init(BsOutbox *outbox, const BsOutboxHost *host);
-
-/* Rules that hold from now on. */
-extern void bs_outbox_set_rules(BsOutbox *outbox, const BsOutboxRules *rules);
+extern void bs_outbox_init(BsOutbox *outbox, const BsOutboxHost *host,
+						   const BsSettings *settings);
 
 /*
- * Replaces the mailer, by one for the rules' number of connections; nothing may
+ * Replaces the mailer, by one for the number of connections that is set; nothing may
  * be held.  False where memory is short: then there is no mailer.
  */
 extern bool bs_outbox_set_mailer(BsOutbox *outbox, BsMailer *mailer);

@@ -44,7 +44,7 @@ bs_outbox_claim_limit(BsOutbox *outbox)
 	int64_t		wait_ms;
 	BsBreaker	breaker;
 
-	if (outbox->rules.breaker <= 0)
+	if (outbox->settings->breaker <= 0)
 		return count_free(outbox);
 	if (outbox->host->lock != NULL)
 		outbox->host->lock();
@@ -63,14 +63,14 @@ bs_outbox_claim_limit(BsOutbox *outbox)
 int64_t
 bs_outbox_claim_bytes(const BsOutbox *outbox)
 {
-	return outbox->rules.memory / 4 - outbox->claim_bytes;
+	return bs_outbox_memory(outbox) / 4 - outbox->claim_bytes;
 }
 
 bool
 bs_outbox_has_room(const BsOutbox *outbox)
 {
 	return count_free(outbox) >= count_usable(outbox) / 2 &&
-		bs_outbox_claim_bytes(outbox) >= outbox->rules.memory / 8;
+		bs_outbox_claim_bytes(outbox) >= bs_outbox_memory(outbox) / 8;
 }
 
 void

@@ -51,14 +51,14 @@ split_lines(char *text, const char **lines, int max)
 }
 
 bool
-bs_relay_check_lease(const char *prefix, int64_t lease_ms, int64_t timeout_ms,
-					 char *error, size_t error_size)
+bs_relay_check_lease(const BsSettings *settings, char *error, size_t error_size)
 {
-	if (lease_ms >= 2 * timeout_ms)
+	if ((int64_t) settings->lease_s * 1000 >= 2 * (int64_t) settings->mail_timeout_ms)
 		return true;
 	snprintf(error, error_size,
-			 "\"%slease\" (%lld ms) must be at least twice \"%smail_timeout\" (%lld ms): what is handed over when the lease has ended may be sent twice",
-			 prefix, (long long) lease_ms, prefix, (long long) timeout_ms);
+			 "\"%slease\" (%d s) must be at least twice \"%smail_timeout\" (%d ms): what is handed over when the lease has ended may be sent twice",
+			 settings->prefix, settings->lease_s,
+			 settings->prefix, settings->mail_timeout_ms);
 	return false;
 }
 
@@ -76,7 +76,7 @@ wipe_secrets(BsSecrets *secrets)
 }
 
 BsMailer *
-bs_relay_make_mailer(const BsRelaySettings *settings,
+bs_relay_make_mailer(const BsSettings *settings,
 					 char *error, size_t error_size)
 {
 	BsMailerConfig config;
@@ -91,8 +91,7 @@ bs_relay_make_mailer(const BsRelaySettings *settings,
 				 is_set(settings->mail_url) ? "mail_from" : "mail_url");
 		return NULL;
 	}
-	if (!bs_relay_check_lease(settings->prefix, settings->lease_ms,
-							  settings->mail_timeout_ms, error, error_size))
+	if (!bs_relay_check_lease(settings, error, error_size))
 		return NULL;
 	if (!bs_secret_read_line(settings->prefix, "mail_password_file",
 							 settings->mail_password_file,
@@ -122,7 +121,7 @@ bs_relay_make_mailer(const BsRelaySettings *settings,
 	config.http_headers = header_lines;
 	/* A man in the middle can strip STARTTLS from the offer. */
 	config.tls = settings->mail_tls == BS_MAIL_TLS_OFFERED && is_set(password) ?
-		BS_MAIL_TLS_REQUIRED : settings->mail_tls;
+		BS_MAIL_TLS_REQUIRED : (BsMailTls) settings->mail_tls;
 	config.connections = settings->mail_connections;
 	config.timeout_ms = settings->mail_timeout_ms;
 	config.connect_timeout_ms = settings->mail_timeout_ms < 30000 ?

@@ -13,24 +13,7 @@
 #ifndef BS_CORE_RELAY_H
 #define BS_CORE_RELAY_H
 
-#include "core/mail/mail.h"
-
-/* Settings; NULL or "" where they are not set. */
-typedef struct BsRelaySettings
-{
-	const char *prefix;			/* of their names in errors */
-	const char *mail_url;
-	const char *mail_from;
-	const char *mail_helo;		/* name for EHLO; "": the domain of mail_from */
-	const char *mail_user;
-	const char *mail_password_file;
-	BsMailTls	mail_tls;
-	const char *mail_ca_file;
-	int			mail_connections;
-	int64_t		mail_timeout_ms;
-	int64_t		lease_ms;
-	const char *http_headers_file;
-} BsRelaySettings;
+#include "core/sending/settings.h"
 
 /*
  * Is the lease long enough for the time limit of a transfer?  A transfer is begun
@@ -38,15 +21,14 @@ typedef struct BsRelaySettings
  * connection.  With a shorter lease the message would be sent by two senders.  If it
  * is not, the reason is in error.
  */
-extern bool bs_relay_check_lease(const char *prefix, int64_t lease_ms,
-								 int64_t timeout_ms,
+extern bool bs_relay_check_lease(const BsSettings *settings,
 								 char *error, size_t error_size);
 
 /*
  * A mailer for these settings; NULL and the reason, without secrets, in error
  * where they do not make one.
  */
-extern BsMailer *bs_relay_make_mailer(const BsRelaySettings *settings,
+extern BsMailer *bs_relay_make_mailer(const BsSettings *settings,
 									  char *error, size_t error_size);
 
 #endif							/* BS_CORE_RELAY_H */

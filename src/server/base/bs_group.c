@@ -33,8 +33,8 @@ bs_group_define_room(void)
 	List	   *names;
 	const char *reason;
 
-	room = bs_max_databases;
-	if (bs_guc_split_databases(bs_database, &names, &reason))
+	room = bs_settings.max_databases;
+	if (bs_guc_split_databases(bs_settings.databases, &names, &reason))
 		room = Max(room, list_length(names));
 }
 
@@ -47,7 +47,7 @@ bs_group_count(void)
 int
 bs_group_size(void)
 {
-	return bs_senders + 2;
+	return bs_settings.senders + 2;
 }
 
 /* They are counters and nothing else. */
@@ -146,10 +146,10 @@ bs_group_follow_list(void)
 	int			left_out = 0;
 	bool		is_new;
 
-	if (!bs_guc_split_databases(bs_database, &names, &reason))
+	if (!bs_guc_split_databases(bs_settings.databases, &names, &reason))
 		elog(ERROR, "birthday_scheduler.database: %s", reason);
-	hash = hash_bytes((const unsigned char *) bs_database,
-					  strlen(bs_database));
+	hash = hash_bytes((const unsigned char *) bs_settings.databases,
+					  strlen(bs_settings.databases));
 	LWLockAcquire(bs_shared->lock, LW_EXCLUSIVE);
 	is_new = bs_shared->list_hash != hash;
 	if (PgReloadTime >= bs_shared->list_read_at ||

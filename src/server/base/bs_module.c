@@ -19,7 +19,6 @@
 #include "server/base/bs_compat.h"
 #include "server/base/bs_group.h"
 #include "server/base/bs_guc.h"
-#include "server/base/bs_secret.h"
 #include "server/base/bs_shmem.h"
 #include "server/base/bs_worker.h"
 
@@ -42,7 +41,6 @@ _PG_init(void)
 	/* pg_upgrade starts servers in which nothing may work. */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
-	bs_secret_guard_log();
 	bs_column_guard_install();
 	bs_group_define_room();
 	bs_shmem_request_hooks();
@@ -79,21 +77,21 @@ seconds_to_interval(int seconds)
 Datum
 bs_horizon(PG_FUNCTION_ARGS)
 {
-	return seconds_to_interval(bs_horizon_s);
+	return seconds_to_interval(bs_settings.horizon_s);
 }
 
 Datum
 bs_max_lateness(PG_FUNCTION_ARGS)
 {
-	return seconds_to_interval(bs_max_lateness_s);
+	return seconds_to_interval(bs_settings.max_lateness_s);
 }
 
 Datum
 bs_retention(PG_FUNCTION_ARGS)
 {
-	if (bs_retention_s == 0)
+	if (bs_settings.retention_s == 0)
 		PG_RETURN_NULL();
-	return seconds_to_interval(bs_retention_s);
+	return seconds_to_interval(bs_settings.retention_s);
 }
 
 /*

@@ -307,7 +307,7 @@ bs_worker_start(int place)
 		context.previous = error_context_stack;
 		error_context_stack = &context;
 	}
-	strlcpy(connected_role, bs_role, sizeof(connected_role));
+	strlcpy(connected_role, bs_settings.role, sizeof(connected_role));
 	BackgroundWorkerInitializeConnection(connected_database,
 										 connected_role[0] ? connected_role : NULL,
 										 0);
@@ -399,7 +399,7 @@ bs_worker_check_signals(void)
 		last_error_logged = 0;	/* whoever changed something wants to know */
 		bs_group_follow_list();
 		if (!bs_group_is_unchanged(worker_group) ||
-			strcmp(connected_role, bs_role) != 0)
+			strcmp(connected_role, bs_settings.role) != 0)
 		{
 			ereport(LOG,
 					(errmsg("\"birthday_scheduler.database\" or \"birthday_scheduler.role\" was changed, connecting anew")));

@@ -85,7 +85,7 @@ claim_in_transaction(BsSender *sender, void (*step) (void *),
 static int64
 lease_until_ms(void)
 {
-	return bs_time_monotonic_ms() + (int64) bs_lease_s * 1000;
+	return bs_time_monotonic_ms() + (int64) bs_settings.lease_s * 1000;
 }
 
 void

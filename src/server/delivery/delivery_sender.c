@@ -110,30 +110,7 @@ bs_delivery_sender_init(BsSender *sender)
 	memset(sender, 0, sizeof(*sender));
 	host.bucket = &bs_shared->bucket;
 	host.breaker = &bs_shared->breaker;
-	bs_outbox_init(&sender->outbox, &host);
-	bs_delivery_set_rules(sender);
-}
-
-void
-bs_delivery_set_rules(BsSender *sender)
-{
-	BsOutboxRules rules = {
-		.from = bs_mail_from,
-		.reply_to = bs_mail_reply_to,
-		.list_unsubscribe = bs_mail_list_unsubscribe,
-		.connections = bs_mail_connections,
-		.memory = (int64) bs_sender_memory_kb * 1024,
-		.timeout_ms = bs_mail_timeout_ms,
-		.max_lateness_ms = (int64) bs_max_lateness_s * 1000,
-		.max_attempts = bs_max_attempts,
-		.retry_initial_ms = (int64) bs_retry_initial_s * 1000,
-		.retry_max_ms = (int64) bs_retry_max_s * 1000,
-		.rate_limit = bs_rate_limit,
-		.breaker = bs_breaker,
-		.guarantee = bs_delivery_guarantee
-	};
-
-	bs_outbox_set_rules(&sender->outbox, &rules);
+	bs_outbox_init(&sender->outbox, &host, &bs_settings);
 }
 
 void

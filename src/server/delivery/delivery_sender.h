@@ -24,9 +24,6 @@ typedef struct BsSender
 
 extern void bs_delivery_sender_init(BsSender *sender);
 
-/* The settings have changed. */
-extern void bs_delivery_set_rules(BsSender *sender);
-
 /* Under way --> ended, all that has an answer. */
 extern void bs_delivery_collect(BsSender *sender);
 

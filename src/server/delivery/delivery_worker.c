@@ -22,6 +22,7 @@
 #include "utils/timestamp.h"
 
 #include "core/base/clock.h"
+#include "core/sending/relay.h"
 #include "server/base/bs_compat.h"
 #include "server/base/bs_failpoint.h"
 #include "server/base/bs_guc.h"
@@ -29,7 +30,6 @@
 #include "server/base/bs_wake.h"
 #include "server/base/bs_worker.h"
 #include "server/delivery/delivery_claim.h"
-#include "server/delivery/delivery_relay.h"
 #include "server/delivery/delivery_sender.h"
 #include "server/queue/queue_link.h"
 
@@ -76,7 +76,7 @@ renew_mailer(BsSender *sender)
 
 	if (!bs_outbox_is_empty(&sender->outbox))
 		return;					/* drains first: nothing new is begun */
-	mailer = bs_delivery_make_mailer(error, sizeof(error));
+	mailer = bs_relay_make_mailer(&bs_settings, error, sizeof(error));
 	if (!bs_outbox_set_mailer(&sender->outbox, mailer))
 		mailer = NULL;
 	make_wait_set(mailer);
@@ -118,13 +118,13 @@ look_at_broker(BsSender *sender)
 	BsConsumer *consumer = NULL;
 
 	broker_look_at = DT_NOEND;
-	if (bs_queue == BS_QUEUE_RABBITMQ)
+	if (bs_settings.queue == BS_QUEUE_RABBITMQ)
 	{
 		broker_look_at = bs_time_ms_from_now(BS_WORKER_RECHECK_MS);
 		bs_wake_announce_sleep();
 		if (sender->outbox.mailer != NULL && is_ready(now))
 		{
-			link = bs_queue_open_link(0, bs_amqp_prefetch);
+			link = bs_queue_open_link(0, bs_settings.amqp_prefetch);
 			if (link != NULL)	/* the broker wakes us */
 				bs_wake_never();
 		}
@@ -139,7 +139,7 @@ look_at_broker(BsSender *sender)
 	broker_link_number = bs_queue_link_number();
 	if (link != NULL)
 	{
-		consumer = bs_consumer_create(link, bs_amqp_prefetch,
+		consumer = bs_consumer_create(link, bs_settings.amqp_prefetch,
 									  bs_queue_installation());
 		if (consumer == NULL)
 			ereport(FATAL,
@@ -158,7 +158,7 @@ is_broker_due(const BsSender *sender, TimestampTz now)
 {
 	if (mailer_wanted && sender->outbox.mailer != NULL)
 		return false;			/* what is under way comes to its end first */
-	if (bs_queue == BS_QUEUE_RABBITMQ && broker_link == NULL &&
+	if (bs_settings.queue == BS_QUEUE_RABBITMQ && broker_link == NULL &&
 		bs_wake_sleep_until() == DT_NOBEGIN)
 	{
 		ready_until = DT_NOBEGIN;
@@ -187,7 +187,7 @@ claim_if_due(BsSender *sender)
 
 	if (!may_claim(sender) || now_ms < outbox->claim_after_ms)
 		return;
-	if (bs_queue == BS_QUEUE_RABBITMQ)
+	if (bs_settings.queue == BS_QUEUE_RABBITMQ)
 	{
 		if (outbox->consumer != NULL && now >= sender->next_claim &&
 			now_ms >= bs_consumer_next_claim_ms(outbox->consumer))
@@ -226,11 +226,11 @@ claim_ms(const BsSender *sender, TimestampTz now, int64 now_ms)
 	int64		ms;
 
 	if (!may_claim(sender) ||
-		(bs_queue == BS_QUEUE_RABBITMQ && outbox->consumer == NULL))
+		(bs_settings.queue == BS_QUEUE_RABBITMQ && outbox->consumer == NULL))
 		return LONGEST_WAIT_MS;
 	ms = sender->next_claim <= now ? 0 :
 		TimestampDifferenceMilliseconds(now, sender->next_claim);
-	if (bs_queue == BS_QUEUE_RABBITMQ)
+	if (bs_settings.queue == BS_QUEUE_RABBITMQ)
 	{
 		int64		copies_ms = bs_consumer_next_claim_ms(outbox->consumer);
 
@@ -279,7 +279,7 @@ wait_for_work(BsSender *sender)
 	if (link_ms >= 0)
 		ms = Min(ms, link_ms);
 	if (!bs_outbox_is_empty(outbox))
-		ms = Min(ms, (int64) bs_lease_s * 1000 / 4);	/* see note_holding() */
+		ms = Min(ms, (int64) bs_settings.lease_s * 1000 / 4);	/* see note_holding() */
 
 	if (WaitEventSetWait(wait_set, (long) ms, &event, 1, BS_WAIT_EVENT) > 0 &&
 		event.events & WL_LATCH_SET)
@@ -363,7 +363,6 @@ bs_delivery_worker_main(Datum main_arg)
 		if (config_loaded != PgReloadTime)
 		{
 			config_loaded = PgReloadTime;
-			bs_delivery_set_rules(&sender);
 			mailer_wanted = true;
 			mailer_retry_at = DT_NOBEGIN;
 			broker_look_at = DT_NOBEGIN;

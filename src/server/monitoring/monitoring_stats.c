@@ -189,7 +189,7 @@ bs_relay_stats(PG_FUNCTION_ARGS)
 	LWLockRelease(bs_shared->lock);
 
 	wait_ms = breaker.open_until_ms - bs_time_monotonic_ms();
-	if (!(bs_breaker > 0))
+	if (!(bs_settings.breaker > 0))
 		state = "off";
 	else if (breaker.state == BS_BREAKER_CLOSED)
 		state = "closed";

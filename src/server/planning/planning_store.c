@@ -101,7 +101,7 @@ static void
 plan_work(void *arg)
 {
 	BsPlanWork *work = arg;
-	Interval	horizon = {.time = (TimeOffset) bs_horizon_s * USECS_PER_SEC};
+	Interval	horizon = {.time = (TimeOffset) bs_settings.horizon_s * USECS_PER_SEC};
 	Datum		value;
 	bool		isnull;
 
@@ -182,7 +182,7 @@ stepped_us(int64 held_up_us)
 	if (ahead_us > 0)
 	{
 		step_us += ahead_us;
-		step_over_ms = ms + (int64) bs_lease_s * 1000;
+		step_over_ms = ms + (int64) bs_settings.lease_s * 1000;
 	}
 	last_wall = wall;
 	last_ms = ms;
@@ -220,7 +220,7 @@ is_live_here(const char *identity)
 Datum
 bs_live_senders(PG_FUNCTION_ARGS)
 {
-	int64		since_ms = bs_time_monotonic_ms() - (int64) bs_lease_s * 1000;
+	int64		since_ms = bs_time_monotonic_ms() - (int64) bs_settings.lease_s * 1000;
 	Datum	   *live;
 	int			count = 0;
 	int			i;
@@ -286,7 +286,7 @@ recover_work(void *arg)
 	bool		isnull;
 
 	args[0] = PointerGetDatum(find_dead_senders());
-	args[1] = BoolGetDatum(bs_delivery_guarantee == BS_GUARANTEE_AT_MOST_ONCE);
+	args[1] = BoolGetDatum(bs_settings.delivery_guarantee == BS_GUARANTEE_AT_MOST_ONCE);
 	args[2] = TimestampTzGetDatum(GetCurrentTimestamp() - work->stepped_us);
 	BS_FAILPOINT("recover-begin");
 	bs_txn_execute(&recover, args, NULL);

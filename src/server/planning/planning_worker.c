@@ -97,7 +97,7 @@ plan(int *incomplete)
 	bool		complete = bs_planning_pass(&result);
 
 	/* Beyond the horizon, messages would come due before they are planned. */
-	int64		wait_ms = (int64) Min(bs_plan_interval_s, bs_horizon_s / 2) * 1000;
+	int64		wait_ms = (int64) Min(bs_settings.plan_interval_s, bs_settings.horizon_s / 2) * 1000;
 
 	if (complete || !ShutdownRequestPending)
 		bs_stats_pass(complete, started_at);
@@ -173,7 +173,7 @@ bs_planning_worker_main(Datum main_arg)
 			bool		wanted = take_plan_wish();
 			TimestampTz next_turn;
 
-			next_turn = TimestampTzPlusMilliseconds(now, (int64) bs_lease_s * 1000);
+			next_turn = TimestampTzPlusMilliseconds(now, (int64) bs_settings.lease_s * 1000);
 			if (wanted || now >= next_pass)
 				next_pass = plan(&incomplete);
 			next_turn = Min(next_turn, next_pass);

@@ -32,12 +32,13 @@ static char *made_from = NULL;	/* settings and secret of current_link */
  * the password behind in the memory that it gives up.
  */
 static char *
-describe(const BsBrokerSettings *settings, const char *password)
+describe(const BsLinkUse *use, const char *password)
 {
 	const char *parts[] = {
-		settings->amqp_url, password, settings->amqp_ca_file,
-		settings->amqp_exchange, settings->amqp_queue,
-		settings->amqp_dead_letter_exchange, settings->amqp_dead_letter_queue
+		bs_settings.amqp_url, password, bs_settings.amqp_ca_file,
+		bs_settings.amqp_exchange, bs_settings.amqp_queue,
+		bs_settings.amqp_dead_letter_exchange,
+		bs_settings.amqp_dead_letter_queue
 	};
 	StringInfoData text;
 	int			size = 64;		/* of the numbers */
@@ -47,7 +48,7 @@ describe(const BsBrokerSettings *settings, const char *password)
 		size += strlen(parts[i]) + 1;
 	initStringInfo(&text);
 	enlargeStringInfo(&text, size);
-	appendStringInfo(&text, "%d %d", settings->window, settings->prefetch);
+	appendStringInfo(&text, "%d %d", use->window, use->prefetch);
 	for (i = 0; i < lengthof(parts); i++)
 		appendStringInfo(&text, "\n%s", parts[i]);
 	return text.data;
@@ -60,11 +61,11 @@ describe(const BsBrokerSettings *settings, const char *password)
 static const char *
 find_obstacle(void)
 {
-	if (bs_amqp_url[0] == '\0')
+	if (bs_settings.amqp_url[0] == '\0')
 		return "\"birthday_scheduler.amqp_url\" is not set";
 	if (bs_group_count_served() > 1 &&
-		(!bs_broker_has_database(bs_amqp_exchange) ||
-		 !bs_broker_has_database(bs_amqp_queue)))
+		(!bs_broker_has_database(bs_settings.amqp_exchange) ||
+		 !bs_broker_has_database(bs_settings.amqp_queue)))
 		return "several databases are named in \"birthday_scheduler.database\", and each needs names of its own: put %d, which stands for the name of the database, into \"birthday_scheduler.amqp_exchange\" and \"birthday_scheduler.amqp_queue\"";
 	return NULL;
 }
@@ -72,16 +73,9 @@ find_obstacle(void)
 BsAmqpLink *
 bs_queue_open_link(int window, int prefetch)
 {
-	BsBrokerSettings settings = {
-		.prefix = BS_SETTING_PREFIX,
+	BsLinkUse	use = {
 		.database = bs_worker_database(),
-		.amqp_url = bs_amqp_url,
-		.amqp_password_file = bs_amqp_password_file,
-		.amqp_ca_file = bs_amqp_ca_file,
-		.amqp_exchange = bs_amqp_exchange,
-		.amqp_queue = bs_amqp_queue,
-		.amqp_dead_letter_exchange = bs_amqp_dead_letter_exchange,
-		.amqp_dead_letter_queue = bs_amqp_dead_letter_queue,
+		.connection_name = bs_worker_name(),
 		.window = window,
 		.prefetch = prefetch
 	};
@@ -92,10 +86,10 @@ bs_queue_open_link(int window, int prefetch)
 
 	if (obstacle != NULL)
 		strlcpy(error, obstacle, sizeof(error));
-	else if (bs_broker_read_password(&settings, password, sizeof(password),
+	else if (bs_broker_read_password(&bs_settings, password, sizeof(password),
 									 error, sizeof(error)))
 	{
-		description = describe(&settings, password);
+		description = describe(&use, password);
 		if (current_link != NULL && strcmp(description, made_from) == 0)
 		{
 			explicit_bzero(description, strlen(description));
@@ -106,8 +100,7 @@ bs_queue_open_link(int window, int prefetch)
 	bs_queue_close_link();
 	if (description != NULL)
 	{
-		settings.connection_name = bs_worker_name();
-		current_link = bs_broker_make_link(&settings, password,
+		current_link = bs_broker_make_link(&bs_settings, &use, password,
 										   error, sizeof(error));
 		if (current_link != NULL)
 		{

@@ -150,7 +150,7 @@ int
 bs_queue_claim(const char *claimed_by, int limit, int64 max_bytes,
 			   BsClaim *claims, TimestampTz *next_due)
 {
-	Interval	lease = {.time = (TimeOffset) bs_lease_s * USECS_PER_SEC};
+	Interval	lease = {.time = (TimeOffset) bs_settings.lease_s * USECS_PER_SEC};
 	Datum		args[4];
 	int			count;
 	int			i;
@@ -171,7 +171,7 @@ int
 bs_queue_claim_copies(const char *claimed_by, const BsPayload *keys, int count,
 					  int64 max_bytes, BsClaim *claims)
 {
-	Interval	lease = {.time = (TimeOffset) bs_lease_s * USECS_PER_SEC};
+	Interval	lease = {.time = (TimeOffset) bs_settings.lease_s * USECS_PER_SEC};
 	Datum	   *ids = palloc(sizeof(Datum) * count);
 	Datum	   *times = palloc(sizeof(Datum) * count);
 	Datum		args[5];
@@ -228,7 +228,7 @@ bs_queue_read_due(int limit, const pg_uuid_t *under_way, int under_way_count,
 int
 bs_queue_mark_queued(const BsDue *const *dues, int count, pg_uuid_t *left)
 {
-	Interval	lease = {.time = (TimeOffset) bs_lease_s * USECS_PER_SEC};
+	Interval	lease = {.time = (TimeOffset) bs_settings.lease_s * USECS_PER_SEC};
 	Datum	   *ids = palloc(sizeof(Datum) * count);
 	Datum	   *send_times = palloc(sizeof(Datum) * count);
 	Datum	   *due_ats = palloc(sizeof(Datum) * count);

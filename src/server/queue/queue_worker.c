@@ -61,7 +61,7 @@ look_at_settings(BsPublisher *publisher)
 	next_look = DT_NOEND;
 	if (publisher->redeclare)
 		bs_queue_close_link();
-	if (bs_queue == BS_QUEUE_RABBITMQ)
+	if (bs_settings.queue == BS_QUEUE_RABBITMQ)
 	{
 		next_look = bs_time_ms_from_now(BS_WORKER_RECHECK_MS);
 		if (publisher->link == NULL)
@@ -86,7 +86,7 @@ look_at_settings(BsPublisher *publisher)
 		bs_publisher_set_link(publisher, link);
 		make_wait_set(link);
 		/* What was QUEUED a moment ago is put back, if it has to be. */
-		if (bs_queue != BS_QUEUE_RABBITMQ)
+		if (bs_settings.queue != BS_QUEUE_RABBITMQ)
 			bs_wake_recovery();
 	}
 }
@@ -101,7 +101,7 @@ is_look_due(const BsPublisher *publisher)
 
 	return now >= next_look ||
 		(publisher->redeclare && now >= publisher->next_read) ||
-		(bs_queue == BS_QUEUE_RABBITMQ && publisher->link == NULL &&
+		(bs_settings.queue == BS_QUEUE_RABBITMQ && publisher->link == NULL &&
 		 bs_wake_sleep_until() == DT_NOBEGIN);
 }
 

@@ -49,7 +49,7 @@ sub mail_node
 	my $conf = delete $settings{conf} // '';
 
 	# What people are called must not come into the log with our statements.
-	my $node = BS::Test->new_node($name, %defaults, %settings,
+	my $node = BS::Test->new_node($name, %defaults, BS::Test::split_password(%settings),
 		conf => "log_statement = none\nrestart_after_crash = on\n$conf");
 	make_role($node);
 	$node->start;
@@ -108,7 +108,8 @@ sub sql
 # Returns when every worker has been told.  A name with a dot is taken as it is.
 sub set_conf
 {
-	my ($node, %settings) = @_;
+	my ($node, %given) = @_;
+	my %settings = BS::Test::split_password(%given);
 	my $before = sql($node, 'SELECT pg_conf_load_time()');
 
 	foreach my $key (sort keys %settings)

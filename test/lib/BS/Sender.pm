@@ -80,7 +80,7 @@ sub new
 		mail_tls => 'off',
 		breaker => 0,
 		poll_interval => '50ms',
-		%settings };
+		BS::Test::split_password(%settings) };
 	$self->{log} = "$self->{dir}/log";
 	$self->write_file;
 	return $self;
@@ -103,7 +103,7 @@ sub set
 {
 	my ($self, %settings) = @_;
 
-	$self->{settings} = { %{ $self->{settings} }, %settings };
+	$self->{settings} = { %{ $self->{settings} }, BS::Test::split_password(%settings) };
 	$self->write_file;
 	if ($self->{pid})
 	{
@@ -207,19 +207,6 @@ sub metric
 	my ($status, $text) = $self->page('metrics');
 
 	return $text =~ /^birthday_sender_\Q$name\E (\d+)$/m ? $1 : undef;
-}
-
-# A file that holds a broker's guest's password, which the URL must not: bs_sender
-# reads it from there.
-sub guest_password_file
-{
-	my $file = BS::Test::scratch_dir() . '/amqp_password';
-
-	open(my $out, '>', $file) or die "could not write $file: $!";
-	chmod 0600, $file;
-	print $out "guest\n";
-	close $out;
-	return $file;
 }
 
 # A port of this machine that is free just now.

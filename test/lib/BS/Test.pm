@@ -113,6 +113,24 @@ sub scratch_dir
 	return PostgreSQL::Test::Utils::tempdir(@_);
 }
 
+# split_password(%settings): a broker's password, which kits hand out in the URL, in
+# a file of its own, as the settings want it.  All addresses of a URL have the same.
+sub split_password
+{
+	my (%settings) = @_;
+	my $urls = $settings{amqp_url} // '';
+
+	return %settings unless $urls =~ s{//([^:/@,]*):([^@,]*)@}{//$1@};
+	my $password = $2;
+	$urls =~ s{//([^:/@,]*):\Q$password\E@}{//$1@}g;
+	my $file = scratch_dir() . '/amqp_password';
+	open(my $out, '>', $file) or die "could not write $file: $!";
+	chmod 0600, $file;
+	print $out "$password\n";
+	close $out;
+	return (amqp_password_file => $file, %settings, amqp_url => $urls);
+}
+
 # wait_for(sub { ... }, $what, $seconds)
 #
 # Asks every 30 ms until the answer is true, and returns it; after $seconds
