@@ -10,13 +10,12 @@
 #ifndef BS_CORE_BROKER_H
 #define BS_CORE_BROKER_H
 
-#include "core/amqp/amqp.h"
 #include "core/base/secret.h"
 #include "core/sending/settings.h"
 
 #define BS_BROKER_NAME_SIZE	256 /* bytes, with the final NUL */
 
-/* What a link to the broker needs beside settings. */
+/* What a link needs beside settings. */
 typedef struct BsLinkUse
 {
 	const char *database;		/* its name is put into names with %d */

@@ -13,6 +13,7 @@
 #ifndef BS_CORE_RELAY_H
 #define BS_CORE_RELAY_H
 
+#include "core/base/secret.h"
 #include "core/sending/settings.h"
 
 /*
