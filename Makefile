@@ -1,7 +1,7 @@
 # birthday_scheduler: build, test and try out.  "make help" lists the targets.
 
 EXTENSION = birthday_scheduler
-EXTVERSION = 1.0
+EXTVERSION = 1.0.0
 MODULE_big = $(EXTENSION)
 PGFILEDESC = "birthday_scheduler - one greeting at nine by the user's own clock"
 
@@ -15,7 +15,8 @@ INSTALL_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
 SQL_LIST = $(shell sed 's/\#.*//' sql/install.list)
 SQL_MODULES = $(SQL_LIST:%=sql/modules/%)
 DATA_built = $(INSTALL_SQL)
-DATA = $(wildcard sql/updates/*.sql)
+# Scripts from one release to the next, beside it.
+DATA = $(wildcard sql/$(EXTENSION)--*--*.sql)
 
 REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
 REGRESS_OPTS = --inputdir=test --launcher=tools/as_15.sh --encoding=UTF8 --no-locale

@@ -17,7 +17,7 @@ for program in docker-compose dpkg-query readelf; do
         exit 1
     }
 done
-prometheus=$(tools/prometheus_tools.sh)
+prometheus=$(tools/unpack.sh prometheus)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0

@@ -18,5 +18,5 @@ while read -r lines file; do
     [ "$file" = total ] || [ "$lines" -le 600 ] ||
         { echo "$file has $lines lines: is it one thing?" >&2; failed=1; }
 done < <(git ls-files -- '*.c' '*.h' '*.sql' '*.pl' '*.pm' '*.py' '*.sh' Makefile '*.mk' |
-    grep -vE '^(expected|sql/(versions|updates))/' | xargs -r wc -l)
+    grep -vE '^expected/' | xargs -r wc -l)
 exit "$failed"

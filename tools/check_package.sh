@@ -25,13 +25,14 @@ same() {
 tools/packaging/check_meta.py || failed=1
 
 version=$(sed -n 's/^EXTVERSION = //p' Makefile)
-release=$(sed -n 's/^  "version": "\(.*\)",$/\1/p' META.json)
-same "META.json's version without its last number" "${release%.*}" "$version"
+same "META.json's version" "$(sed -n 's/^  "version": "\(.*\)",$/\1/p' META.json)" "$version"
 same "default_version" "$(sed -n "s/^default_version = '\(.*\)'/\1/p" birthday_scheduler.control)" "$version"
 same "the version of what META.json provides" \
-    "$(sed -n 's/^      "version": "\(.*\)"$/\1/p' META.json)" "$release"
-same "the first version of CHANGELOG.md" "$(sed -n 's/^## \([0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)" "$release"
-same "the version of debian/changelog" "$(sed -n '1s/.*(\([0-9.]*\)-[0-9]*).*/\1/p' debian/changelog)" "$release"
+    "$(sed -n 's/^      "version": "\(.*\)"$/\1/p' META.json)" "$version"
+same "the first version of CHANGELOG.md" "$(sed -n 's/^## \([0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)" "$version"
+same "the version of debian/changelog" "$(sed -n '1s/.*(\([0-9.]*\)-[0-9]*).*/\1/p' debian/changelog)" "$version"
+same "the image of docker/Dockerfile and docs/docker.md" "$(grep -ho 'birthday_scheduler:[0-9.]*' docker/Dockerfile docs/docker.md | sort -u)" \
+    "birthday_scheduler:$version"
 same "the image of docker/compose.yaml" "$(sed -n 's/^ *image: birthday_scheduler:\(.*\)/\1/p' docker/compose.yaml | sort -u)" "$version"
 
 # The supported servers, and of META.json the range with what is to come.

@@ -12,7 +12,7 @@
 #
 # "make demo" installs and builds what is missing first; here build/pg must be
 # ready (tools/private_pg.sh), for RabbitMQ build/rabbitmq too
-# (tools/rabbitmq_tools.sh).  Everything lies in build/demo, or in the folder
+# (tools/unpack.sh).  Everything lies in build/demo, or in the folder
 # that --dir names before the command.  Server, mail catcher and broker listen on
 # 127.0.0.1 only; server and broker ask for passwords that are found there.
 #

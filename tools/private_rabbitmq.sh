@@ -39,7 +39,7 @@
 # broker.log, data/, home/.  Root's brokers run as the owner of DIR, or for a
 # new one as the user "postgres" or "nobody".
 #
-# tools/rabbitmq_tools.sh must have been run (tools/setup.sh test does that).
+# tools/unpack.sh rabbitmq must have been run (tools/setup.sh test does that).
 set -euo pipefail
 
 self=$(readlink -f "${BASH_SOURCE[0]}")
@@ -88,7 +88,7 @@ gone=
 [ "$(id -u)" != 0 ] || [ -n "$gone" ] || give_up_root "$@"
 
 tools=$top/build/rabbitmq
-[ -f "$tools/complete" ] || die "no RabbitMQ in $tools; run tools/rabbitmq_tools.sh"
+[ -f "$tools/complete" ] || die "no RabbitMQ in $tools; run tools/unpack.sh rabbitmq"
 [ "$command" = start ] || [ -n "$gone" ] || [ -f "$dir/settings" ] ||
 	die "there is no broker in $dir"
 

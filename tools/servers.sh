@@ -7,9 +7,9 @@
 # A root for each Debian is made by mmdebstrap and kept in BS_ROOTS (build/roots), so
 # that a second run is quick.  A copy of this tree goes into it, "tools/setup.sh"
 # installs there what is missing, and the tests run in it, with processes and a network
-# of their own.  Without --tests a server gets all kinds, but 19, which is not released
-# yet and has no pg_cron: it gets "regress isolation pgtap short".  "short" is the short
-# list of cluster tests below.
+# of their own.  Without --tests a server gets all kinds; one that is not released yet
+# gets "regress isolation pgtap short".  "short" is the short list of cluster tests below.
+# On a busy machine BS_TEST_SLOWNESS=3 gives every test three times as long.
 #
 # At the end what was skipped, and why, and a table.  The last line is
 # "N passed, N failed"; the exit code is 0 only if all was built without a warning and
@@ -62,27 +62,32 @@ make_root() {
 	mkdir -p "$roots"
 	make_debian "${suite/experimental/sid}" "$root" git,make,sudo,ca-certificates,iproute2,procps ||
 		return 1
-	if [ "$suite" = experimental ]; then
-		echo "deb $mirror experimental main" >"$root/etc/apt/sources.list.d/experimental.list"
-		echo 'create_main_cluster = false' >"$root/root/createcluster.conf"
-		in_root "$root" sh -ec '
-			apt-get -qq update
-			apt-get -qq -y install --no-install-recommends postgresql-common
-			cp /root/createcluster.conf /etc/postgresql-common/createcluster.conf
-			apt-get -qq -y -t experimental install --no-install-recommends \
-				postgresql-19 postgresql-server-dev-19 libpq-dev
-			cd /root
-			apt-get -qq download postgresql-18-pgtap
-			dpkg-deb -x postgresql-18-pgtap_*.deb pgtap
-			cp pgtap/usr/share/postgresql/18/extension/pgtap* /usr/share/postgresql/19/extension/
-		' || return 1
-	fi
+	[ "$suite" != experimental ] || add_experimental "$server" "$root" || return 1
 	touch "$root/complete"
+}
+
+# add_experimental SERVER ROOT: experimental stands on sid.  Of it only what is built
+# with the server is taken.  pgTAP is SQL, and that of the server before will do.
+add_experimental() {
+	local server=$1 root=$2 older=$(($1 - 1))
+	echo "deb $mirror experimental main" >"$root/etc/apt/sources.list.d/experimental.list"
+	printf '%s\n' "Package: src:postgresql-$server" 'Pin: release a=experimental' \
+		'Pin-Priority: 500' >"$root/etc/apt/preferences.d/experimental"
+	in_root "$root" sh -ec "
+		cd /root
+		apt-get -qq update
+		apt-get -qq download postgresql-$older-pgtap
+		dpkg-deb -x postgresql-$older-pgtap_*.deb pgtap
+		mkdir -p /usr/share/postgresql/$server/extension
+		cp pgtap/usr/share/postgresql/$older/extension/pgtap* /usr/share/postgresql/$server/extension/
+	"
 }
 
 tests_of() {
 	local word words=${asked:-}
-	[ -n "$words" ] || [ "$1" != 19 ] || words='regress isolation pgtap short'
+	if [ -z "$words" ] && [[ " ${coming_servers[*]} " == *" $1 "* ]]; then
+		words='regress isolation pgtap short'
+	fi
 	for word in $words; do
 		if [ "$word" = short ]; then
 			printf 'test/t/%s.pl\n' "${short[@]}"
@@ -105,8 +110,9 @@ one() {
 	if ! make_root "$server" "$root" >>"$log" 2>&1; then
 		tail -n 5 "$log"
 		echo "not ok - server $server: no root of $suite could be made from $mirror"
-	elif ! { copy_tree "$root" && in_root "$root" sh -c \
-		'cd /birthday_scheduler && exec tools/setup.sh build test'; } >>"$log" 2>&1; then
+	elif ! { copy_tree "$root" && in_root "$root" \
+		env PG_CONFIG="/usr/lib/postgresql/$server/bin/pg_config" \
+		sh -c 'cd /birthday_scheduler && exec tools/setup.sh build test'; } >>"$log" 2>&1; then
 		tail -n 20 "$log"
 		echo "not ok - server $server: what the tests need could not be installed"
 	else
@@ -121,7 +127,8 @@ one() {
 			built=yes
 		fi
 		if [ "$built" != no ]; then
-			lonely_in_root "$root" sh -c 'cd /birthday_scheduler && exec tools/run_tests.sh "$@"' sh \
+			lonely_in_root "$root" env BS_TEST_SLOWNESS="${BS_TEST_SLOWNESS:-1}" \
+				sh -c 'cd /birthday_scheduler && exec tools/run_tests.sh "$@"' sh \
 				"${tests[@]}" 2>&1 | tee -a "$log" || true
 			counts=$(awk -F '\t' '{ p += $2; f += $3; s += $4 } END { print p + 0, f + 0, s + 0 }' \
 				"$root/birthday_scheduler/build/logs/results.tsv")

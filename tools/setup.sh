@@ -190,11 +190,12 @@ fi
 # What is unpacked below build/ only.
 for set_name in "$@"; do
 	case $set_name in
-	bench)
-		"$(dirname "${BASH_SOURCE[0]}")/postfix_tools.sh" >/dev/null
-		"$(dirname "${BASH_SOURCE[0]}")/nginx_tools.sh" >/dev/null
-		;;
-	broker) "$(dirname "${BASH_SOURCE[0]}")/rabbitmq_tools.sh" >/dev/null ;;
-	test) "$(dirname "${BASH_SOURCE[0]}")/prometheus_tools.sh" >/dev/null ;;
+	bench) names='postfix nginx' ;;
+	broker) names=rabbitmq ;;
+	test) names=prometheus ;;
+	*) names= ;;
 	esac
+	for name in $names; do
+		"$(dirname "${BASH_SOURCE[0]}")/unpack.sh" "$name" >/dev/null
+	done
 done

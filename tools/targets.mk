@@ -8,50 +8,60 @@ UNIT_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Isrc -Itest/unit \
 	-fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer
 UNIT_TESTS = $(patsubst test/unit/%.c,$(UNIT_DIR)/%,$(sort $(wildcard test/unit/test_*.c)))
-UNIT_OBJS = $(CORE_SRCS:src/%.c=$(UNIT_DIR)/%.o)
-UNIT_HDRS = $(wildcard test/unit/*.h)
+CORE_LIBS = -lcurl -lrabbitmq -lcjson -lpthread -lm
 CORE_HDRS = $(wildcard src/core/*/*.h src/core/*/*.def)
+# What the tests share: relay, broker, hosts, readers.
+KIT_SRCS = $(filter-out $(wildcard test/unit/test_*.c) test/unit/mime_driver.c,$(wildcard test/unit/*.c))
+KIT_HDRS = $(wildcard test/unit/*.h) $(CORE_HDRS)
 
 $(UNIT_DIR)/core/%.o: src/core/%.c $(CORE_HDRS)
 	@mkdir -p $(@D)
 	$(UNIT_CC) $(UNIT_FLAGS) -c -o $@ $<
 
-UNIT_LINK = $(UNIT_CC) $(UNIT_FLAGS) -o $@ $< $(UNIT_OBJS) -lcurl -lrabbitmq -lcjson -lpthread
+$(UNIT_DIR)/kit/%.o: test/unit/%.c $(KIT_HDRS)
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(UNIT_FLAGS) -c -o $@ $<
 
-$(UNIT_DIR)/test_%: test/unit/test_%.c $(UNIT_HDRS) $(UNIT_OBJS)
-	$(UNIT_LINK)
+# src/core and what the tests share; each program is linked with what it calls.
+UNIT_LIB = $(UNIT_DIR)/unit.a
+$(UNIT_LIB): $(CORE_SRCS:src/%.c=$(UNIT_DIR)/%.o) $(KIT_SRCS:test/unit/%.c=$(UNIT_DIR)/kit/%.o)
+	@rm -f $@
+	ar rcs $@ $^
 
-# What test/unit/mime_roundtrip.py talks to.
-$(UNIT_DIR)/mime_driver: test/unit/mime_driver.c $(UNIT_OBJS)
-	$(UNIT_LINK)
+# The programs: test_*, and mime_driver, which test/unit/mime_roundtrip.py talks to.
+$(UNIT_DIR)/%: test/unit/%.c $(KIT_HDRS) $(UNIT_LIB)
+	$(UNIT_CC) $(UNIT_FLAGS) -o $@ $< $(UNIT_LIB) $(CORE_LIBS)
 
 .PHONY: unit-tests fuzzers
 unit-tests: $(UNIT_TESTS) $(UNIT_DIR)/mime_driver
 
 # bs_sender with the same eyes on it; "BS_SENDER=$PWD/build/unit/bs_sender" has the
 # tests run it.
-$(UNIT_DIR)/bs_sender: $(SENDER_SRCS) $(wildcard src/sender/*.h) $(UNIT_OBJS)
+$(UNIT_DIR)/bs_sender: $(SENDER_SRCS) $(wildcard src/sender/*.h) $(UNIT_LIB)
 	$(UNIT_CC) $(UNIT_FLAGS) -DBS_VERSION='"$(EXTVERSION)"' -I$(includedir) \
-		-o $@ $(SENDER_SRCS) $(UNIT_OBJS) -lpq -lcurl -lrabbitmq -lcjson \
-		-lmicrohttpd -lpthread
+		-o $@ $(SENDER_SRCS) $(UNIT_LIB) -lpq -lmicrohttpd $(CORE_LIBS)
 
 FUZZ_CC = clang
 FUZZ_FLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Isrc \
-	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+	-fsanitize=address,undefined -fno-sanitize-recover=all
 FUZZERS = $(patsubst test/fuzz/%.c,build/fuzz/%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
-
-build/fuzz/fuzz_%: test/fuzz/fuzz_%.c test/fuzz/must.h $(UNIT_HDRS) $(CORE_SRCS) $(CORE_HDRS)
-	@mkdir -p $(@D)
-	$(FUZZ_CC) $(FUZZ_FLAGS) -o $@ $< $(CORE_SRCS) -lcurl -lrabbitmq -lcjson -lpthread
-
 # Of bs_sender, all that reads.
-SENDER_READERS = $(addprefix src/sender/sender_, \
+FUZZ_SRCS = $(CORE_SRCS) $(wildcard test/unit/mime_check*.c) $(addprefix src/sender/sender_, \
 	database.c file.c setting.c settings.c value.c work.c)
+FUZZ_HDRS = $(KIT_HDRS) $(wildcard test/fuzz/*.h src/sender/*.h)
+FUZZ_DEFINES = -DBS_VERSION='"$(EXTVERSION)"' -I$(includedir)
 
-build/fuzz/fuzz_sender_%: test/fuzz/fuzz_sender_%.c test/fuzz/must.h $(SENDER_READERS) $(wildcard src/sender/*.h) $(CORE_SRCS) $(CORE_HDRS)
+build/fuzz/objects/%.o: %.c $(FUZZ_HDRS)
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(FUZZ_FLAGS) -DBS_VERSION='"$(EXTVERSION)"' -I$(includedir) \
-		-o $@ $< $(SENDER_READERS) $(CORE_SRCS) -lpq -lcurl -lrabbitmq -lcjson -lpthread
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link $(FUZZ_DEFINES) -c -o $@ $<
+
+FUZZ_LIB = build/fuzz/fuzz.a
+$(FUZZ_LIB): $(FUZZ_SRCS:%.c=build/fuzz/objects/%.o)
+	@rm -f $@
+	ar rcs $@ $^
+
+build/fuzz/fuzz_%: test/fuzz/fuzz_%.c $(FUZZ_HDRS) $(FUZZ_LIB)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer $(FUZZ_DEFINES) -o $@ $< $(FUZZ_LIB) -lpq $(CORE_LIBS)
 
 fuzzers: $(FUZZERS)
 
@@ -131,10 +141,9 @@ clean: demo-gone
 # Plain C again, as fast as it gets.
 BENCH_PROGRAMS = $(patsubst test/bench/%.c,build/bench_c/%,$(sort $(wildcard test/bench/*.c)))
 
-build/bench_c/%: test/bench/%.c $(CORE_SRCS) $(CORE_HDRS)
+build/bench_c/%: test/bench/%.c $(CORE_SRCS:.c=.o) $(CORE_HDRS)
 	@mkdir -p $(@D)
-	$(UNIT_CC) -std=gnu11 -g -O2 -Wall -Wextra -Isrc -o $@ $< $(CORE_SRCS) \
-		-lcurl -lrabbitmq -lcjson -lpthread
+	$(UNIT_CC) -std=gnu11 -g -O2 -Wall -Wextra -Isrc -o $@ $< $(CORE_SRCS:.c=.o) $(CORE_LIBS)
 
 .PHONY: bench bench-quick bench-setup bench-programs
 bench-programs: $(BENCH_PROGRAMS)

@@ -82,11 +82,13 @@ COMMENT ON FUNCTION @extschema@.bs_is_of_a_row(text) IS
 CREATE FUNCTION @extschema@.bs_plan_slices(window_from timestamptz, window_until timestamptz)
 RETURNS TABLE (message_type varchar, date_source varchar, local_date date, month_day integer)
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE ROWS 20     -- a body in SQL is planned at every call
+SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 AS $$
 #variable_conflict use_column
 BEGIN
+    window_until := least(window_until, window_from + interval '500 days');
     RETURN QUERY
     SELECT t.name, t.date_source, d.day::date, k.month_day
       FROM ONLY @extschema@.message_types t
@@ -107,7 +109,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_plan_slices(timestamptz, timestamptz) IS
-'The slices of work between two instants: per type and local date that may fall between them in any zone, the month-and-day keys to search for.';
+'The slices of work between two instants, 500 days at most: per type and local date that may fall between them in any zone, the month-and-day keys to search for.';
 
 -- The one place where messages come into being. The caller holds the users'
 -- locks. The ledger decides: of several planners one gets the row.

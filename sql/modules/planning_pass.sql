@@ -48,82 +48,75 @@ $$;
 COMMENT ON FUNCTION @extschema@.bs_behind(uuid[], uuid[], timestamptz, timestamptz, timestamptz) IS
 'Which of these messages do not say what bs_wanted() has for them, and how many of those because of a change that came past the triggers.';
 
--- The state of a pass after an error of one user or message. What was tried is tried
--- again in halves until one is left, which is noted and passed over. After a hundred
--- in a row, what is wrong is hardly theirs: then what fails is passed over as it is.
--- tried is what failed; it becomes NULL if it is to be tried again.
-CREATE FUNCTION @extschema@.bs_plan_failed(INOUT state jsonb, INOUT tried uuid[], code text)
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+-- A pass is these calls, each of which may be a transaction of its own: begin, then
+-- slice for each of bs_plan_slices() until last_id is NULL, then refresh until last_id is
+-- NULL, then end. Who calls keeps the place where it is: src/server/planning/planning_store.c.
+CREATE FUNCTION @extschema@.bs_plan_begin(
+    INOUT as_of timestamptz, INOUT until timestamptz,
+    OUT began timestamptz, OUT window_from timestamptz, OUT missing date[], OUT trouble text)
+LANGUAGE plpgsql VOLATILE STRICT
+SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
+SET timezone = 'UTC'
 AS $$
-DECLARE
-    in_a_row integer := coalesce((state -> 'in_a_row')::integer, 0);
 BEGIN
-    IF cardinality(tried) > 1 AND in_a_row < 100 THEN
-        state := state || jsonb_build_object('chunk', cardinality(tried) / 2);
-        tried := NULL;
-    ELSE
-        state := (state - 'chunk')
-                 || jsonb_build_object('in_a_row', in_a_row + 1,
-                                       'failed', coalesce((state -> 'failed')::integer, 0) + cardinality(tried),
-                                       'failed_user', coalesce(state ->> 'failed_user', tried[1]::text),
-                                       'failed_code', coalesce(state ->> 'failed_code', code))
-                 || CASE WHEN in_a_row < 99 THEN '{"chunk": 1}'::jsonb ELSE '{}' END;
-    END IF;
+    as_of := @extschema@.bs_capped(as_of, interval '1 day');
+    until := least(until, as_of + interval '400 days');
+    began := clock_timestamp();
+    window_from := least(as_of - @extschema@.bs_max_lateness(), (
+        SELECT greatest(i.planned_until, as_of - interval '35 days')
+          FROM ONLY @extschema@.bs_installation i));
+    trouble := @extschema@.bs_try_partitions(
+        @extschema@.bs_month(window_from - interval '2 days'),
+        @extschema@.bs_month(until + interval '2 days'));
+    missing := CASE WHEN trouble IS NULL THEN '{}'
+                    ELSE @extschema@.bs_missing_months((window_from - interval '2 days')::date,
+                                                       (until + interval '2 days')::date) END;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.bs_plan_failed(jsonb, uuid[], text) IS
-'The state of a pass after the work on tried, users by their ids, has ended with an error of that SQLSTATE.';
+COMMENT ON FUNCTION @extschema@.bs_plan_begin(timestamptz, timestamptz) IS
+'Begins a planning pass and makes the months that it needs; as_of is capped by bs_capped(), until is at most 400 days later. Gives the instant from which messages may be missing, when the pass began, and the months without partitions, with the reason.';
 
-CREATE FUNCTION @extschema@.bs_plan_went_on(state jsonb, chunk integer)
-RETURNS jsonb
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-RETURN CASE WHEN state ? 'chunk'
-            THEN (state - '{in_a_row,chunk}'::text[])
-                 || CASE WHEN (state -> 'chunk')::integer * 2 < chunk
-                         THEN pg_catalog.jsonb_build_object('chunk', (state -> 'chunk')::integer * 2)
-                         ELSE '{}' END
-            ELSE state - 'in_a_row' END;
-COMMENT ON FUNCTION @extschema@.bs_plan_went_on(jsonb, integer) IS
-'The state of a pass after work without an error: the next part may be twice as large, up to chunk.';
-
--- Makes what the users of one slice are owed, as far as one chunk goes.
-CREATE FUNCTION @extschema@.bs_plan_slice(state jsonb, whole_chunk integer)
-RETURNS jsonb
-LANGUAGE plpgsql VOLATILE STRICT
+CREATE FUNCTION @extschema@.bs_plan_slice(
+    slice_type varchar, slice_source varchar, slice_date date, slice_key integer,
+    window_from timestamptz, window_until timestamptz, missing date[], after uuid, chunk integer,
+    OUT last_id uuid, OUT planned bigint, OUT skipped bigint, OUT past_triggers bigint,
+    OUT tried bigint, OUT failed_user uuid, OUT failed_code text)
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
+SET jit = off
+SET timezone = 'UTC'
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_sort = off
 AS $$
 DECLARE
-    window_from timestamptz := state ->> 'from';
-    window_until timestamptz := state ->> 'until';
-    chunk integer := least(whole_chunk, (state -> 'chunk')::integer);
-    slice jsonb := state -> 'slices' -> 0;
-    -- In variables, because casts from text are not done before planning, and
-    -- then no partition is pruned.
-    slice_type varchar := slice ->> 0;
-    slice_source varchar := slice ->> 1;
-    slice_date date := slice ->> 2;
-    slice_key integer := slice ->> 3;
+    far CONSTANT interval := interval '400 days';
     kind @extschema@.message_types;
-    after uuid := state ->> 'after';        -- NULL: from the first user on
     candidates uuid[];
-    last_user uuid;
     ids uuid[];
     locked uuid[];
-    tried uuid[];
-    missing date[] := ARRAY(SELECT m::date FROM jsonb_array_elements_text(state -> 'missing') AS m ORDER BY 1);
-    planned bigint := 0;
-    skipped bigint := 0;
-    past_triggers integer := 0;
 BEGIN
+    chunk := greatest(least(chunk, 100000), 1);
+    window_from := @extschema@.bs_capped(window_from, far);
+    window_until := @extschema@.bs_capped(window_until - far, far) + far;
+    planned := 0;
+    skipped := 0;
+    past_triggers := 0;
+    tried := 0;
+    SELECT * INTO kind FROM ONLY @extschema@.message_types t WHERE t.name = slice_type AND t.date_source = slice_source;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
     -- Who has the day, and nine o'clock of it within the window, from an index
     -- alone, as far as two chunks go. Own dates know no zone.
-    SELECT * INTO kind FROM ONLY @extschema@.message_types t WHERE t.name = slice_type;
     IF slice_source = 'user_dates' THEN
         SELECT (array_agg(c.user_id))[2 * chunk], array_agg(c.user_id)
-          INTO last_user, candidates
+          INTO last_id, candidates
           FROM (SELECT DISTINCT d.user_id
                   FROM ONLY @extschema@.user_dates d
                  WHERE d.message_type = slice_type
@@ -144,7 +137,7 @@ BEGIN
             '           AND u.deleted_at IS NULL'
             '         ORDER BY u.id'
             '         LIMIT $3) c', slice_source)
-           INTO last_user, candidates
+           INTO last_id, candidates
           USING slice_key, after, 2 * chunk, slice_date, kind.cadence::text, kind.feb29_policy::text,
                 kind.send_time, greatest(window_from, kind.active_since), window_until;
     END IF;
@@ -173,200 +166,130 @@ BEGIN
                          LIMIT 1))
              LIMIT chunk) c;
     IF ids IS NOT NULL THEN
+        tried := cardinality(ids);
         BEGIN
             SELECT l.ids, l.past_triggers INTO locked, past_triggers FROM @extschema@.bs_lock_users(ids) l;
             planned := @extschema@.bs_plan_users(locked, window_from, window_until, missing,
                                                  slice_type, slice_source, slice_date);
-            skipped := cardinality(ids) - cardinality(locked);
-            state := @extschema@.bs_plan_went_on(state, whole_chunk);
+            skipped := tried - cardinality(locked);
         EXCEPTION
             WHEN OTHERS THEN
                 IF NOT @extschema@.bs_is_of_a_row(SQLSTATE) THEN
                     RAISE;
                 END IF;
-                SELECT f.state, f.tried INTO state, tried
-                  FROM @extschema@.bs_plan_failed(state, ids, SQLSTATE) f;
-                IF tried IS NULL THEN
-                    RETURN state;
-                END IF;
+                failed_user := ids[1];
+                failed_code := SQLSTATE;
         END;
     END IF;
-    IF cardinality(ids) = chunk THEN
-        last_user := ids[chunk];
+    IF tried = chunk THEN
+        last_id := ids[chunk];
     END IF;
-    IF last_user IS NULL THEN
-        state := jsonb_set(state, '{slices}', (state -> 'slices') - 0) - 'after';
-    ELSE
-        state := state || jsonb_build_object('after', last_user);
-    END IF;
-    RETURN state || jsonb_build_object(
-        'planned', (state -> 'planned')::bigint + planned,
-        'skipped', (state -> 'skipped')::bigint + skipped,
-        'past_triggers', (state -> 'past_triggers')::bigint + past_triggers);
 END
 $$;
-COMMENT ON FUNCTION @extschema@.bs_plan_slice(jsonb, integer) IS
-'A step of a planning pass: plans the next users of the first slice.';
+COMMENT ON FUNCTION @extschema@.bs_plan_slice(varchar, varchar, date, integer, timestamptz, timestamptz, date[], uuid, integer) IS
+'A step of a planning pass: makes what the next users of one slice of bs_plan_slices() are owed, at most chunk users (1 to 100,000), from the one after the given id on. last_id: go on after this one; NULL: the slice is done. skipped counts users whom another session has locked, past_triggers users who came past the triggers. failed_code: nothing was made for the tried users, failed_user among them, because of an error with this SQLSTATE.';
 
--- Holds what was planned before against the present. What was made since the pass
--- began is as it should be: a type that was changed since has another pass come.
--- (Unless the clock was set back, and it came from the future.)
-CREATE FUNCTION @extschema@.bs_plan_compare(state jsonb, whole_chunk integer)
-RETURNS jsonb
-LANGUAGE plpgsql VOLATILE STRICT
-SET search_path = pg_catalog, pg_temp
-SET birthday_scheduler.schema = '@extschema@'
-AS $$
-DECLARE
-    as_of timestamptz := state ->> 'as_of';
-    began timestamptz := state ->> 'began';
-    chunk integer := least(whole_chunk, (state -> 'chunk')::integer);
-    after uuid := state ->> 'after';
-    refreshed timestamptz := greatest((state ->> 'refreshed')::timestamptz,
-                                      as_of - @extschema@.bs_max_lateness() - interval '2 days');
-    ids uuid[];
-    whose uuid[];
-    times timestamptz[];
-    tried uuid[];
-    behind uuid[];
-    past_triggers integer := 0;
-    changed bigint;
-    skipped bigint;
-BEGIN
-    SELECT array_agg(c.id), array_agg(c.user_id), array_agg(c.scheduled_send_time) INTO ids, whose, times
-      FROM (SELECT m.id, m.user_id, m.scheduled_send_time
-              FROM @extschema@.message_logs m
-             WHERE m.scheduled_send_time >= refreshed
-               AND (after IS NULL OR (m.scheduled_send_time, m.id) > (refreshed, after))
-               -- Those as well that a change past the triggers may bring back.
-               AND (m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
-                    OR (m.status = 'CANCELLED' AND m.status_reason <> 'by_hand'))
-               AND (m.created_at BETWEEN began AND clock_timestamp()) IS NOT TRUE
-             ORDER BY m.scheduled_send_time, m.id
-             LIMIT chunk) c;
-    IF ids IS NULL THEN
-        RETURN NULL;
-    END IF;
-    BEGIN
-        SELECT b.ids, b.past_triggers INTO behind, past_triggers
-          FROM @extschema@.bs_behind(ids, whose, times[1], times[cardinality(times)],
-                                     as_of - @extschema@.bs_max_lateness()) b;
-        SELECT r.changed, r.skipped INTO changed, skipped
-          FROM @extschema@.bs_refresh(behind, as_of) r
-         WHERE behind <> '{}';
-        state := @extschema@.bs_plan_went_on(state, whole_chunk);
-    EXCEPTION
-        WHEN OTHERS THEN
-            IF NOT @extschema@.bs_is_of_a_row(SQLSTATE) THEN
-                RAISE;
-            END IF;
-            SELECT f.state, f.tried INTO state, tried
-              FROM @extschema@.bs_plan_failed(state, whose, SQLSTATE) f;
-            IF tried IS NULL THEN
-                RETURN state;
-            END IF;
-    END;
-    RETURN state || jsonb_build_object(
-        'refreshed', times[cardinality(times)], 'after', ids[cardinality(ids)],
-        'changed', (state -> 'changed')::bigint + coalesce(changed, 0),
-        'skipped', (state -> 'skipped')::bigint + coalesce(skipped, 0),
-        'past_triggers', (state -> 'past_triggers')::bigint + past_triggers);
-END
-$$;
-COMMENT ON FUNCTION @extschema@.bs_plan_compare(jsonb, integer) IS
-'A step of a planning pass: brings the next pending messages up to date; NULL if there are no more.';
-
--- state is what one step hands to the next.
-CREATE FUNCTION @extschema@.bs_plan_step(state jsonb, chunk integer DEFAULT 5000)
-RETURNS jsonb
-LANGUAGE plpgsql VOLATILE STRICT
+-- What was made since the pass began is as it should be: a type that was changed since
+-- has another pass come. (Unless the clock was set back, and it came from the future.)
+CREATE FUNCTION @extschema@.bs_plan_refresh(
+    as_of timestamptz, began timestamptz, after_time timestamptz, after_id uuid, chunk integer,
+    OUT last_id uuid, OUT changed bigint, OUT skipped bigint, OUT past_triggers bigint,
+    OUT tried bigint, OUT failed_user uuid, OUT failed_code text, OUT last_time timestamptz)
+LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET timezone = 'UTC'
-SET datestyle = 'ISO, YMD'
 SET plan_cache_mode = force_custom_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET enable_sort = off
 AS $$
 DECLARE
-    window_from timestamptz := state ->> 'from';
-    window_until timestamptz := state ->> 'until';
-    as_of timestamptz := @extschema@.bs_capped((state ->> 'as_of')::timestamptz, interval '1 day');
-    compared jsonb;
-    missing date[] := ARRAY(SELECT m::date FROM jsonb_array_elements_text(state -> 'missing') AS m ORDER BY 1);
-    trouble text;
+    ids uuid[];
+    whose uuid[];
+    times timestamptz[];
+    behind uuid[];
 BEGIN
-    -- Whatever a state says, a pass looks no further than it has to.
-    IF window_from IS NOT NULL THEN
-        window_from := greatest(window_from, as_of - interval '400 days');
+    chunk := greatest(least(chunk, 100000), 1);
+    as_of := @extschema@.bs_capped(as_of, interval '1 day');
+    after_time := greatest(after_time, as_of - @extschema@.bs_max_lateness() - interval '2 days');
+    SELECT array_agg(c.id), array_agg(c.user_id), array_agg(c.scheduled_send_time) INTO ids, whose, times
+      FROM (SELECT m.id, m.user_id, m.scheduled_send_time
+              FROM @extschema@.message_logs m
+             WHERE m.scheduled_send_time >= after_time
+               AND (after_id IS NULL OR (m.scheduled_send_time, m.id) > (after_time, after_id))
+               -- Those as well that a change past the triggers may bring back.
+               AND (m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+                    OR (m.status = 'CANCELLED' AND m.status_reason <> 'by_hand'))
+               AND (m.created_at BETWEEN began AND clock_timestamp()) IS NOT TRUE
+             ORDER BY m.scheduled_send_time, m.id
+             LIMIT chunk) c;
+    tried := coalesce(cardinality(ids), 0);
+    last_id := ids[tried];
+    last_time := times[tried];
+    changed := 0;
+    skipped := 0;
+    past_triggers := 0;
+    IF tried > 0 THEN
+        BEGIN
+            SELECT b.ids, b.past_triggers INTO behind, past_triggers
+              FROM @extschema@.bs_behind(ids, whose, times[1], last_time, as_of - @extschema@.bs_max_lateness()) b;
+            IF behind <> '{}' THEN
+                SELECT r.changed, r.skipped INTO changed, skipped FROM @extschema@.bs_refresh(behind, as_of) r;
+            END IF;
+        EXCEPTION
+            WHEN OTHERS THEN
+                IF NOT @extschema@.bs_is_of_a_row(SQLSTATE) THEN
+                    RAISE;
+                END IF;
+                failed_user := whose[1];
+                failed_code := SQLSTATE;
+        END;
     END IF;
-    window_until := least(window_until, as_of + interval '400 days');
-    state := state || jsonb_build_object('as_of', as_of, 'until', window_until)
-                   || CASE WHEN window_from IS NULL THEN '{}' ELSE jsonb_build_object('from', window_from) END;
-    IF chunk NOT BETWEEN 1 AND 100000 THEN
-        RAISE EXCEPTION 'chunk must lie between 1 and 100000, not %', chunk
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    -- The pass is over; in transactions of their own the months are looked after.
-    IF state ? 'upkeep_left' THEN
-        PERFORM @extschema@.bs_upkeep(state -> 'upkeep_left' ->> 0, 'scheduler');
-        state := jsonb_set(state, '{upkeep_left}', (state -> 'upkeep_left') - 0);
-        RETURN state || jsonb_build_object('done', state -> 'upkeep_left' = '[]');
-    END IF;
-
-    IF window_from IS NULL THEN
-        -- The first step: what there is to do.
-        window_from := least(as_of - @extschema@.bs_max_lateness(), (
-            SELECT greatest(i.planned_until, as_of - interval '35 days')
-              FROM ONLY @extschema@.bs_installation i));
-        trouble := @extschema@.bs_try_partitions(
-            @extschema@.bs_month(window_from - interval '2 days'),
-            @extschema@.bs_month(window_until + interval '2 days'));
-        missing := CASE WHEN trouble IS NULL THEN '{}'
-                        ELSE @extschema@.bs_missing_months((window_from - interval '2 days')::date,
-                                                           (window_until + interval '2 days')::date) END;
-        RETURN state || jsonb_build_object(
-            'began', clock_timestamp(), 'from', window_from, 'missing', missing, 'trouble', trouble, 'planned', 0, 'changed', 0, 'skipped', 0, 'failed', 0, 'past_triggers', 0, 'done', false,
-            'refreshed', '-infinity',
-            'slices', coalesce((
-                SELECT jsonb_agg(jsonb_build_array(s.message_type, s.date_source, s.local_date, s.month_day))
-                  FROM @extschema@.bs_plan_slices(window_from, window_until) s), '[]'));
-    END IF;
-
-    IF state -> 'slices' <> '[]' THEN
-        RETURN @extschema@.bs_plan_slice(state, chunk);
-    END IF;
-    compared := @extschema@.bs_plan_compare(state, chunk);
-    IF compared IS NOT NULL THEN
-        RETURN compared;
-    END IF;
-
-    -- What a missing month keeps from being planned is planned once it is there.
-    window_until := least(window_until, as_of + @extschema@.bs_horizon(),
-                          (missing[1] - 1)::timestamp AT TIME ZONE 'UTC');
-    UPDATE ONLY @extschema@.bs_installation i
-       SET planned_until = greatest(i.planned_until, window_until),
-           failed_users = (state -> 'failed')::integer,
-           failed_user = (state ->> 'failed_user')::uuid,
-           failed_code = state ->> 'failed_code'
-     WHERE (i.planned_until >= window_until) IS NOT TRUE
-        OR (i.failed_users, i.failed_user, i.failed_code) IS DISTINCT FROM
-           ((state -> 'failed')::integer, (state ->> 'failed_user')::uuid, state ->> 'failed_code');
-    IF (state -> 'past_triggers')::bigint > 0 THEN
-        UPDATE ONLY @extschema@.bs_installation
-           SET past_triggers = (state -> 'past_triggers')::bigint, past_triggers_at = now();
-    END IF;
-    IF (state -> 'upkeep')::boolean THEN
-        RETURN state || '{"upkeep_left": ["partitions", "retention"]}';
-    END IF;
-    RETURN state || '{"done": true}';
 END
 $$;
-COMMENT ON FUNCTION @extschema@.bs_plan_step(jsonb, integer) IS
-'One step of a planning pass: begin with {"as_of": instant, "until": instant}, hand the answer to the next call, stop when done is true. With "upkeep": true the partitions are looked after at the end. planned and changed count messages, skipped counts users and messages that another session had locked, failed users whose planning ended with an error, past_triggers users and messages that a change past the triggers had left behind.';
+COMMENT ON FUNCTION @extschema@.bs_plan_refresh(timestamptz, timestamptz, timestamptz, uuid, integer) IS
+'A step of a planning pass: brings the next pending messages up to date, at most chunk (1 to 100,000) of those made before the pass began, from the one after the given send time and id on. last_time and last_id: go on after this one; NULL: all are done. skipped counts messages that another session has locked, past_triggers messages that a change past the triggers had left behind. failed_code as for bs_plan_slice().';
+
+-- What a missing month keeps from being planned is planned once it is there.
+CREATE FUNCTION @extschema@.bs_plan_end(
+    as_of timestamptz, window_until timestamptz, missing date[], past_triggers bigint,
+    failed bigint, failed_user uuid, failed_code text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET birthday_scheduler.schema = '@extschema@'
+AS $$
+BEGIN
+    window_until := least(window_until, @extschema@.bs_capped(as_of, interval '1 day') + @extschema@.bs_horizon(),
+                          (SELECT (min(m.month) - 1)::timestamp AT TIME ZONE 'UTC' FROM unnest(missing) AS m (month)));
+    UPDATE ONLY @extschema@.bs_installation i
+       SET planned_until = greatest(i.planned_until, window_until),
+           failed_users = failed,
+           failed_user = bs_plan_end.failed_user,
+           failed_code = bs_plan_end.failed_code
+     WHERE (i.planned_until >= window_until) IS NOT TRUE
+        OR (i.failed_users, i.failed_user, i.failed_code) IS DISTINCT FROM
+           (failed, bs_plan_end.failed_user, bs_plan_end.failed_code);
+    UPDATE ONLY @extschema@.bs_installation i
+       SET past_triggers = bs_plan_end.past_triggers, past_triggers_at = now()
+     WHERE bs_plan_end.past_triggers > 0;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.bs_plan_end(timestamptz, timestamptz, date[], bigint, bigint, uuid, text) IS
+'Ends a planning pass: notes until when all is planned, whose planning failed, and what had come past the triggers.';
+
+CREATE FUNCTION @extschema@.bs_plan_pass(
+    as_of timestamptz, until timestamptz, chunk integer,
+    OUT planned bigint, OUT changed bigint, OUT skipped bigint, OUT failed bigint,
+    OUT failed_user uuid, OUT failed_code text, OUT trouble text, OUT steps bigint)
+LANGUAGE C VOLATILE STRICT
+AS 'MODULE_PATHNAME', 'bs_plan_pass';
+COMMENT ON FUNCTION @extschema@.bs_plan_pass(timestamptz, timestamptz, integer) IS
+'A whole planning pass, as the scheduler does it, in one transaction and without the upkeep of the partitions. Gives the messages made and changed, users and messages that were skipped because another session had them locked, users whose planning failed, one of them and its SQLSTATE, and why months are missing.';
 
 CREATE FUNCTION @extschema@.bs_plan(until timestamptz DEFAULT NULL, as_of timestamptz DEFAULT pg_catalog.now())
 RETURNS bigint
@@ -377,7 +300,7 @@ SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 AS $$
 DECLARE
-    state jsonb;
+    pass record;
 BEGIN
     IF as_of IS NULL OR NOT isfinite(as_of) THEN
         RAISE EXCEPTION 'as_of must be a finite instant' USING ERRCODE = 'invalid_parameter_value';
@@ -390,19 +313,15 @@ BEGIN
     IF NOT @extschema@.bs_is_planning() THEN
         RETURN 0;
     END IF;
-    state := jsonb_build_object('as_of', as_of, 'until', until);
-    LOOP
-        state := @extschema@.bs_plan_step(state, 5000);
-        EXIT WHEN (state -> 'done')::boolean;
-    END LOOP;
-    IF state ->> 'trouble' IS NOT NULL THEN
-        RAISE WARNING 'not all months were planned: %', state ->> 'trouble';
+    SELECT p.* INTO pass FROM @extschema@.bs_plan_pass(as_of, until, 5000) p;
+    IF pass.trouble IS NOT NULL THEN
+        RAISE WARNING 'not all months were planned: %', pass.trouble;
     END IF;
-    IF (state -> 'failed')::integer > 0 THEN
+    IF pass.failed > 0 THEN
         RAISE WARNING 'planning failed for % users, one of them is % (SQLSTATE %)',
-            state ->> 'failed', state ->> 'failed_user', state ->> 'failed_code';
+            pass.failed, pass.failed_user, pass.failed_code;
     END IF;
-    RETURN (state -> 'planned')::bigint;
+    RETURN pass.planned;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_plan(timestamptz, timestamptz) IS

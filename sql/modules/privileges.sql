@@ -35,7 +35,7 @@ DECLARE
 BEGIN
     CASE access
         WHEN 'worker' THEN
-            names := '{bs_installation_state,bs_plan_step,bs_claim,bs_claim_holders,bs_next_due,bs_recover,bs_record,bs_due_messages,bs_mark_queued,bs_claim_copies}';
+            names := '{bs_installation_state,bs_plan_begin,bs_plan_slices,bs_plan_slice,bs_plan_refresh,bs_plan_end,bs_upkeep,bs_claim,bs_claim_holders,bs_next_due,bs_recover,bs_record,bs_due_messages,bs_mark_queued,bs_claim_copies}';
         WHEN 'sender' THEN
             names := '{bs_installation_state,bs_system_identifier,bs_claim,bs_claim_copies,bs_next_due,bs_record,bs_release_claims,bs_report_sender}';
         WHEN 'application' THEN

@@ -9,7 +9,8 @@ SET datestyle = 'ISO, YMD';
 CREATE EXTENSION birthday_scheduler;
 CREATE SCHEMA test;
 
--- What a statement answers: "SQLSTATE message (hint)", with ids masked.
+-- What a statement answers: "SQLSTATE message (hint)", with ids masked. The hint for a
+-- function that does not exist is the server's, and differs from version to version.
 CREATE FUNCTION test.error(statement text)
 RETURNS text
 LANGUAGE plpgsql
@@ -23,6 +24,9 @@ BEGIN
     RETURN 'no error';
 EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+    IF code = '42883' THEN
+        hint := NULL;
+    END IF;
     RETURN regexp_replace(concat_ws(' ', code, message, '(' || nullif(hint, '') || ')'),
         '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}', 'ID', 'g');
 END

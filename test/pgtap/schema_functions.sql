@@ -47,7 +47,7 @@ SELECT set_eq('SELECT name FROM member WHERE prosecdef', ARRAY[
     -- operators
     'bs_plan', 'bs_pause', 'bs_resume', 'bs_cancel_message', 'bs_retry_message', 'bs_retry_failed', 'bs_send_late', 'bs_create_partitions', 'bs_drop_partitions', 'bs_upkeep', 'bs_health', 'bs_metrics', 'bs_counts', 'bs_days', 'bs_sender_stats', 'bs_state_lines',
     -- workers
-    'bs_installation_state', 'bs_plan_step', 'bs_claim', 'bs_claim_holders', 'bs_next_due', 'bs_recover', 'bs_release_claims', 'bs_report_sender', 'bs_record', 'bs_due_messages', 'bs_mark_queued', 'bs_claim_copies',
+    'bs_installation_state', 'bs_plan_begin', 'bs_plan_slices', 'bs_plan_slice', 'bs_plan_refresh', 'bs_plan_end', 'bs_claim', 'bs_claim_holders', 'bs_next_due', 'bs_recover', 'bs_release_claims', 'bs_report_sender', 'bs_record', 'bs_due_messages', 'bs_mark_queued', 'bs_claim_copies',
     -- triggers, for whoever may write the table
     'bs_users_after_insert', 'bs_users_after_update', 'bs_users_after_delete', 'bs_user_dates_after_write', 'bs_message_types_after_write'],
     'these run with the owner''s rights, and no others');
@@ -61,7 +61,7 @@ SELECT is_empty($$SELECT c.oid::regclass, a.privilege_type FROM pg_class c JOIN 
 
 -- ---- labels
 SELECT set_eq('SELECT name FROM member WHERE provolatile = ''i''', ARRAY['bs_occurrence', 'bs_month_day', 'bs_celebrated', 'bs_is_owed', 'bs_is_email',
-    'bs_check_template', 'bs_render', 'bs_ical_line', 'bs_ical_text', 'bs_partition_name', 'bs_partition_options', 'bs_stale_condition', 'bs_short', 'bs_lines', 'bs_trim', 'bs_letter_octets', 'bs_cut', 'bs_relay_words', 'bs_cron_command', 'bs_is_of_a_row', 'bs_plan_failed', 'bs_plan_went_on', 'bs_growth', 'bs_trouble_class', 'bs_trouble_in_public'], 'pure arithmetic is immutable; what reads zone files, tables or the clock is not');
+    'bs_check_template', 'bs_render', 'bs_ical_line', 'bs_ical_text', 'bs_partition_name', 'bs_partition_options', 'bs_stale_condition', 'bs_short', 'bs_lines', 'bs_trim', 'bs_letter_octets', 'bs_cut', 'bs_relay_words', 'bs_cron_command', 'bs_is_of_a_row', 'bs_growth', 'bs_trouble_class', 'bs_trouble_in_public'], 'pure arithmetic is immutable; what reads zone files, tables or the clock is not');
 SELECT is_empty('SELECT signature FROM member WHERE provolatile = ''v'' AND proparallel = ''s''', 'what writes is not parallel safe');
 SELECT is_empty('SELECT signature FROM member WHERE provolatile = ''i'' AND proparallel <> ''s''', 'what is arithmetic is');
 SELECT is_empty($$SELECT signature FROM member WHERE prorettype = 'trigger'::regtype AND provolatile <> 'v'$$, 'triggers are volatile');

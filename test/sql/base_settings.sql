@@ -56,8 +56,12 @@ INSERT INTO test.usual SELECT 'answers', a FROM test.answers() a;
 SELECT what, count(*) > 12 AS many FROM test.usual GROUP BY what ORDER BY what;
 DROP EXTENSION birthday_scheduler CASCADE;
 
+-- Since 19 there is no other meaning of a backslash.
+SELECT current_setting('server_version_num')::int < 190000 AS may_escape \gset
+\if :may_escape
 SET standard_conforming_strings = off;
 SET escape_string_warning = off;
+\endif
 SET backslash_quote = on;
 SET transform_null_equals = on;
 SET quote_all_identifiers = on;
@@ -71,8 +75,9 @@ SET plpgsql.variable_conflict = 'use_variable';
 CREATE EXTENSION birthday_scheduler;
 CREATE TABLE test.answered AS SELECT a AS line FROM test.answers() a;
 -- The caller's settings are still the caller's.
+SELECT current_setting('standard_conforming_strings')::boolean <> :'may_escape' AS still;
 SELECT name, setting FROM pg_settings
- WHERE name IN ('standard_conforming_strings', 'transform_null_equals', 'quote_all_identifiers', 'array_nulls', 'DateStyle', 'IntervalStyle') ORDER BY name COLLATE "C";
+ WHERE name IN ('transform_null_equals', 'quote_all_identifiers', 'array_nulls', 'DateStyle', 'IntervalStyle') ORDER BY name COLLATE "C";
 RESET ALL;
 SET client_min_messages = warning;
 -- Nothing is other than usual.

@@ -108,25 +108,31 @@ DELETE FROM users WHERE first_name = 'Lost';
 SELECT * FROM test.disagreements WHERE n <> 0;
 
 -- In steps, as a worker does it, with small chunks: the same rows.
-CREATE TABLE test.steps (n integer, state jsonb);
+CREATE TABLE test.steps (n serial, planned bigint, skipped bigint);
 SELECT count(test.add('Step' || n, 'UTC', '1990-06-20')) FROM generate_series(1, 25) AS n;
 DO $$
 DECLARE
-    state jsonb := '{"as_of": "2044-06-19 00:00+00", "until": "2044-06-21 00:00+00"}';
-    n integer := 0;
+    pass record;
+    slice record;
+    step record;
+    last_id uuid;
 BEGIN
     UPDATE bs_installation SET planned_until = '2044-06-19 00:00+00';
-    LOOP
-        state := bs_plan_step(state, 10);
-        n := n + 1;
-        INSERT INTO test.steps VALUES (n, state);
-        EXIT WHEN (state -> 'done')::boolean OR n > 1000;
+    SELECT * INTO pass FROM bs_plan_begin('2044-06-19 00:00+00', '2044-06-21 00:00+00');
+    FOR slice IN SELECT * FROM bs_plan_slices(pass.window_from, pass.until) LOOP
+        last_id := NULL;
+        FOR n IN 1 .. 1000 LOOP
+            SELECT * INTO step FROM bs_plan_slice(slice.message_type, slice.date_source, slice.local_date, slice.month_day,
+                                                  pass.window_from, pass.until, pass.missing, last_id, 10);
+            INSERT INTO test.steps (planned, skipped) VALUES (step.planned, step.skipped);
+            last_id := step.last_id;
+            EXIT WHEN last_id IS NULL;
+        END LOOP;
     END LOOP;
 END
 $$;
-SELECT state -> 'planned' AS planned, state -> 'skipped' AS skipped, state -> 'done' AS done FROM test.steps ORDER BY n DESC LIMIT 1;
-SELECT max((s.state -> 'planned')::bigint - (p.state -> 'planned')::bigint) AS most_at_once
-  FROM test.steps s JOIN test.steps p ON p.n = s.n - 1;
+SELECT sum(planned) AS planned, sum(skipped) AS skipped, max(planned) AS most_at_once FROM test.steps;
+SELECT planned, skipped, failed FROM bs_plan_pass('2044-06-19 00:00+00', '2044-06-21 00:00+00', 10);
 SELECT count(*) FROM test.messages WHERE name LIKE 'Step%';
 
 -- A pass does not look again at what it has made itself, but at what was made
@@ -147,19 +153,7 @@ ALTER TABLE user_dates DISABLE TRIGGER USER;
 INSERT INTO user_dates (user_id, message_type, event_date, created_at)
 SELECT test.id('Own'), 'OWN', d::date, '2001-01-01' FROM unnest('{2001-05-05,2011-05-05,2021-05-05}'::text[]) AS d;
 ALTER TABLE user_dates ENABLE TRIGGER USER;
-TRUNCATE test.steps;
-DO $$
-DECLARE
-    state jsonb := '{"as_of": "2044-05-04 00:00+00", "until": "2044-05-06 00:00+00"}';
-BEGIN
-    FOR n IN 1 .. 1000 LOOP
-        state := bs_plan_step(state, 2);
-        INSERT INTO test.steps VALUES (n, state);
-        EXIT WHEN (state -> 'done')::boolean;
-    END LOOP;
-END
-$$;
-SELECT state -> 'skipped' AS skipped, state -> 'done' AS done FROM test.steps ORDER BY n DESC LIMIT 1;
+SELECT skipped FROM bs_plan_pass('2044-05-04 00:00+00', '2044-05-06 00:00+00', 2);
 SELECT local_date, message_content FROM message_logs WHERE user_id = test.id('Own');
 
 -- No day is lost where the session's own day begins at one o'clock.

@@ -182,6 +182,32 @@ wait_empty($broker, 'cancelled', dead => $dead);
 is(counts($node, 'cancel%'), 'CANCELLED 3', 'cancelled stays cancelled');
 is(scalar(keys %{ $catcher->arrivals('cancel') }), 0, 'cancelled: no mail');
 
+# ---- A sender that ends without a word gives back the copies that it held.  Beyond 20
+# times, the limit by default since RabbitMQ 4, the broker makes them dead letters, and
+# their messages are published again.
+
+$broker->ctl('set_policy', 'limit', '^birthday', '{"delivery-limit":20}') if $broker->series < 400;
+set_conf($node, mail_url => '', lease => '10min');
+add_due($node, 5, 'limit');
+wait_count($node, 'limit%', 'QUEUED 5');
+my $returns = 0;
+while ($broker->depth($DEAD_LETTERS) == $dead && $returns < 50)
+{
+	my $sender = BS::Amqp->new($broker->url);
+
+	$sender->get($QUEUE, keep => 1) foreach 1 .. 5;
+	$sender->close;
+	wait_for(sub { $broker->depth($QUEUE) == 5 || $broker->depth($DEAD_LETTERS) > $dead }, 'them back');
+	$returns++;
+}
+is($returns, 21, 'the limit: the 21st return is one too many');
+wait_empty($broker, 'the limit', dead => $dead += 5);
+is(counts($node, 'limit%'), 'QUEUED 5', 'the limit: the messages are still owed');
+sql($node, q{UPDATE message_logs SET due_at = now() WHERE recipient_email LIKE 'limit%'});
+set_conf($node, mail_url => $catcher->url);
+each_once($node, $catcher, 'limit', 5, 'the limit');
+wait_empty($broker, 'the limit, sent', dead => $dead);
+
 # ---- Dead letters can be looked at, and say where they came from.
 
 my $letter = $amqp->get($DEAD_LETTERS, keep => 1);

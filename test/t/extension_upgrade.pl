@@ -186,7 +186,8 @@ my $offset = -s $node->logfile;
 sql($node, q{UPDATE pg_extension SET extversion = '99.0' WHERE extname = 'birthday_scheduler'});
 add_due($node, 1, 'newer');
 $node->wait_for_log(qr/birthday_scheduler is idle: the extension has version 99\.0 and the library \Q$version\E; .*restart with the other library/, $offset);
-is(sql($node, q{SELECT string_agg(DISTINCT state, ' ') FROM bs_workers WHERE worker LIKE '%scheduler%' OR state = 'idle'}), 'idle', 'a newer script: idle');
+ok(wait_for(sub { sql($node, q{SELECT string_agg(DISTINCT state, ' ') FROM bs_workers WHERE worker LIKE '%scheduler%' OR state = 'idle'}) eq 'idle' }, 'the scheduler to be idle'),
+	'a newer script: idle');
 sql($node, qq{UPDATE pg_extension SET extversion = '$version' WHERE extname = 'birthday_scheduler'});
 ok(wait_settled($node, 'newer%', 40), 'it fits again: mail goes out');
 cmp_ok(log_lines($node, qr/is idle/, $offset), '<=', 3, 'each worker said it once');

@@ -71,7 +71,7 @@ note scalar(@calls), ' calls';
 
 # What walks from one month or day to another, and is the owner's alone, may take its
 # time between the ends of the world, if it can be cancelled.
-my $ranges = qr/FROM (?:bs_create_partitions_between|bs_missing_months|bs_months_with_messages|bs_partitions_ready|bs_plan_slices|bs_plan_users|bs_try_partitions)\(/;
+my $ranges = qr/FROM (?:bs_create_partitions_between|bs_missing_months|bs_months_with_messages|bs_partitions_ready|bs_try_partitions)\(/;
 
 # One session for all; each call in a transaction of its own, which is undone.  The
 # line number of an error says which.

@@ -49,13 +49,31 @@ SQL
 my $steps = <<'SQL';
 DO $$
 DECLARE
-    state jsonb := jsonb_build_object('as_of', now(), 'until', now() + interval '48 hours');
+    pass record;
+    slice record;
+    step record;
+    last_id uuid;
+    last_time timestamptz := '-infinity';
 BEGIN
-    LOOP
-        state := bs_plan_step(state, 500);
-        COMMIT;
-        EXIT WHEN (state -> 'done')::boolean;
+    SELECT * INTO pass FROM bs_plan_begin(now(), now() + interval '48 hours');
+    COMMIT;
+    FOR slice IN SELECT * FROM bs_plan_slices(pass.window_from, pass.until) LOOP
+        LOOP
+            SELECT * INTO step FROM bs_plan_slice(slice.message_type, slice.date_source, slice.local_date, slice.month_day,
+                                                  pass.window_from, pass.until, pass.missing, last_id, 500);
+            COMMIT;
+            last_id := step.last_id;
+            EXIT WHEN last_id IS NULL;
+        END LOOP;
     END LOOP;
+    LOOP
+        SELECT * INTO step FROM bs_plan_refresh(pass.as_of, pass.began, last_time, last_id, 500);
+        COMMIT;
+        last_id := step.last_id;
+        last_time := step.last_time;
+        EXIT WHEN last_id IS NULL;
+    END LOOP;
+    PERFORM bs_plan_end(pass.as_of, pass.until, pass.missing, 0, 0, NULL, NULL);
 END
 $$;
 SQL

@@ -3,7 +3,7 @@
  * amqp_host.h
  *	  A host for the link under test: its loop, its settings, its events.
  *
- * One broker and one link at a time, in static variables.
+ * One broker and one link at a time.
  *
  * test/unit/amqp_host.h
  *
@@ -20,73 +20,19 @@
 
 #define EVENTS_MAX_KEPT		32768
 
-static const char *const event_names[] = {
-	"up", "down", "blocked", "unblocked", "confirmed", "refused",
-	"delivered", "depth"
-};
-
-static BsBroker broker;
-static BsAmqpLink *amqp;
-static BsAmqpConfig config;
-static BsAmqpEvent event[EVENTS_MAX_KEPT];	/* body: not to be used */
-static char event_body[EVENTS_MAX_KEPT][64];	/* its beginning */
-static int	events;
-
-/* ---- the loop ---- */
-
-static inline void
-take_events(void)
-{
-	while (events < EVENTS_MAX_KEPT && bs_amqp_next(amqp, &event[events]))
-	{
-		if (event[events].kind == BS_AMQP_DELIVERED)
-			snprintf(event_body[events], sizeof(event_body[events]), "%s",
-					 event[events].body);
-		events++;
-	}
-}
-
-static inline void
-run_link(void)
-{
-	int64_t		began = now_ms();
-
-	bs_amqp_run(amqp);
-	note_call(began);
-	take_events();
-}
+extern const char *const event_names[];
+extern BsBroker broker;
+extern BsAmqpLink *amqp;
+extern BsAmqpConfig config;
+extern BsAmqpEvent event[EVENTS_MAX_KEPT];	/* body: not to be used */
+extern char event_body[EVENTS_MAX_KEPT][64];	/* its beginning */
+extern int	events;
 
 /* One turn of what a host does, and of the broker. */
-static inline void
-turn(int64_t patience_ms)
-{
-	struct pollfd fds[4];
-	int			count = broker_poll(&broker, fds);
-	int64_t		deadline = bs_amqp_deadline_ms(amqp);
-
-	fds[count] = poll_entry(bs_amqp_fd(amqp), POLLIN);
-	if (deadline >= 0 && deadline < patience_ms)
-		patience_ms = deadline;
-	poll(fds, count + 1, (int) patience_ms);
-	broker_serve(&broker, fds, count);
-	run_link();
-}
+extern void turn(int64_t patience_ms);
 
 /* The broker alone goes on, until nobody is connected to it. */
-static inline void
-serve_until_left(void)
-{
-	int64_t		until = now_ms() + LIMIT_MS;
-
-	while (broker.in >= 0 && now_ms() < until)
-	{
-		struct pollfd fds[4];
-		int			count = broker_poll(&broker, fds);
-
-		poll(fds, count, 100);
-		broker_serve(&broker, fds, count);
-	}
-}
+extern void serve_until_left(void);
 
 /* Goes on until the condition holds; false where it does not in time. */
 #define wait_for(condition) \
@@ -97,140 +43,27 @@ serve_until_left(void)
 	(condition); \
 })
 
-static inline int
-count_events(BsAmqpEventKind kind)
-{
-	int			count = 0;
-	int			i;
-
-	for (i = 0; i < events; i++)
-		count += event[i].kind == kind;
-	return count;
-}
+extern int	count_events(BsAmqpEventKind kind);
 
 /* The last event of the kind; one without text where there is none. */
-static inline const BsAmqpEvent *
-last_event(BsAmqpEventKind kind)
-{
-	static const BsAmqpEvent none;
-	int			i;
+extern const BsAmqpEvent *last_event(BsAmqpEventKind kind);
 
-	for (i = events - 1; i >= 0; i--)
-	{
-		if (event[i].kind == kind)
-			return &event[i];
-	}
-	return &none;
-}
-
-static inline bool
-wait_for_events(BsAmqpEventKind kind, int count)
-{
-	return wait_for(count_events(kind) >= count);
-}
+extern bool wait_for_events(BsAmqpEventKind kind, int count);
 
 /* The kinds of all events so far, "up down ..." */
-static inline const char *
-event_story(void)
-{
-	static char story[4096];
-	int			i;
-
-	story[0] = '\0';
-	for (i = 0; i < events; i++)
-	{
-		size_t		used = strlen(story);
-
-		snprintf(story + used, sizeof(story) - used, "%s%s",
-				 i > 0 ? " " : "", event_names[event[i].kind]);
-	}
-	return story;
-}
+extern const char *event_story(void);
 
 /* For so long nothing comes; the broker and the link go on. */
-static inline void
-pass_time(int64_t ms)
-{
-	int64_t		until = now_ms() + ms;
+extern void pass_time(int64_t ms);
 
-	while (now_ms() < until)
-		turn(until - now_ms());
-}
-
-/* ---- a link ---- */
-
-static inline void
-reset_config(void)
-{
-	memset(&config, 0, sizeof(config));
-	config.exchange = "birthday.messages";
-	config.queue = "birthday.messages.queue";
-	config.dead_letter_exchange = "birthday.messages.dlx";
-	config.dead_letter_queue = "birthday.messages.dlq";
-	config.connection_name = "test";
-	config.connect_timeout_ms = 60000;
-	config.silence_ms = 60000;
-	config.confirm_timeout_ms = 60000;
-	config.backoff_initial_ms = 1;
-	config.backoff_max_ms = 1;
-}
-
-static inline void
-open_link(const char *urls)
-{
-	char		error[256] = "";
-
-	events = 0;
-	config.urls = urls;
-	amqp = bs_amqp_create(&config, error, sizeof(error));
-	config.urls = NULL;
-	if (amqp == NULL)
-		printf("# %s\n", error);
-}
-
-static inline void
-open_link_to_broker(void)
-{
-	char		url[100];
-
-	config.password = "secret";
-	snprintf(url, sizeof(url), "amqp://us@127.0.0.1:%d/our%%20host",
-			 broker.port);
-	open_link(url);
-}
+extern void reset_config(void);
+extern void open_link(const char *urls);
+extern void open_link_to_broker(void);
 
 /* A broker, and a link to it that is up. */
-static inline bool
-begin_up(void)
-{
-	broker_open(&broker);
-	open_link_to_broker();
-	return ok(wait_for_events(BS_AMQP_UP, 1), "the link comes up");
-}
+extern bool begin_up(void);
 
-static inline void
-finish(void)
-{
-	int64_t		began = now_ms();
-
-	bs_amqp_destroy(amqp);
-	note_call(began);
-	amqp = NULL;
-	broker_close(&broker);
-}
-
-static inline void
-is_down(const char *text, bool permanent, const char *what)
-{
-	const BsAmqpEvent *down;
-
-	wait_for_events(BS_AMQP_DOWN, 1);
-	down = last_event(BS_AMQP_DOWN);
-	ok(strstr(down->text, text) != NULL, "%s: it says why", what);
-	if (strstr(down->text, text) == NULL)
-		printf("#      got: \"%s\"\n#   wanted: \"%s\"\n", down->text, text);
-	is_int(down->permanent, permanent, "%s: %s", what,
-		   permanent ? "something must be changed" : "it may pass");
-}
+extern void finish(void);
+extern void is_down(const char *text, bool permanent, const char *what);
 
 #endif							/* BS_AMQP_HOST_H */

@@ -15,9 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static int	tap_count;
-static int	tap_failed;
-
 #define ok(condition, ...) tap_ok((condition), __FILE__, __LINE__, __VA_ARGS__)
 #define is_str(got, wanted, ...) \
 	tap_is_str((got), (wanted), __FILE__, __LINE__, __VA_ARGS__)
@@ -25,71 +22,17 @@ static int	tap_failed;
 	tap_is_int((long long) (got), (long long) (wanted), \
 			   __FILE__, __LINE__, __VA_ARGS__)
 
-static inline bool
-tap_report(bool pass, const char *file, int line, const char *format,
-		   va_list args)
-{
-	printf("%s %d - ", pass ? "ok" : "not ok", ++tap_count);
-	vprintf(format, args);
-	printf("\n");
-	if (!pass)
-	{
-		printf("# failed at %s line %d\n", file, line);
-		tap_failed++;
-	}
-	return pass;
-}
+extern bool tap_ok(bool pass, const char *file, int line,
+				   const char *format,...)
+			__attribute__((format(printf, 4, 5)));
+extern bool tap_is_str(const char *got, const char *wanted, const char *file,
+					   int line, const char *format,...)
+			__attribute__((format(printf, 5, 6)));
+extern bool tap_is_int(long long got, long long wanted, const char *file,
+					   int line, const char *format,...)
+			__attribute__((format(printf, 5, 6)));
 
-__attribute__((format(printf, 4, 5)))
-static inline bool
-tap_ok(bool pass, const char *file, int line, const char *format,...)
-{
-	va_list		args;
-
-	va_start(args, format);
-	tap_report(pass, file, line, format, args);
-	va_end(args);
-	return pass;
-}
-
-__attribute__((format(printf, 5, 6)))
-static inline bool
-tap_is_str(const char *got, const char *wanted, const char *file, int line,
-		   const char *format,...)
-{
-	bool		pass = (got == NULL || wanted == NULL) ? got == wanted :
-	strcmp(got, wanted) == 0;
-	va_list		args;
-
-	va_start(args, format);
-	tap_report(pass, file, line, format, args);
-	va_end(args);
-	if (!pass)
-		printf("#      got: \"%s\"\n#   wanted: \"%s\"\n",
-			   got ? got : "(null)", wanted ? wanted : "(null)");
-	return pass;
-}
-
-__attribute__((format(printf, 5, 6)))
-static inline bool
-tap_is_int(long long got, long long wanted, const char *file, int line,
-		   const char *format,...)
-{
-	va_list		args;
-
-	va_start(args, format);
-	tap_report(got == wanted, file, line, format, args);
-	va_end(args);
-	if (got != wanted)
-		printf("#      got: %lld\n#   wanted: %lld\n", got, wanted);
-	return got == wanted;
-}
-
-static inline int
-tap_done(void)
-{
-	printf("1..%d\n", tap_count);
-	return tap_failed != 0;
-}
+/* Prints how many tests there were; the program's exit code. */
+extern int	tap_done(void);
 
 #endif							/* BS_TAP_H */

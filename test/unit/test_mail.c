@@ -105,7 +105,7 @@ test_unsendable(void)
 	BsMail		mail;
 	size_t		i;
 
-	reset_config();
+	reset_mailer_config();
 	begin(&usual);
 	for (i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++)
 	{
@@ -129,7 +129,7 @@ test_unsendable(void)
 	   results[0].outcome == BS_OUTCOME_REFUSED, "unsendable: no key");
 	is_int(bs_mailer_room(mailer), 1, "unsendable: the handle is free");
 	is_int(relay.connected, 0, "unsendable: nobody was asked");
-	finish();
+	stop();
 }
 
 static void
@@ -172,28 +172,28 @@ test_config(void)
 
 	for (i = 0; i < 12; i++)
 	{
-		reset_config();
-		config.url = "http://127.0.0.1/";
+		reset_mailer_config();
+		mailer_config.url = "http://127.0.0.1/";
 		if (i < 4)
-			config.http_headers = bad_headers[i];
+			mailer_config.http_headers = bad_headers[i];
 		else if (i == 4)
-			config.url = "ftp://relay/";
+			mailer_config.url = "ftp://relay/";
 		else if (i == 5)
-			config.connections = 0;
+			mailer_config.connections = 0;
 		else if (i == 6)
-			config.connections = 65;
+			mailer_config.connections = 65;
 		else if (i == 7)
-			config.timeout_ms = 0;
+			mailer_config.timeout_ms = 0;
 		else if (i == 8)
-			config.connect_timeout_ms = INT64_MAX;
+			mailer_config.connect_timeout_ms = INT64_MAX;
 		else if (i == 9)
-			config.from = "nobody";
+			mailer_config.from = "nobody";
 		else if (i == 10)
-			config.from = NULL;
+			mailer_config.from = NULL;
 		else
-			config.url = NULL;
+			mailer_config.url = NULL;
 		error[0] = '\0';
-		ok(bs_mailer_create(&config, error, sizeof(error)) == NULL &&
+		ok(bs_mailer_create(&mailer_config, error, sizeof(error)) == NULL &&
 		   error[0] != '\0', "config %zu is refused: %s", i, error);
 	}
 	bs_mailer_destroy(NULL);
@@ -257,21 +257,21 @@ test_stuck_resolver(void)
 	sigset_t	mask;
 
 	host = "stuck.test";
-	reset_config();
-	config.timeout_ms = 400;
-	config.connect_timeout_ms = 200;
+	reset_mailer_config();
+	mailer_config.timeout_ms = 400;
+	mailer_config.connect_timeout_ms = 200;
 	begin(&usual);
 	began = now_ms();
 	is_int(send_one("Hello\n").outcome, BS_OUTCOME_TROUBLE,
 		   "resolver: stuck, and the mail ends all the same");
 	ok(now_ms() - began < 400 + 3000, "resolver: in time");
-	finish();
+	stop();
 
-	reset_config();
+	reset_mailer_config();
 	begin(&usual);
 	submit("Hello\n", 2);
 	while (resolvers_running() < 2 && now_ms() < until)
-		turn(10);
+		take_turn(10);
 	began = now_ms();
 	bs_mailer_abort(mailer);
 	note_call(began);
@@ -279,8 +279,8 @@ test_stuck_resolver(void)
 	   results[0].outcome == BS_OUTCOME_RELEASED, "resolver: aborted");
 	submit("Hello\n", 3);
 	while (resolvers_running() < 3 && now_ms() < until)
-		turn(10);
-	finish();
+		take_turn(10);
+	stop();
 	ok(longest_call_ms < BLOCKED_MS, "resolver: nothing waited for it (%d ms)",
 	   (int) longest_call_ms);
 	host = "127.0.0.1";

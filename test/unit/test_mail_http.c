@@ -106,7 +106,7 @@ test_http_request(void)
 	char		key[100];
 
 	scheme = "http";
-	reset_config();
+	reset_mailer_config();
 	begin(&http);
 	bs_mailer_submit(mailer, &mail, 1);
 	wait_for_results(1);
@@ -120,11 +120,11 @@ test_http_request(void)
 	ok(strstr(relay.request, "\r\nExpect") == NULL, "request: no Expect");
 	ok(strstr(relay.request, "\r\nAuthorization") == NULL,
 	   "request: no password where there is none");
-	finish();
+	stop();
 
-	config.user = "us";
-	config.password = "secret";
-	config.http_headers = headers;
+	mailer_config.user = "us";
+	mailer_config.password = "secret";
+	mailer_config.http_headers = headers;
 	begin(&http);
 	send_one("Hello\n");
 	ok(strstr(relay.request, "\r\nAuthorization: Basic dXM6c2VjcmV0\r\n") !=
@@ -137,7 +137,7 @@ test_http_request(void)
 	send_one("Hello\n");
 	is_int(relay.connected, 1, "request: another on the same connection");
 	is_int(relay.mails, 2, "request: both are there");
-	finish();
+	stop();
 	scheme = "smtp";
 }
 
@@ -150,13 +150,13 @@ is_retry_after(const char *status, const char *value, int64_t least,
 
 	snprintf(answer, sizeof(answer), "HTTP/1.1 %s\r\nRetry-After: %s\r\n"
 			 "Content-Length: 0\r\n\r\n", status, value);
-	reset_config();
+	reset_mailer_config();
 	begin(&http);
 	send_one("Hello\n");
 	ok(results[0].retry_after_ms >= least && results[0].retry_after_ms <= most,
 	   "retry after \"%s\": %lld ms", value,
 	   (long long) results[0].retry_after_ms);
-	finish();
+	stop();
 }
 
 static void
@@ -196,26 +196,26 @@ test_http_odd(void)
 	char	   *long_words = make_long_text();
 
 	scheme = "http";
-	reset_config();
+	reset_mailer_config();
 	begin(&flood);
 	is_int(send_one("Hello\n").outcome, BS_OUTCOME_ACCEPTED,
 		   "http: 200 with a body without end");
 	is_int(strlen(results[0].reply), BS_MAIL_REPLY_MAX - 1,
 		   "http: of which the beginning is kept");
-	finish();
+	stop();
 	begin(&flood_error);
 	is_int(send_one("Hello\n").outcome, BS_OUTCOME_TROUBLE,
 		   "http: 503 with a body without end");
-	finish();
+	stop();
 
 	begin(&early);
 	is_int(send_one(long_words).response_code, 413,
 		   "http: refused before the request was whole");
-	finish();
+	stop();
 	begin(&early_ok);
 	is_int(send_one(long_words).outcome, BS_OUTCOME_TROUBLE,
 		   "http: 200 before the request was whole is nothing");
-	finish();
+	stop();
 
 	/* libcurl would send it again by itself on a new connection. */
 	begin(&usual);
@@ -225,7 +225,7 @@ test_http_odd(void)
 	is_int(relay.mails, 2, "http: the request was not sent again");
 	is_int(send_one("Hello\n").outcome, BS_OUTCOME_ACCEPTED,
 		   "http: the next goes");
-	finish();
+	stop();
 	scheme = "smtp";
 	free(long_words);
 }

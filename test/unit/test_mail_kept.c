@@ -22,7 +22,7 @@ test_reuse(void)
 	int			pass;
 	int			i;
 
-	reset_config();
+	reset_mailer_config();
 	begin(&usual);
 	for (i = 0; i < 20; i++)
 		send_one("Hello\n");
@@ -32,7 +32,7 @@ test_reuse(void)
 	is_int(i, 20, "reuse: 20 mails one by one");
 	is_int(relay.connected, 1, "reuse: on one connection");
 	is_int(relay.mails, 20, "reuse: all are there");
-	finish();
+	stop();
 
 	for (pass = 0; pass < 2; pass++)
 	{
@@ -45,7 +45,7 @@ test_reuse(void)
 			   "reuse: the third mail goes on");
 		is_int(relay.connected, 1, "reuse: on the same connection");
 		ok(strstr(relay.log, "RSET\nMAIL") != NULL, "reuse: after RSET");
-		finish();
+		stop();
 
 		begin(&spam);
 		relay.plain_ehlo = pass == 1;
@@ -55,7 +55,7 @@ test_reuse(void)
 			   "reuse: the next goes on");
 		is_int(relay.connected, 1, "reuse: on the same connection");
 		ok(strstr(relay.log, "RSET") == NULL, "reuse: without RSET");
-		finish();
+		stop();
 
 		begin(&unknown);
 		relay.plain_ehlo = pass == 1;
@@ -66,7 +66,7 @@ test_reuse(void)
 		is_int(i, 12, "reuse: 12 unknown recipients");
 		is_int(relay.connected, 3, "reuse: a new connection after each five");
 		ok(strstr(relay.log, "QUIT") != NULL, "reuse: with a farewell");
-		finish();
+		stop();
 	}
 }
 
@@ -97,9 +97,9 @@ test_reuse_broken(void)
 	{
 		BsScript	first = {.next = &rows[i].second};
 
-		reset_config();
+		reset_mailer_config();
 		if (rows[i].outcome == BS_OUTCOME_TROUBLE)
-			config.timeout_ms = 300;
+			mailer_config.timeout_ms = 300;
 		begin(&first);
 		relay.scripts[1] = &usual;
 		send_one("Hello\n");
@@ -109,7 +109,7 @@ test_reuse_broken(void)
 			   "kept: %s: the next mail goes", rows[i].what);
 		is_int(relay.connected, 2, "kept: %s: on a new connection",
 			   rows[i].what);
-		finish();
+		stop();
 	}
 
 	/* What it did while nothing was under way costs nothing. */
@@ -117,7 +117,7 @@ test_reuse_broken(void)
 	{
 		int64_t		until = now_ms() + LIMIT_MS;
 
-		reset_config();
+		reset_mailer_config();
 		begin(&usual);
 		send_one("Hello\n");
 		if (i > 0)
@@ -133,13 +133,13 @@ test_reuse_broken(void)
 		else
 		{
 			while (now_ms() < until && mailer->slots[0].smtp.open)
-				turn(100);
+				take_turn(100);
 			ok(!mailer->slots[0].smtp.open, "kept: its end is noticed");
 		}
 		is_int(send_one("Hello\n").outcome, BS_OUTCOME_ACCEPTED,
 			   "kept: closed while idle");
 		is_int(relay.connected, 2, "kept: another connection");
-		finish();
+		stop();
 	}
 }
 
@@ -151,8 +151,8 @@ test_close_idle(void)
 	static const BsScript http = {.http = "HTTP/1.1 200 OK\r\n"
 	"Content-Length: 0\r\n\r\n"};
 
-	reset_config();
-	config.connections = 2;
+	reset_mailer_config();
+	mailer_config.connections = 2;
 	begin(&usual);
 	relay.scripts[1] = &hangs;
 	submit("Hello\n", 1);
@@ -164,10 +164,10 @@ test_close_idle(void)
 	ok(!mailer->slots[0].smtp.open, "idle: closed");
 	ok(mailer->slots[1].smtp.open, "idle: not the one that is at work");
 	ok(wait_for_command("QUIT"), "idle: with a farewell");
-	finish();
+	stop();
 
 	scheme = "http";
-	reset_config();
+	reset_mailer_config();
 	begin(&http);
 	send_one("Hello\n");
 	send_one("Hello\n");
@@ -179,7 +179,7 @@ test_close_idle(void)
 	is_int(send_one("Hello\n").outcome, BS_OUTCOME_ACCEPTED,
 		   "idle: http: sent after a close");
 	is_int(relay.connected, 2, "idle: http: on another connection");
-	finish();
+	stop();
 	scheme = "smtp";
 }
 
@@ -192,8 +192,8 @@ test_window(void)
 	int			i;
 	bool		seen[200] = {0};
 
-	reset_config();
-	config.connections = 8;
+	reset_mailer_config();
+	mailer_config.connections = 8;
 	begin(&usual);
 	is_int(bs_mailer_room(mailer), 8, "window: room for eight");
 	is_int(bs_mailer_deadline_ms(mailer), -1, "window: no hurry");
@@ -203,7 +203,7 @@ test_window(void)
 			submit("Hello\n", sent++);
 		if (bs_mailer_room(mailer) == 0 && submit("Hello\n", 999))
 			break;
-		turn(100);
+		take_turn(100);
 	}
 	for (i = 0; i < 200; i++)
 	{
@@ -216,7 +216,7 @@ test_window(void)
 	is_int(accepted, 200, "window: 200 mails, each once");
 	ok(relay.connected <= 8, "window: on eight connections at most");
 	is_int(bs_mailer_busy(mailer), 0, "window: nothing is left");
-	finish();
+	stop();
 }
 
 /* ---- ends that come from us ---- */
@@ -225,7 +225,7 @@ static void
 is_aborted(const BsScript *script, const char *words, const char *until_command,
 		   bool until_mail, BsOutcome outcome, const char *what)
 {
-	reset_config();
+	reset_mailer_config();
 	begin(script);
 	submit(words, 1);
 	if (until_command != NULL)
@@ -235,14 +235,14 @@ is_aborted(const BsScript *script, const char *words, const char *until_command,
 		int64_t		until = now_ms() + LIMIT_MS;
 
 		while (relay.connected == 0 && now_ms() < until)
-			turn(100);
+			take_turn(100);
 	}
 	if (until_mail)
 	{
 		int64_t		until = now_ms() + LIMIT_MS;
 
 		while (relay.mails == 0 && now_ms() < until)
-			turn(100);
+			take_turn(100);
 	}
 	is_int(bs_mailer_busy(mailer), 1, "abort: %s: under way", what);
 	bs_mailer_abort(mailer);
@@ -259,10 +259,10 @@ is_aborted(const BsScript *script, const char *words, const char *until_command,
 
 		relay.may_read = true;
 		while (relay.connections[0].in >= 0 && now_ms() < until)
-			turn(10);
+			take_turn(10);
 	}
 	is_int(relay.mails, until_mail, "abort: %s: no torn mail", what);
-	finish();
+	stop();
 }
 
 static void
@@ -303,11 +303,11 @@ test_abort(void)
 	scheme = "smtp";
 
 	/* An answer that has arrived is no doubt. */
-	reset_config();
+	reset_mailer_config();
 	begin(&usual);
 	submit("Hello\n", 1);
 	while (!mailer->slots[0].handed_over)
-		turn(100);
+		take_turn(100);
 	ok(wait_for_arrival(), "abort: an answer has arrived");
 	bs_mailer_abort(mailer);
 	ok(bs_mailer_next(mailer, &results[0]) &&
@@ -316,10 +316,10 @@ test_abort(void)
 	ok(!bs_mailer_next(mailer, &results[0]), "abort: of nothing");
 	is_int(send_one("Hello\n").outcome, BS_OUTCOME_ACCEPTED,
 		   "abort: the mailer can go on");
-	finish();
+	stop();
 
 	/* Destroyed in the middle of everything. */
-	config.connections = 4;
+	mailer_config.connections = 4;
 	begin(&no_greeting);
 	relay.scripts[1] = &no_dot;
 	relay.scripts[2] = &deaf;
@@ -330,8 +330,8 @@ test_abort(void)
 	submit("Hello\n", 4);
 	wait_for_command("DATA\nEHLO");
 	while (relay.connected < 4 || relay.mails < 1)
-		turn(100);
-	finish();
+		take_turn(100);
+	stop();
 	ok(true, "destroyed in the middle");
 	free(long_words);
 }

@@ -129,21 +129,21 @@ test_dialogue(void)
 	static const BsScript usual = {0};
 	char		wanted[200];
 
-	reset_config();
+	reset_mailer_config();
 	begin(&usual);
 	send_one("Hello\n");
 	snprintf(wanted, sizeof(wanted), "EHLO me.example\n"
 			 "MAIL FROM:<greetings@example.com> SIZE=%zu\n"
 			 "RCPT TO:<Zoe.Doe@example.org>\nDATA\n", relay.mail_len[0]);
 	is_str(relay.log, wanted, "the dialogue");
-	finish();
+	stop();
 	begin(&usual);
 	relay.plain_ehlo = true;
 	send_one("Hello\n");
 	is_str(relay.log, "EHLO me.example\nMAIL FROM:<greetings@example.com>\n"
 		   "RCPT TO:<Zoe.Doe@example.org>\nDATA\n",
 		   "the dialogue with a relay that offers nothing");
-	finish();
+	stop();
 }
 
 /* A body that the relay stops reading ends by the clock, and was not taken. */
@@ -158,39 +158,39 @@ test_stalled_body(void)
 	char	   *long_words = make_long_text();
 	int64_t		began;
 
-	reset_config();
-	config.timeout_ms = 300;
+	reset_mailer_config();
+	mailer_config.timeout_ms = 300;
 	begin(&deaf);
 	submit(long_words, 1);
 	began = now_ms();
 	wait_for_results(1);
 	is_int(results[0].outcome, BS_OUTCOME_TROUBLE, "body: stalled");
 	ok(now_ms() - began < 300 + 3000, "body: ends in time");
-	finish();
+	stop();
 
-	reset_config();
+	reset_mailer_config();
 	began = now_ms();
 	begin(&flood);
 	is_int(send_one("Hello\n").outcome, BS_OUTCOME_IN_DOUBT,
 		   "body: the reply to the dot has no end");
-	ok(now_ms() - began < config.timeout_ms, "body: nobody waits for one");
-	finish();
+	ok(now_ms() - began < mailer_config.timeout_ms, "body: nobody waits for one");
+	stop();
 
 	begin(&cut);
 	is_int(send_one(long_words).outcome, BS_OUTCOME_TROUBLE, "body: cut");
-	finish();
+	stop();
 
 	begin(&early);
 	is_int(send_one(long_words).outcome, BS_OUTCOME_REFUSED,
 		   "body: refused before its end");
 	is_int(results[0].response_code, 554, "body: with a code");
-	finish();
+	stop();
 
 	begin(&late);
 	is_int(send_one(long_words).outcome, BS_OUTCOME_TROUBLE,
 		   "body: taken before its end is not taken");
 	is_int(relay.mails, 0, "body: and no torn mail is left");
-	finish();
+	stop();
 	free(long_words);
 }
 
@@ -205,13 +205,13 @@ test_no_relay(void)
 	port = relay.port;
 	relay_close(&relay);
 	relay_open(&relay, &usual);
-	reset_config();
+	reset_mailer_config();
 	open_mailer(port);
 	result = send_one("Hello\n");
 	is_int(result.outcome, BS_OUTCOME_TROUBLE, "no relay: trouble");
 	is_int(result.response_code, 0, "no relay: no code");
 	ok(strlen(result.error) > 0, "no relay: %s", result.error);
-	finish();
+	stop();
 }
 
 /* ---- login ---- */
@@ -223,9 +223,9 @@ test_login(void)
 	"250-PIPELINING\r\n250 AUTH GSSAPI NTLM PLAIN\r\n"};
 
 	/* The relay asks for the password, and answers 502 to it. */
-	reset_config();
-	config.user = "us@example.com";
-	config.password = "secret";
+	reset_mailer_config();
+	mailer_config.user = "us@example.com";
+	mailer_config.password = "secret";
 	begin(&offers);
 	is_int(send_one("Hello\n").outcome, BS_OUTCOME_TROUBLE,
 		   "login: a refusal is trouble");
@@ -234,7 +234,7 @@ test_login(void)
 	   strstr(relay.log, "AUTH GSSAPI") == NULL &&
 	   strstr(relay.log, "AUTH NTLM") == NULL, "login: in a plain way");
 	ok(strstr(results[0].error, "secret") == NULL, "login: no secret is told");
-	finish();
+	stop();
 }
 
 int

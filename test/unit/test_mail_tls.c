@@ -73,9 +73,9 @@ static void
 is_starttls(const BsScript *script, BsMailTls tls, bool trusted, bool usable,
 			BsOutcome outcome, bool encrypted, const char *what)
 {
-	reset_config();
-	config.tls = tls;
-	config.ca_file = trusted ? tls_cert : NULL;
+	reset_mailer_config();
+	mailer_config.tls = tls;
+	mailer_config.ca_file = trusted ? tls_cert : NULL;
 	host = usable ? "localhost" : "127.0.0.1";
 	splice_runs = false;
 	start_tls_server();
@@ -151,9 +151,9 @@ is_smtps(bool trusted, bool usable, BsOutcome outcome, const char *what)
 	char	   *long_words = make_long_text();
 	BsRelayLink *connection;
 
-	reset_config();
-	config.tls = BS_MAIL_TLS_REQUIRED;
-	config.ca_file = trusted ? tls_cert : NULL;
+	reset_mailer_config();
+	mailer_config.tls = BS_MAIL_TLS_REQUIRED;
+	mailer_config.ca_file = trusted ? tls_cert : NULL;
 	scheme = "smtps";
 	host = usable ? "localhost" : "127.0.0.1";
 	start_tls_server();

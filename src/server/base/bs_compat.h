@@ -57,4 +57,11 @@
 #define BS_SIGNAL_ARGS	int signo
 #endif
 
+/* 19: strings conform to the standard always, whatever is set. */
+#if PG_VERSION_NUM >= 190000
+#define BS_STANDARD_STRINGS true
+#else
+#define BS_STANDARD_STRINGS standard_conforming_strings
+#endif
+
 #endif							/* BS_COMPAT_H */

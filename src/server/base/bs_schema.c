@@ -214,7 +214,7 @@ pin_meaning(void)
 {
 	int			i;
 
-	if (standard_conforming_strings && !Transform_null_equals &&
+	if (BS_STANDARD_STRINGS && !Transform_null_equals &&
 		!quote_all_identifiers && Array_nulls &&
 		DateStyle == USE_ISO_DATES && IntervalStyle == INTSTYLE_POSTGRES)
 		return;

@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * planning_store.c
- *	  The SQL side of the scheduler.
+ *	  A planning pass, step by step.
  *
- * Every function opens and ends its transactions itself: a pass is many short
- * ones, so that it holds no user's lock for long.  What fails (a lock that is not
- * to be had, a full disk) is tried again later.
+ * The work is SQL; this keeps the place and decides what follows an error.  The
+ * scheduler runs each step in a transaction of its own, bs_plan() all in one.
  *
  * src/server/planning/planning_store.c
  *
@@ -13,137 +12,322 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "postmaster/interrupt.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "server/base/bs_failpoint.h"
 #include "server/base/bs_guc.h"
-#include "server/base/bs_shmem.h"
-#include "server/base/bs_time.h"
 #include "server/base/bs_txn.h"
 #include "server/base/bs_worker.h"
 #include "server/planning/planning_store.h"
 
-#define STEP_US		USECS_PER_SEC	/* less is no step of the clock */
+#define CHUNK			5000
+#define MANY_FAILURES	100		/* in a row: the fault is hardly theirs */
 
-PG_FUNCTION_INFO_V1(bs_live_senders);
+PG_FUNCTION_INFO_V1(bs_plan_pass);
 
 /*
  * All arguments are given, and with their exact types: so no function that others
  * put into our schema can be a better match than ours.
  */
 static BsStatement plan_begin = {
-	.sql = "SELECT p.state::pg_catalog.text, false, 0::int8, 0::int8, 0::int8,"
-	"       0::int8, NULL::pg_catalog.text, NULL::pg_catalog.text"
-	"  FROM %s.bs_plan_step(pg_catalog.jsonb_build_object("
-	"       'as_of', pg_catalog.now(),"
-	"       'until', pg_catalog.now() + $1, 'upkeep', true), 5000) AS p (state)",
-	.nargs = 1,
-	.argtypes = {INTERVALOID}
+	.sql = "SELECT as_of, until, began, window_from, missing, trouble"
+	"  FROM %s.bs_plan_begin($1, $2)",
+	.nargs = 2,
+	.argtypes = {TIMESTAMPTZOID, TIMESTAMPTZOID}
 };
 
-static BsStatement plan_step = {
-	.sql = "SELECT p.state::pg_catalog.text, (p.state -> 'done')::bool,"
-	"       (p.state -> 'planned')::int8, (p.state -> 'changed')::int8,"
-	"       (p.state -> 'skipped')::int8, (p.state -> 'failed')::int8,"
-	"       p.state ->> 'failed_user', p.state ->> 'failed_code'"
-	"  FROM %s.bs_plan_step($1::pg_catalog.jsonb, 5000) AS p (state)",
+static BsStatement plan_slices = {
+	.sql = "SELECT message_type, date_source, local_date, month_day"
+	"  FROM %s.bs_plan_slices($1, $2)",
+	.nargs = 2,
+	.argtypes = {TIMESTAMPTZOID, TIMESTAMPTZOID}
+};
+
+/* Columns of the two that follow, in order. */
+enum
+{
+	COL_LAST_ID = 1,
+	COL_DONE,
+	COL_SKIPPED,
+	COL_PAST_TRIGGERS,
+	COL_TRIED,
+	COL_FAILED_USER,
+	COL_FAILED_CODE,
+	COL_LAST_TIME				/* of bs_plan_refresh() alone */
+};
+
+static BsStatement plan_slice = {
+	.sql = "SELECT last_id, planned, skipped, past_triggers, tried,"
+	"       failed_user, failed_code"
+	"  FROM %s.bs_plan_slice($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+	.nargs = 9,
+	.argtypes = {VARCHAROID, VARCHAROID, DATEOID, INT4OID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, DATEARRAYOID, UUIDOID, INT4OID}
+};
+
+static BsStatement plan_refresh = {
+	.sql = "SELECT last_id, changed, skipped, past_triggers, tried,"
+	"       failed_user, failed_code, last_time"
+	"  FROM %s.bs_plan_refresh($1, $2, $3, $4, $5)",
+	.nargs = 5,
+	.argtypes = {TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID, INT4OID}
+};
+
+static BsStatement plan_end = {
+	.sql = "SELECT %s.bs_plan_end($1, $2, $3, $4, $5, $6, $7)",
+	.nargs = 7,
+	.argtypes = {TIMESTAMPTZOID, TIMESTAMPTZOID, DATEARRAYOID, INT8OID, INT8OID,
+	UUIDOID, TEXTOID}
+};
+
+static BsStatement upkeep = {
+	.sql = "SELECT %s.bs_upkeep($1, 'scheduler'::pg_catalog.text)",
 	.nargs = 1,
 	.argtypes = {TEXTOID}
 };
 
-static BsStatement claim_holders = {
-	.sql = "SELECT %s.bs_claim_holders(pg_catalog.clock_timestamp())"
-};
-
-static BsStatement recover = {
-	.sql = "SELECT recovered, expired, next_lease_end"
-	"  FROM %s.bs_recover($1, $2, $3)",
-	.nargs = 3,
-	.argtypes = {TEXTARRAYOID, BOOLOID, TIMESTAMPTZOID}
-};
-
-static int64
-get_int64(int column)
+static Datum
+get(int row, int column, bool *isnull)
 {
-	bool		isnull;
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[0],
-									  SPI_tuptable->tupdesc, column, &isnull);
-
-	return isnull ? 0 : DatumGetInt64(value);
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+						 column, isnull);
 }
 
 static void
-get_text(int column, char *text, Size size)
+get_text(int row, int column, char *text, Size size)
 {
-	char	   *value = SPI_getvalue(SPI_tuptable->vals[0],
+	char	   *value = SPI_getvalue(SPI_tuptable->vals[row],
 									 SPI_tuptable->tupdesc, column);
 
 	strlcpy(text, value ? value : "", size);
 }
 
-/* One step of a pass; the state outlives the transaction in "caller". */
-typedef struct BsPlanWork
+static void
+begin(BsPlanPass *pass)
 {
+	Datum		args[2] = {TimestampTzGetDatum(pass->as_of),
+	TimestampTzGetDatum(pass->until)};
 	MemoryContext caller;
-	char	   *state;			/* NULL before the first step */
-	bool		done;
-	BsPlanned  *result;
-} BsPlanWork;
+	Datum		trouble;
+	bool		isnull;
+	int			i;
+
+	bs_txn_execute(&plan_begin, args, NULL);
+	pass->as_of = DatumGetTimestampTz(get(0, 1, &isnull));
+	pass->until = DatumGetTimestampTz(get(0, 2, &isnull));
+	pass->began = DatumGetTimestampTz(get(0, 3, &isnull));
+	pass->window_from = DatumGetTimestampTz(get(0, 4, &isnull));
+	pass->last_time = DT_NOBEGIN;
+	pass->size = pass->chunk;
+	caller = MemoryContextSwitchTo(pass->context);
+	pass->missing = DatumGetArrayTypePCopy(get(0, 5, &isnull));
+	trouble = get(0, 6, &isnull);
+	if (!isnull)
+		pass->trouble = TextDatumGetCString(trouble);
+	MemoryContextSwitchTo(caller);
+
+	args[0] = TimestampTzGetDatum(pass->window_from);
+	args[1] = TimestampTzGetDatum(pass->until);
+	bs_txn_execute(&plan_slices, args, NULL);
+	pass->slice_count = (int) SPI_processed;
+	pass->slices = MemoryContextAllocZero(pass->context,
+										  sizeof(BsPlanSlice) * (pass->slice_count + 1));
+	for (i = 0; i < pass->slice_count; i++)
+	{
+		BsPlanSlice *slice = &pass->slices[i];
+
+		get_text(i, 1, slice->message_type, sizeof(slice->message_type));
+		get_text(i, 2, slice->date_source, sizeof(slice->date_source));
+		slice->local_date = DatumGetDateADT(get(i, 3, &isnull));
+		slice->month_day = DatumGetInt32(get(i, 4, &isnull));
+	}
+}
+
+/*
+ * take_answer
+ *		Count what a step has done, and move the cursor; false if the same is to
+ *		be tried again.
+ *
+ * What failed is tried again in halves, until one user or message is left, which
+ * is counted and passed over.  After many errors in a row what fails is passed
+ * over as it is.
+ */
+static bool
+take_answer(BsPlanPass *pass, int64 *done)
+{
+	bool		isnull;
+	int			tried = (int) DatumGetInt64(get(0, COL_TRIED, &isnull));
+	Datum		user = get(0, COL_FAILED_USER, &isnull);
+	bool		failed = !isnull;
+	Datum		last_id;
+
+	if (failed && tried > 1 && pass->failed_in_a_row < MANY_FAILURES)
+	{
+		pass->size = tried / 2;
+		return false;
+	}
+	if (failed)
+	{
+		if (pass->failed == 0)
+		{
+			pass->failed_user = *DatumGetUUIDP(user);
+			get_text(0, COL_FAILED_CODE, pass->failed_code,
+					 sizeof(pass->failed_code));
+		}
+		pass->failed += tried;
+		pass->failed_in_a_row++;
+		pass->size = pass->failed_in_a_row < MANY_FAILURES ? 1 : pass->chunk;
+	}
+	else if (tried > 0)
+	{
+		pass->failed_in_a_row = 0;
+		pass->size = Min(pass->size * 2, pass->chunk);
+	}
+	*done += DatumGetInt64(get(0, COL_DONE, &isnull));
+	pass->skipped += DatumGetInt64(get(0, COL_SKIPPED, &isnull));
+	pass->past_triggers += DatumGetInt64(get(0, COL_PAST_TRIGGERS, &isnull));
+	last_id = get(0, COL_LAST_ID, &isnull);
+	pass->has_last = !isnull;
+	if (pass->has_last)
+		pass->last_id = *DatumGetUUIDP(last_id);
+	return true;
+}
+
+static void
+run_slice(BsPlanPass *pass)
+{
+	BsPlanSlice *slice = &pass->slices[pass->slice];
+	Datum		args[9] = {
+		CStringGetTextDatum(slice->message_type),
+		CStringGetTextDatum(slice->date_source),
+		DateADTGetDatum(slice->local_date),
+		Int32GetDatum(slice->month_day),
+		TimestampTzGetDatum(pass->window_from),
+		TimestampTzGetDatum(pass->until),
+		PointerGetDatum(pass->missing),
+		UUIDPGetDatum(&pass->last_id),
+		Int32GetDatum(pass->size)
+	};
+
+	bs_txn_execute(&plan_slice, args, pass->has_last ? NULL : "       n ");
+	if (take_answer(pass, &pass->planned) && !pass->has_last)
+		pass->slice++;
+}
+
+static void
+end(BsPlanPass *pass)
+{
+	Datum		args[7] = {
+		TimestampTzGetDatum(pass->as_of),
+		TimestampTzGetDatum(pass->until),
+		PointerGetDatum(pass->missing),
+		Int64GetDatum(pass->past_triggers),
+		Int64GetDatum(pass->failed),
+		UUIDPGetDatum(&pass->failed_user),
+		CStringGetTextDatum(pass->failed_code)
+	};
+
+	bs_txn_execute(&plan_end, args, pass->failed > 0 ? NULL : "     nn");
+	pass->stage = pass->upkeep ? BS_PLAN_PARTITIONS : BS_PLAN_DONE;
+}
+
+static void
+run_refresh(BsPlanPass *pass)
+{
+	Datum		args[5] = {
+		TimestampTzGetDatum(pass->as_of),
+		TimestampTzGetDatum(pass->began),
+		TimestampTzGetDatum(pass->last_time),
+		UUIDPGetDatum(&pass->last_id),
+		Int32GetDatum(pass->size)
+	};
+	Datum		last_time;
+	bool		isnull;
+
+	bs_txn_execute(&plan_refresh, args, pass->has_last ? NULL : "   n ");
+	last_time = get(0, COL_LAST_TIME, &isnull);
+	if (isnull)
+		end(pass);
+	else if (take_answer(pass, &pass->changed))
+		pass->last_time = DatumGetTimestampTz(last_time);
+}
+
+static void
+run_upkeep(const char *task)
+{
+	Datum		arg = CStringGetTextDatum(task);
+
+	bs_txn_execute(&upkeep, &arg, NULL);
+}
+
+/*
+ * One step, inside a transaction and with SPI connected.
+ */
+static void
+run_step(BsPlanPass *pass)
+{
+	pass->steps++;
+	switch (pass->stage)
+	{
+		case BS_PLAN_BEGIN:
+			begin(pass);
+			pass->stage = BS_PLAN_SLICES;
+			break;
+		case BS_PLAN_SLICES:
+			if (pass->slice < pass->slice_count)
+			{
+				run_slice(pass);
+				break;
+			}
+			pass->stage = BS_PLAN_REFRESH;
+			/* FALLTHROUGH */
+		case BS_PLAN_REFRESH:
+			run_refresh(pass);
+			break;
+		case BS_PLAN_PARTITIONS:
+			run_upkeep("partitions");
+			pass->stage = BS_PLAN_RETENTION;
+			break;
+		case BS_PLAN_RETENTION:
+			run_upkeep("retention");
+			pass->stage = BS_PLAN_DONE;
+			break;
+		case BS_PLAN_DONE:
+			break;
+	}
+}
 
 static void
 plan_work(void *arg)
 {
-	BsPlanWork *work = arg;
-	Interval	horizon = {.time = (TimeOffset) bs_settings.horizon_s * USECS_PER_SEC};
-	Datum		value;
-	bool		isnull;
-
 	BS_FAILPOINT("plan-begin");
-	if (work->state == NULL)
-	{
-		value = IntervalPGetDatum(&horizon);
-		bs_txn_execute(&plan_begin, &value, NULL);
-	}
-	else
-	{
-		value = CStringGetTextDatum(work->state);
-		bs_txn_execute(&plan_step, &value, NULL);
-		pfree(work->state);
-	}
-	work->state = MemoryContextStrdup(work->caller,
-									  SPI_getvalue(SPI_tuptable->vals[0],
-												   SPI_tuptable->tupdesc, 1));
-	work->done = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
-											SPI_tuptable->tupdesc,
-											2, &isnull));
-	work->result->planned = get_int64(3);
-	work->result->changed = get_int64(4);
-	work->result->skipped = get_int64(5);
-	work->result->failed = get_int64(6);
-	get_text(7, work->result->failed_user, sizeof(work->result->failed_user));
-	get_text(8, work->result->failed_code, sizeof(work->result->failed_code));
+	run_step(arg);
 	BS_FAILPOINT("plan-before-commit");
 }
 
 bool
-bs_planning_pass(BsPlanned *result)
+bs_planning_pass(BsPlanPass *pass)
 {
-	BsPlanWork	work = {.caller = CurrentMemoryContext,.result = result};
 	char		error[256];
 
-	while (!work.done)
+	pass->as_of = GetCurrentTimestamp();
+	pass->until = pass->as_of + (int64) bs_settings.horizon_s * USECS_PER_SEC;
+	pass->chunk = CHUNK;
+	pass->upkeep = true;
+	pass->context = CurrentMemoryContext;
+	while (pass->stage != BS_PLAN_DONE)
 	{
 		bs_worker_check_signals();
 		if (ShutdownRequestPending)
 			return false;
-		if (!bs_txn_try("planning", plan_work, &work, error, sizeof(error)))
+		if (!bs_txn_try("planning", plan_work, pass, error, sizeof(error)))
 		{
 			bs_worker_report_error(error);
 			return false;
@@ -153,174 +337,38 @@ bs_planning_pass(BsPlanned *result)
 	return true;
 }
 
-/*
- * stepped_us
- *		By how much leases are longer than the wall clock says.
- *
- * That is how far the clock was stepped forward within the last lease, and how
- * long the last recovery was held up, as by a standby that it waited for:
- * "held_up_us".  Senders were held up by the same, and one that is alive and well
- * would lose all that it has under way, and it would be sent twice.
- */
-static int64
-stepped_us(int64 held_up_us)
-{
-	static TimestampTz last_wall = 0;
-	static int64 last_ms = 0;
-	static int64 step_us = 0;
-	static int64 step_over_ms = 0;
-	TimestampTz wall = GetCurrentTimestamp();
-	int64		ms = bs_time_monotonic_ms();
-	int64		ahead_us = wall - last_wall - (ms - last_ms) * 1000;
-
-	if (ms >= step_over_ms)
-		step_us = 0;
-	if (last_wall == 0 || ahead_us <= STEP_US)
-		ahead_us = 0;
-	if (held_up_us > STEP_US)
-		ahead_us += held_up_us;
-	if (ahead_us > 0)
-	{
-		step_us += ahead_us;
-		step_over_ms = ms + (int64) bs_settings.lease_s * 1000;
-	}
-	last_wall = wall;
-	last_ms = ms;
-	return step_us;
-}
-
-/*
- * In whatever group: one that is just leaving a database may have been in
- * another group than those that begin there.
- */
-static bool
-is_live_here(const char *identity)
-{
-	bool		live = false;
-	int			i;
-	int			j;
-
-	LWLockAcquire(bs_shared->lock, LW_SHARED);
-	for (i = 0; i < bs_shared->group_count; i++)
-		for (j = 0; j < bs_shared->group_size; j++)
-		{
-			BsWorkerSlot *slot = &bs_shared->groups[i].workers[j];
-
-			if (slot->pid != 0 && strcmp(slot->identity, identity) == 0)
-				live = true;
-		}
-	LWLockRelease(bs_shared->lock);
-	return live;
-}
-
-/*
- * In whatever group, as above.  One that stands still for longer than the lease is
- * not among them.
- */
 Datum
-bs_live_senders(PG_FUNCTION_ARGS)
+bs_plan_pass(PG_FUNCTION_ARGS)
 {
-	int64		since_ms = bs_time_monotonic_ms() - (int64) bs_settings.lease_s * 1000;
-	Datum	   *live;
-	int			count = 0;
-	int			i;
-	int			j;
+	BsPlanPass	pass = {
+		.as_of = PG_GETARG_TIMESTAMPTZ(0),
+		.until = PG_GETARG_TIMESTAMPTZ(1),
+		.chunk = Min(PG_GETARG_INT32(2), CHUNK),
+		.context = CurrentMemoryContext
+	};
+	TupleDesc	tupdesc;
+	Datum		values[8];
+	bool		nulls[8] = {false};
 
-	if (bs_shared == NULL)
-		PG_RETURN_ARRAYTYPE_P(construct_empty_array(TEXTOID));
-	live = palloc(sizeof(Datum) * bs_shared->group_count *
-				  bs_shared->group_size);
-	LWLockAcquire(bs_shared->lock, LW_SHARED);
-	for (i = 0; i < bs_shared->group_count; i++)
-		for (j = 0; j < bs_shared->group_size; j++)
-		{
-			BsWorkerSlot *slot = &bs_shared->groups[i].workers[j];
-			int64		holding_ms = (int64) pg_atomic_read_u64(&slot->holding_ms);
-
-			if (slot->pid != 0 && holding_ms != 0 && holding_ms >= since_ms)
-				live[count++] = CStringGetTextDatum(slot->identity);
-		}
-	LWLockRelease(bs_shared->lock);
-	PG_RETURN_ARRAYTYPE_P(construct_array(live, count, TEXTOID, -1, false,
-										  TYPALIGN_INT));
-}
-
-/*
- * The in-server senders that hold messages and do not run any more.  First
- * who holds, then who lives: whoever claimed was in shared memory before.
- */
-static ArrayType *
-find_dead_senders(void)
-{
-	Datum	   *dead;
-	int			count = 0;
-	uint64		i;
-
-	bs_txn_execute(&claim_holders, NULL, NULL);
-	dead = palloc(sizeof(Datum) * (SPI_processed + 1));
-	for (i = 0; i < SPI_processed; i++)
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	while (pass.stage != BS_PLAN_DONE)
 	{
-		char	   *holder = SPI_getvalue(SPI_tuptable->vals[i],
-										  SPI_tuptable->tupdesc, 1);
-
-		if (strncmp(holder, "server/", 7) == 0 && !is_live_here(holder))
-			dead[count++] = CStringGetTextDatum(holder);
+		if (SPI_connect() != SPI_OK_CONNECT)
+			elog(ERROR, "SPI_connect failed");
+		run_step(&pass);
+		SPI_finish();
 	}
-	return construct_array(dead, count, TEXTOID, -1, false, TYPALIGN_INT);
-}
-
-typedef struct BsRecoverWork
-{
-	int64		recovered;
-	int64		expired;
-	int64		stepped_us;
-	TimestampTz next_lease_end;
-} BsRecoverWork;
-
-static void
-recover_work(void *arg)
-{
-	BsRecoverWork *work = arg;
-	Datum		args[3];
-	Datum		value;
-	bool		isnull;
-
-	args[0] = PointerGetDatum(find_dead_senders());
-	args[1] = BoolGetDatum(bs_settings.delivery_guarantee == BS_GUARANTEE_AT_MOST_ONCE);
-	args[2] = TimestampTzGetDatum(GetCurrentTimestamp() - work->stepped_us);
-	BS_FAILPOINT("recover-begin");
-	bs_txn_execute(&recover, args, NULL);
-	if (get_int64(1) > 0)
-		BS_FAILPOINT("recover-before-commit");
-	work->recovered = get_int64(1);
-	work->expired = get_int64(2);
-	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-						  3, &isnull);
-	work->next_lease_end = isnull ? DT_NOEND :
-		DatumGetTimestampTz(value) + work->stepped_us;
-}
-
-bool
-bs_planning_recover(int64 *recovered, int64 *expired,
-					TimestampTz *next_lease_end)
-{
-	static int64 held_up_ms = 0;
-	BsRecoverWork work = {.stepped_us = stepped_us(held_up_ms * 1000)};
-	int64		started_ms = bs_time_monotonic_ms();
-	char		error[256];
-	bool		done = bs_txn_try("recovering messages of lost senders",
-								  recover_work, &work, error, sizeof(error));
-
-	held_up_ms = bs_time_monotonic_ms() - started_ms;
-	if (!done)
-	{
-		bs_worker_report_error(error);
-		return false;
-	}
-	if (work.recovered > 0)
-		BS_FAILPOINT("recover-after-commit");
-	*recovered = work.recovered;
-	*expired = work.expired;
-	*next_lease_end = work.next_lease_end;
-	return true;
+	values[0] = Int64GetDatum(pass.planned);
+	values[1] = Int64GetDatum(pass.changed);
+	values[2] = Int64GetDatum(pass.skipped);
+	values[3] = Int64GetDatum(pass.failed);
+	values[4] = UUIDPGetDatum(&pass.failed_user);
+	values[5] = CStringGetTextDatum(pass.failed_code);
+	nulls[4] = nulls[5] = pass.failed == 0;
+	nulls[6] = pass.trouble == NULL;
+	values[6] = nulls[6] ? (Datum) 0 : CStringGetTextDatum(pass.trouble);
+	values[7] = Int64GetDatum(pass.steps);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc),
+													  values, nulls)));
 }

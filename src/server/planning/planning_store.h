@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * planning_store.h
- *	  The SQL side of the scheduler.
+ *	  A planning pass, step by step.
  *
  * src/server/planning/planning_store.h
  *
@@ -11,30 +11,74 @@
 #define BS_PLANNING_STORE_H
 
 #include "datatype/timestamp.h"
+#include "utils/array.h"
+#include "utils/date.h"
+#include "utils/uuid.h"
 
-/* What one planning pass came to. */
-typedef struct BsPlanned
+/* What the next step does. */
+typedef enum BsPlanStage
 {
+	BS_PLAN_BEGIN,				/* finds out what there is to do */
+	BS_PLAN_SLICES,				/* plans the next users of a slice */
+	BS_PLAN_REFRESH,			/* brings the next pending messages up to date */
+	BS_PLAN_PARTITIONS,			/* makes the months ahead */
+	BS_PLAN_RETENTION,			/* drops old months */
+	BS_PLAN_DONE
+} BsPlanStage;
+
+/* A row of bs_plan_slices(). */
+typedef struct BsPlanSlice
+{
+	char		message_type[51];
+	char		date_source[21];
+	DateADT		local_date;
+	int32		month_day;
+} BsPlanSlice;
+
+/*
+ * Each step may be a transaction of its own, so that no user's lock is held for
+ * long.  The cursor moves before the commit: when a step fails, give up the pass.
+ */
+typedef struct BsPlanPass
+{
+	/* Set by the caller, all else is zero at first. */
+	TimestampTz as_of;
+	TimestampTz until;
+	int			chunk;			/* users or messages of a step, at most */
+	bool		upkeep;			/* look after the partitions at the end */
+	MemoryContext context;		/* lives as long as the pass */
+
+	/* The cursor. */
+	BsPlanStage stage;
+	TimestampTz began;
+	TimestampTz window_from;
+	ArrayType  *missing;		/* months without partitions */
+	BsPlanSlice *slices;
+	int			slice_count;
+	int			slice;
+	bool		has_last;		/* go on after last_id, else from the first */
+	pg_uuid_t	last_id;		/* user, or message sent at last_time */
+	TimestampTz last_time;
+	int			size;			/* of the next step: chunk, less after errors */
+	int			failed_in_a_row;
+
+	/* What it came to. */
 	int64		planned;		/* messages made */
 	int64		changed;		/* messages brought up to date or cancelled */
 	int64		skipped;		/* users and messages that others had locked */
+	int64		past_triggers;	/* users and messages changed past the
+								 * triggers */
 	int64		failed;			/* users whose planning ended with an error */
-	char		failed_user[40];	/* one of them */
+	pg_uuid_t	failed_user;	/* one of them */
 	char		failed_code[8]; /* and its SQLSTATE */
-} BsPlanned;
+	char	   *trouble;		/* why months are missing, or NULL */
+	int64		steps;
+} BsPlanPass;
 
 /*
- * A whole pass, each step a transaction, with the upkeep of the partitions at
- * its end; false where it was not finished.
+ * The whole pass from now to the horizon, each step a transaction, with the
+ * upkeep of the partitions; false if it was not finished.
  */
-extern bool bs_planning_pass(BsPlanned *result);
-
-/*
- * Puts back what is held by senders that are gone or whose lease ended, expires
- * what is too late; *next_lease_end is DT_NOEND where nothing is held.  False
- * where that failed.
- */
-extern bool bs_planning_recover(int64 *recovered, int64 *expired,
-								TimestampTz *next_lease_end);
+extern bool bs_planning_pass(BsPlanPass *pass);
 
 #endif							/* BS_PLANNING_STORE_H */

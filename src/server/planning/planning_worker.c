@@ -18,16 +18,18 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "core/base/backoff.h"
 #include "server/base/bs_group.h"
 #include "server/base/bs_guc.h"
 #include "server/base/bs_wake.h"
 #include "server/base/bs_worker.h"
 #include "server/planning/planning_store.h"
+#include "server/queue/queue_recovery.h"
 
+#define FIRST_RETRY_MS 250
 
 /* How soon new time zone files are seen. */
 #define LONGEST_WAIT_MS 30000
@@ -90,64 +92,44 @@ sleep_until_wanted(TimestampTz until)
  * back, the next pass has them, and it comes soon.  So does one after a failure.
  */
 static TimestampTz
-plan(int *incomplete)
+plan(int64 *retry_ms)
 {
-	BsPlanned	result = {0};
+	BsPlanPass	pass = {0};
 	TimestampTz started_at = GetCurrentTimestamp();
-	bool		complete = bs_planning_pass(&result);
+	bool		complete = bs_planning_pass(&pass);
 
 	/* Beyond the horizon, messages would come due before they are planned. */
 	int64		wait_ms = (int64) Min(bs_settings.plan_interval_s, bs_settings.horizon_s / 2) * 1000;
 
 	if (complete || !ShutdownRequestPending)
 		bs_stats_pass(complete, started_at);
-	if (result.planned > 0 || result.changed > 0)
+	if (pass.planned > 0 || pass.changed > 0)
 		ereport(LOG,
 				(errmsg("birthday_scheduler planned %lld messages and brought %lld up to date",
-						(long long) result.planned,
-						(long long) result.changed)));
-	if (result.failed > 0)
+						(long long) pass.planned,
+						(long long) pass.changed)));
+	if (pass.failed > 0)
 		ereport(WARNING,
 				(errmsg("planning failed for %lld users, one of them is %s (SQLSTATE %s)",
-						(long long) result.failed, result.failed_user,
-						result.failed_code)));
-	if (complete && result.skipped == 0)
-		*incomplete = 0;
+						(long long) pass.failed,
+						DatumGetCString(DirectFunctionCall1(uuid_out,
+															UUIDPGetDatum(&pass.failed_user))),
+						pass.failed_code)));
+	if (complete && pass.skipped == 0)
+		*retry_ms = FIRST_RETRY_MS;
 	else
-		wait_ms = Min(wait_ms, bs_backoff_ms(++*incomplete, 250, 60000));
+	{
+		wait_ms = Min(wait_ms, *retry_ms);
+		*retry_ms = Min(*retry_ms * 2, 60000);
+	}
 	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
-}
-
-/*
- * Puts back what is lost; gives when the next lease ends.
- */
-static TimestampTz
-recover(void)
-{
-	int64		recovered = 0;
-	int64		expired = 0;
-	TimestampTz next_lease_end;
-
-	if (!bs_planning_recover(&recovered, &expired, &next_lease_end))
-		next_lease_end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													 1000);
-	if (recovered > 0)
-		ereport(LOG,
-				(errmsg("birthday_scheduler put back %lld messages that no sender holds any more",
-						(long long) recovered)));
-	if (expired > 0)
-		ereport(WARNING,
-				(errmsg("birthday_scheduler gave up %lld messages that are later than \"birthday_scheduler.max_lateness\"",
-						(long long) expired),
-				 errhint("They are in message_logs with status EXPIRED.")));
-	return next_lease_end;
 }
 
 void
 bs_planning_worker_main(Datum main_arg)
 {
 	TimestampTz next_pass = DT_NOBEGIN;
-	int			incomplete = 0; /* passes in a row */
+	int64		retry_ms = FIRST_RETRY_MS;
 	MemoryContext turn_context;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -175,9 +157,9 @@ bs_planning_worker_main(Datum main_arg)
 
 			next_turn = TimestampTzPlusMilliseconds(now, (int64) bs_settings.lease_s * 1000);
 			if (wanted || now >= next_pass)
-				next_pass = plan(&incomplete);
+				next_pass = plan(&retry_ms);
 			next_turn = Min(next_turn, next_pass);
-			next_turn = Min(next_turn, recover());
+			next_turn = Min(next_turn, bs_queue_recover());
 			/* Never a spin, whatever the rows say. */
 			next_turn = Max(next_turn,
 							TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 50));

@@ -1,5 +1,5 @@
 # BS::Watch - the exporter and Prometheus for the Perl tests, the real ones, from
-# tools/prometheus_tools.sh.
+# tools/unpack.sh.
 #
 #   my $exporter = BS::Watch->exporter($node, 'postgres', role => 'exporter');
 #   my $metrics = $exporter->scrape;        # {name => {type =>, help =>, samples => {labels => value}}}
