@@ -18,8 +18,17 @@ DATA_built = $(INSTALL_SQL)
 # Scripts from one release to the next, beside it.
 DATA = $(wildcard sql/$(EXTENSION)--*--*.sql)
 
+# "make installcheck", see docs/testing.md.  The answers are in expected/, at the top,
+# because pg_regress looks for them in its output folder first.
+TEST_OUTPUT = .
+test_opts = --inputdir=test --outputdir=$(TEST_OUTPUT) --launcher=tools/as_15.sh \
+	--encoding=UTF8 --no-locale
 REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
-REGRESS_OPTS = --inputdir=test --launcher=tools/as_15.sh --encoding=UTF8 --no-locale
+REGRESS_OPTS = $(test_opts)
+ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = $(test_opts)
+TAP_TESTS = 1
+PROVE_TESTS = test/t/*.pl
 
 PG_CPPFLAGS = -Isrc -DBS_VERSION='"$(EXTVERSION)"' \
 	-DBS_SYSTEM_TZDIR='"$(SYSTEM_TZDIR)"'
@@ -49,6 +58,7 @@ clean:
 else
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+PROVE_FLAGS = -I test/lib
 endif
 
 include tools/targets.mk

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 #
 # check_package.sh
-#     META.json is what PGXN takes, every place that names the version names the
+#     META.json has what PGXN asks for, every place that names the version names the
 #     same, every place that names the supported servers names those of
 #     tools/supported.sh, and debian/ asks for the libraries that the rest does.
 #
@@ -22,7 +22,27 @@ same() {
     [ "$2" = "$3" ] || complain "$1 is \"$2\", not \"$3\""
 }
 
-tools/packaging/check_meta.py || failed=1
+# PGXN validates META.json when a release is uploaded, and Debian has no program that does.
+# Here: it is JSON, has every key that the specification requires and no unknown one, and the
+# files that it names exist.
+python3 - <<'PYTHON' || failed=1
+import json
+import os
+import sys
+
+required = "name version abstract maintainer license provides meta-spec".split()
+optional = "description generated_by no_index prereqs release_status resources tags".split()
+with open("META.json", encoding="utf-8") as file:
+    meta = json.load(file)
+wrong = [key + " is missing" for key in required if not meta.get(key)]
+wrong += [key + " is not known" for key in meta if key not in required + optional]
+for extension in meta.get("provides", {}).values():
+    wrong += [extension.get(key, key) + " does not exist" for key in ("file", "docfile")
+              if not os.path.isfile(extension.get(key, ""))]
+for problem in wrong:
+    print("META.json:", problem, file=sys.stderr)
+sys.exit(bool(wrong))
+PYTHON
 
 version=$(sed -n 's/^EXTVERSION = //p' Makefile)
 same "META.json's version" "$(sed -n 's/^  "version": "\(.*\)",$/\1/p' META.json)" "$version"

@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # private_pg.sh: a PostgreSQL of our own in build/pg, with the extension in it.
 #
-# Server 15 loads extensions only from its own folders, and tests and the demo
+# A server loads extensions only from its own folders, and tests and the demo
 # shall not touch those of the machine.  PostgreSQL finds its files relative to
 # the program that runs, so a tree with the same layout somewhere else is a
 # server of its own: the programs are copied (a link would lead back to the
 # original), everything else is linked, and folders that "make install" writes to
 # are real.  Nothing of the machine's installation can be changed through it.
+# Settings do not replace it: Debian's extension_destdir (15 to 17) is not used for
+# shared_preload_libraries, extension_control_path exists from 18 on, a server that is not
+# Debian's has neither before 18, and valgrind needs a copy of the programs anyway.
 #
 #   bin=$(tools/private_pg.sh)     makes or refreshes it, installs the extension,
 #                                  prints the folder of the programs
-#   tools/private_pg.sh --bare     leaves the extension as it is
 #   tools/private_pg.sh --valgrind makes build/pg-valgrind instead, whose server
 #                                  runs under valgrind (tools/valgrind_postgres.sh)
 #
@@ -29,7 +31,7 @@ die() {
 }
 
 case $* in
-'' | --bare) ;;
+'') ;;
 --valgrind) dest=$PWD/build/pg-valgrind ;;
 *) die "unknown argument: $*" ;;
 esac
@@ -97,8 +99,6 @@ mkdir -p build
 if [ ! -f "$dest/stamp" ] || [ "$(stamp)" != "$(cat "$dest/stamp")" ]; then
 	build
 fi
-if [ "$*" != --bare ]; then
-	unset MAKEFLAGS MAKELEVEL
-	install_extension
-fi
+unset MAKEFLAGS MAKELEVEL
+install_extension
 echo "$dest$bindir"

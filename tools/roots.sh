@@ -24,7 +24,8 @@ make_debian() {
 }
 
 # in_root ROOT COMMAND...: with processes of its own, which end with it, and the
-# network of this machine; lonely_in_root with its own.
+# network of this machine; lonely_in_root with its own.  In a chroot nobody may make
+# a user namespace, as the tests of the network do; so it is pivot_root.
 in_root() {
 	local root=$1 net=()
 	shift
@@ -32,12 +33,16 @@ in_root() {
 	# shellcheck disable=SC2016  # the inner shell's own words
 	unshare --mount --pid "${net[@]}" --fork --kill-child sh -c '
 		ip link set lo up 2>/dev/null
-		mount -t proc proc "$0/proc"
-		mount --rbind /dev "$0/dev"
-		mount -t tmpfs shm "$0/dev/shm"
-		mount -t tmpfs tmp "$0/tmp"
-		chmod 1777 "$0/tmp"
-		exec chroot "$0" env -i HOME=/root LC_ALL=C.UTF-8 TERM=dumb \
+		mount --bind "$0" "$0"
+		cd "$0"
+		mount -t proc proc proc
+		mount --rbind /dev dev
+		mount -t tmpfs shm dev/shm
+		mount -t tmpfs tmp tmp
+		chmod 1777 tmp
+		pivot_root . .
+		umount -l .
+		exec env -i HOME=/root LC_ALL=C.UTF-8 TERM=dumb \
 			PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"' "$root" "$@" </dev/null
 }
 

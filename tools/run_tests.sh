@@ -98,48 +98,21 @@ attend() {
 trap 'stopped=yes; [ -z "$child" ] || kill "$child" 2>/dev/null || true' \
 	INT TERM HUP
 
-# compile KIND TARGET: a kind whose programs cannot be made has failed.
-compile() {
-	local kind=$1 target=$2 log=$logs/make-$1.log start=$SECONDS
-	if ! attend timeout -k 10 "${MAKE_LIMIT:-900}" make -j"$(nproc)" \
-		"$target" >"$log" 2>&1; then
-		echo "== $kind: make $target failed"
-		tail -n 60 "$log"
-		report "$kind" 0 1 0 $((SECONDS - start))
-		drop "$kind"
-	fi
-}
-
-# Without the private server none of its kinds can run.
-prepare_server() {
-	local log=$logs/private_pg.log kind
-	attend tools/private_pg.sh ${tree_option:+"$tree_option"} >"$log" 2>&1 && return
-	echo "== tools/private_pg.sh failed"
+# prepare KINDS NAME COMMAND...: if the command fails, the kinds that need it have failed.
+prepare() {
+	local needed_by=$1 log=$logs/$2.log kind
+	shift 2
+	for kind in $needed_by ''; do
+		! has "$kind" || break
+	done
+	[ -n "$kind" ] || return 0
+	attend "$@" >"$log" 2>&1 && return
+	echo "== failed: $*"
 	tail -n 60 "$log"
-	for kind in regress isolation pgtap tap chaos valgrind; do
+	for kind in $needed_by; do
 		! has "$kind" || report "$kind" 0 1 0 0
 		drop "$kind"
 	done
-}
-
-prepare_failpoints() {
-	local log=$logs/failpoints.log
-	attend env FAILPOINTS=1 tools/build_copy.sh build/failpoints >"$log" 2>&1 && return
-	echo "== the build with failpoints failed"
-	tail -n 60 "$log"
-	report chaos 0 1 0 0
-	drop chaos
-}
-
-# What test/t/pg_upgrade.pl upgrades from.
-prepare_older_servers() {
-	local log=$logs/older_servers.log
-	files_of tap 'test/t/*.pl' | grep -qx 'test/t/pg_upgrade.pl' || return 0
-	attend tools/older_servers.sh >"$log" 2>&1 && return
-	echo "== tools/older_servers.sh failed"
-	tail -n 60 "$log"
-	report tap 0 1 0 0
-	drop tap
 }
 
 drop() {
@@ -223,14 +196,16 @@ if has lint; then
 	run_lints
 	drop lint
 fi
-! has unit || compile unit unit-tests
-! has fuzz || compile fuzz fuzzers
-! has tap || compile tap bench-programs
-if has regress || has isolation || has pgtap || has tap || has chaos; then
-	prepare_server
+compile=(timeout -k 10 "${MAKE_LIMIT:-900}" make -j"$(nproc)")
+prepare unit make-unit "${compile[@]}" unit-tests
+prepare fuzz make-fuzz "${compile[@]}" fuzzers
+prepare tap make-tap "${compile[@]}" bench-programs
+prepare 'regress isolation pgtap tap chaos valgrind' private_pg tools/private_pg.sh ${tree_option:+"$tree_option"}
+prepare chaos failpoints env FAILPOINTS=1 tools/build_copy.sh build/failpoints
+# What test/t/pg_upgrade.pl upgrades from.
+if files_of tap 'test/t/*.pl' | grep -qx 'test/t/pg_upgrade.pl'; then
+	prepare tap older_servers tools/older_servers.sh
 fi
-! has chaos || prepare_failpoints
-! has tap || prepare_older_servers
 if [ ${#kinds[@]} -gt 0 ]; then
 	# Root's log of the compilation goes into the hands of the same user.
 	attend tools/run_as.sh --own build/scratch --own "$logs" \

@@ -190,12 +190,12 @@ fi
 # What is unpacked below build/ only.
 for set_name in "$@"; do
 	case $set_name in
-	bench) names='postfix nginx' ;;
-	broker) names=rabbitmq ;;
-	test) names=prometheus ;;
-	*) names= ;;
+	bench) unpacked='postfix nginx' ;;
+	broker) unpacked=rabbitmq ;;
+	test) unpacked=prometheus ;;
+	*) unpacked= ;;
 	esac
-	for name in $names; do
+	for name in $unpacked; do
 		"$(dirname "${BASH_SOURCE[0]}")/unpack.sh" "$name" >/dev/null
 	done
 done

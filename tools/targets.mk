@@ -80,6 +80,16 @@ test: setup
 	+@$(MAKE) -s --no-print-directory -j"$$(nproc)" all
 	@PG_CONFIG="$(PG_CONFIG)" exec tools/run_tests.sh $(TESTS)
 
+# PGXS has no pgTAP: the scripts run in a database "pgtap", which is made for them.
+PGTAP = $(sort $(wildcard test/pgtap/*.sql))
+psql = $(bindir)/psql -XAtq -P pager=off -v ON_ERROR_STOP=1
+
+.PHONY: installcheck installcheck-pgtap
+installcheck: $(if $(PGTAP),installcheck-pgtap)
+installcheck-pgtap:
+	$(psql) -d postgres -f test/lib/pgtap.sql
+	PGDATABASE=pgtap prove --timer --nocolor --exec "$(psql) -f" $(PGTAP)
+
 # ---- trying it out ----------------------------------------------------------
 
 #: demo           install what is missing, build, show mails arrive in a minute;
@@ -90,6 +100,8 @@ test: setup
 #: setup          install what is missing on Debian to build and test, as root or by sudo
 #: test           install what is missing and run every kind of test
 #:                "make test TESTS='regress test/t/docs.pl'": some of it
+#: installcheck   regress, isolation, pgTAP and TAP tests of the extension that is installed
+#:                into the server of PG_CONFIG: docs/testing.md
 #: test-servers   the tests on servers 15, 17, 18 and 19, each on its Debian, below build/;
 #:                hours, as root: "make test-servers SERVERS='17 18' TESTS='regress isolation'"
 #: test-valgrind  the server under valgrind, half an hour

@@ -172,13 +172,43 @@ need_server() {
 
 # ---- the kinds ------------------------------------------------------------
 
-# Sets counts from the file that tools/run_tap.pl wrote.
+# run_prove KIND LIMIT JOBS COMMAND TEST...: TAP by prove, JOBS at a time, each test run by
+# the words of COMMAND.  What each said stays below $logs/KIND.
+run_prove() {
+	local kind=$1 limit=$2 jobs=$3 command=$4
+	shift 4
+	PERL_TEST_HARNESS_DUMP_TAP=$logs/$kind limited "$limit" "$logs/$kind.log" \
+		prove --timer --nocolor --jobs "$jobs" --exec "$command" "$@" || true
+	tap_counts "$kind" "$@"
+}
+
+# tap_counts KIND TEST...: counts, says why tests were skipped, and shows the end of what
+# failing ones said.  A test that ends badly without a failed assertion (a crash, a wrong
+# plan, the time limit) counts as one failure: prove's summary has a line for each.
 tap_counts() {
-	passed=0 failed=1 skipped=0
-	if [ -s "$1" ]; then
-		read -r passed failed skipped <"$1"
-		tail -n +2 "$1" | sed 's/^/not ok - /' >>"$logs/failures"
-	fi
+	local kind=$1 log=$logs/$1.log said=$logs/$1 test count
+	shift
+	for test in "$@"; do
+		[ ! -f "$said/$test" ] || awk -v test="$test" '
+			/^(ok|1\.\.0).*# *[Ss][Kk][Ii][Pp]/ {
+				print "skip"
+				sub(/.*# *[Ss][Kk][Ii][Pp][^ ]* */, "")
+				if (!seen[$0]++) print "skipped: " test ": " $0
+				next }
+			/^ok / { print "ok" }' "$said/$test"
+	done >"$scratch/$kind.said"
+	grep '^skipped: ' "$scratch/$kind.said" | tee -a "$log" || true
+	passed=$(grep -cx ok "$scratch/$kind.said" || true)
+	skipped=$(grep -cx skip "$scratch/$kind.said" || true)
+	bad_tests=()
+	while read -r test count; do
+		failed=$((failed + (count > 0 ? count : 1)))
+		bad_tests+=("$test")
+		echo "not ok - $test" >>"$logs/failures"
+		echo "---- $test said:"
+		[ ! -f "$said/$test" ] || grep -v '^ok ' "$said/$test" | tail -n 60 || true
+	done < <(sed -nE 's/^([^ ]+) +\(Wstat: .* Tests: [0-9]+ Failed: ([0-9]+)\)$/\1 \2/p' "$log")
+	[ "$failed" != 0 ] || grep -q '^Result: PASS' "$log" || failed=1
 }
 
 kind_unit() {
@@ -188,10 +218,7 @@ kind_unit() {
 	done < <(files_of 'test/unit/test_*.c')
 	mapfile -t -O ${#programs[@]} programs < <(files_of 'test/unit/*.py')
 	[ ${#programs[@]} -gt 0 ] || return 0
-	limited 600 "$logs/unit.log" tools/run_tap.pl --exec --limit 120 \
-		--jobs "$(nproc)" --result "$scratch/unit.result" \
-		--dump "$logs/unit" -- "${programs[@]}" || true
-	tap_counts "$scratch/unit.result"
+	run_prove unit 600 "$(nproc)" 'timeout -k 15 120' "${programs[@]}"
 }
 
 fuzz_one() {
@@ -238,35 +265,24 @@ kind_fuzz() {
 	done
 }
 
-# counts of pg_regress, of server 15 ("... ok") and later ones ("ok 1")
-regress_counts() {
-	passed=$(grep -cE '\.\.\. ok( |$)|^ok [0-9]' "$1" || true)
-	failed=$(grep -cE '\.\.\. FAILED|^not ok [0-9]' "$1" || true)
-}
-
-# run_regress KIND PROGRAM DATABASE PATTERN SUFFIX
-run_regress() {
-	local kind=$1 program=$2 database=$3 names=() file out=$scratch/$1 code=0
+# installcheck KIND VARIABLE PATTERN SUFFIX: the Makefile's installcheck, with the names
+# of the files in VARIABLE, and nothing else.
+installcheck() {
+	local kind=$1 names=() file out=$scratch/$1 code=0 log=$logs/$1.log
 	while read -r file; do
-		names+=("$(basename "$file" "$5")")
-	done < <(files_of "$4")
+		names+=("$(basename "$file" "$4")")
+	done < <(files_of "$3")
 	[ ${#names[@]} -gt 0 ] || return 0
-	if ! need_server; then
-		failed=1
-		return 0
-	fi
-	# The answers are at the top, the questions below test/; pg_regress looks
-	# for both in its output folder first.
+	failed=1
+	need_server || return 0
 	mkdir -p "$out"
 	ln -sfn "$top/expected" "$out/expected"
-	limited 600 "$logs/$kind.log" "$program" --inputdir="$top/test" \
-		--outputdir="$out" --bindir="$pgbin" --host="$PGHOST" \
-		--port="$PGPORT" --user="$PGUSER" --dbname="$database" \
-		--launcher="$top/tools/as_15.sh" --encoding=UTF8 --no-locale "${names[@]}" || code=$?
-	regress_counts "$logs/$kind.log"
-	if [ "$code" != 0 ] && [ "$failed" = 0 ]; then
-		failed=1
-	fi
+	limited 600 "$log" make -s PG_CONFIG="$pgbin/pg_config" \
+		TEST_OUTPUT="$out" PGTAP= REGRESS= ISOLATION= TAP_TESTS= "$2=${names[*]}" installcheck || code=$?
+	# of pg_regress of server 15 ("... ok") and later ones ("ok 1")
+	passed=$(grep -cE '\.\.\. ok( |$)|^ok [0-9]' "$log" || true)
+	failed=$(grep -cE '\.\.\. FAILED|^not ok [0-9]' "$log" || true)
+	[ "$code" = 0 ] || [ "$failed" != 0 ] || failed=1
 	if [ "$failed" != 0 ]; then
 		if [ -s "$out/regression.diffs" ]; then
 			cp "$out/regression.diffs" "$logs/$kind.diffs"
@@ -277,13 +293,11 @@ run_regress() {
 }
 
 kind_regress() {
-	run_regress regress "$pgxs/regress/pg_regress" contrib_regression \
-		'test/sql/*.sql' .sql
+	installcheck regress REGRESS 'test/sql/*.sql' .sql
 }
 
 kind_isolation() {
-	run_regress isolation "$pgxs/isolation/pg_isolation_regress" \
-		isolation_regression 'test/specs/*.spec' .spec
+	installcheck isolation ISOLATION 'test/specs/*.spec' .spec
 }
 
 kind_pgtap() {
@@ -292,46 +306,30 @@ kind_pgtap() {
 	[ ${#scripts[@]} -gt 0 ] || return 0
 	failed=1
 	need_server || return 0
-	psql -Xq -v ON_ERROR_STOP=1 -d postgres >"$logs/pgtap-database.log" 2>&1 \
-		<<-'SQL' || { cat "$logs/pgtap-database.log" && return 0; }
-		SET client_min_messages = warning;
-		DROP DATABASE IF EXISTS pgtap;
-		CREATE DATABASE pgtap TEMPLATE template0;
-		ALTER DATABASE pgtap SET search_path = public, tap;
-		\connect pgtap
-		SET client_min_messages = warning;
-		CREATE SCHEMA tap;
-		CREATE EXTENSION pgtap SCHEMA tap;
-		CREATE EXTENSION birthday_scheduler SCHEMA public;
-	SQL
-	PGDATABASE=pgtap limited 600 "$logs/pgtap.log" tools/run_tap.pl --psql \
-		--limit $((120 * slowness)) --result "$scratch/pgtap.result" \
-		--dump "$logs/pgtap" -- "${scripts[@]}" || true
-	tap_counts "$scratch/pgtap.result"
+	failed=0
+	PERL_TEST_HARNESS_DUMP_TAP=$logs/pgtap limited 600 "$logs/pgtap.log" make -s \
+		PG_CONFIG="$pgbin/pg_config" PGTAP="${scripts[*]}" installcheck-pgtap || true
+	tap_counts pgtap "${scripts[@]}"
 	[ "$failed" = 0 ] || show_end "$logs/server.log"
 }
 
 kind_tap() {
-	local scripts name log
+	local scripts test log
 	mapfile -t scripts < <(files_of 'test/t/*.pl')
 	[ ${#scripts[@]} -gt 0 ] || return 0
 	mkdir -p "$scratch/tap" "$scratch/ports"
 	PG_REGRESS=$pgxs/regress/pg_regress TESTDIR=$scratch/tap \
 		TESTDATADIR=$scratch/tap/tmp_check TESTLOGDIR=$scratch/tap/tmp_check/log \
 		PG_TEST_PORT_DIR=$scratch/ports PG_TEST_TIMEOUT_DEFAULT=$((60 * slowness)) \
-		limited "${TAP_LIMIT:-2400}" "$logs/tap.log" tools/run_tap.pl \
-		--lib "$top/test/lib" --lib "$pgxs/perl" --limit $((300 * slowness)) \
-		--jobs "${TAP_JOBS:-3}" --result "$scratch/tap.result" \
-		--dump "$logs/tap" -- "${scripts[@]}" || true
-	tap_counts "$scratch/tap.result"
-	mkdir -p "$logs/tap"
+		run_prove tap "${TAP_LIMIT:-2400}" "${TAP_JOBS:-3}" \
+		"timeout -k 15 $((300 * slowness)) perl -I$top/test/lib -I$pgxs/perl" "${scripts[@]}"
 	cp "$scratch/tap/tmp_check/log/"* "$logs/tap/" 2>/dev/null || true
-	while read -r name; do
-		name=$(basename "$name" .pl)
-		for log in "$logs/tap/regress_log_$name" "$logs/tap/$name"_*.log; do
+	for test in "${bad_tests[@]}"; do
+		test=$(basename "$test" .pl)
+		for log in "$logs/tap/regress_log_$test" "$logs/tap/$test"_*.log; do
 			[ ! -f "$log" ] || show_end "$log"
 		done
-	done < <(tail -n +2 "$scratch/tap.result" 2>/dev/null)
+	done
 }
 
 # chaos_one NAME ARGUMENT...
@@ -375,7 +373,8 @@ kind_chaos() {
 kind_valgrind() {
 	tools/valgrind_errors.pl --result "$scratch/valgrind.result" \
 		"$BS_VALGRIND_LOGS" || true
-	tap_counts "$scratch/valgrind.result"
+	failed=1
+	[ ! -s "$scratch/valgrind.result" ] || read -r passed failed skipped <"$scratch/valgrind.result"
 }
 
 # ---- all that was asked for -----------------------------------------------

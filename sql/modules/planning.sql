@@ -17,60 +17,67 @@ RETURN CASE cadence
 COMMENT ON FUNCTION @extschema@.bs_is_owed(date, date, text, text) IS
 'Is the event celebrated on that date?';
 
--- Every event that may be mailed, beside the type that mails it. Only arms whose
--- date_source is asked for are read. "IS NOT TRUE", because "IS NOT NULL" lets the
--- search for one user go through a whole partial index, where the statistics say
--- that it is empty: they may be older than a million rows that came since.
-CREATE VIEW @extschema@.bs_events AS
+-- The one answer to: which dates has a user? Asked by the user, each arm goes by the key of
+-- users; asked by month_day, by an index on that. "IS NOT TRUE", because "IS NOT NULL" lets
+-- the search for one user go through a whole partial index, where the statistics say that
+-- it is empty: they may be older than a million rows that came since. For the same reason
+-- who asks by the user looks at deleted_at afterwards.
+CREATE VIEW @extschema@.bs_dates AS
 SELECT u.id AS user_id, t.name AS message_type, 'birthday_date'::varchar AS date_source,
        u.birthday_date AS event_date, @extschema@.bs_month_day(u.birthday_date) AS month_day,
-       u.timezone, greatest(u.created_at, t.active_since) AS since,
-       t.send_time, t.feb29_policy, t.cadence
+       u.timezone, greatest(u.created_at, t.active_since) AS since, u.deleted_at,
+       t.send_time, t.feb29_policy, t.cadence, t.enabled
   FROM ONLY @extschema@.users u
        CROSS JOIN ONLY @extschema@.message_types t
- WHERE t.date_source = 'birthday_date' AND t.enabled
-   AND u.deleted_at IS NULL AND (u.birthday_date IS NULL) IS NOT TRUE
+ WHERE t.date_source = 'birthday_date' AND (u.birthday_date IS NULL) IS NOT TRUE
 UNION ALL
 SELECT u.id, t.name, 'anniversary_date',
        u.anniversary_date, @extschema@.bs_month_day(u.anniversary_date),
-       u.timezone, greatest(u.created_at, t.active_since),
-       t.send_time, t.feb29_policy, t.cadence
+       u.timezone, greatest(u.created_at, t.active_since), u.deleted_at,
+       t.send_time, t.feb29_policy, t.cadence, t.enabled
   FROM ONLY @extschema@.users u
        CROSS JOIN ONLY @extschema@.message_types t
- WHERE t.date_source = 'anniversary_date' AND t.enabled
-   AND u.deleted_at IS NULL AND (u.anniversary_date IS NULL) IS NOT TRUE
+ WHERE t.date_source = 'anniversary_date' AND (u.anniversary_date IS NULL) IS NOT TRUE
 UNION ALL
-SELECT u.id, t.name, 'user_dates',
+SELECT d.user_id, t.name, 'user_dates',
        d.event_date, @extschema@.bs_month_day(d.event_date),
-       u.timezone, greatest(u.created_at, d.created_at, t.active_since),
-       t.send_time, t.feb29_policy, t.cadence
+       u.timezone, greatest(u.created_at, d.created_at, t.active_since), u.deleted_at,
+       t.send_time, t.feb29_policy, t.cadence, t.enabled
   FROM ONLY @extschema@.user_dates d
        JOIN ONLY @extschema@.message_types t ON t.name = d.message_type
        JOIN ONLY @extschema@.users u ON u.id = d.user_id
- WHERE t.date_source = 'user_dates' AND t.enabled
-   AND u.deleted_at IS NULL;
+ WHERE t.date_source = 'user_dates';
+COMMENT ON VIEW @extschema@.bs_dates IS
+'Every date of every user, with each message type that mails it, enabled or not; also of deleted users.';
+
+CREATE VIEW @extschema@.bs_events AS
+SELECT d.user_id, d.message_type, d.date_source, d.event_date, d.month_day, d.timezone, d.since,
+       d.send_time, d.feb29_policy, d.cadence
+  FROM @extschema@.bs_dates d
+ WHERE d.enabled AND d.deleted_at IS NULL;
 COMMENT ON VIEW @extschema@.bs_events IS
 'Every event of every user who is not deleted, with the enabled message type that mails it.';
 
+-- The same for a user whose row is at hand: with the view, a refresh would read users twice.
 -- A simple body, so that it becomes part of the query that asks.
 CREATE FUNCTION @extschema@.bs_dates_of(
     user_id uuid, birthday_date date, anniversary_date date, message_type varchar, date_source varchar)
-RETURNS TABLE (event_date date, created_at timestamptz)
+RETURNS SETOF date
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
 BEGIN ATOMIC
     SELECT CASE bs_dates_of.date_source WHEN 'birthday_date' THEN bs_dates_of.birthday_date
                                         WHEN 'anniversary_date' THEN bs_dates_of.anniversary_date
-           END, NULL::timestamptz
+           END
      WHERE bs_dates_of.date_source <> 'user_dates'
     UNION ALL
-    SELECT d.event_date, d.created_at
+    SELECT d.event_date
       FROM ONLY @extschema@.user_dates d
      WHERE bs_dates_of.date_source = 'user_dates'
        AND d.user_id = bs_dates_of.user_id
        AND d.message_type = bs_dates_of.message_type;
 END;
 COMMENT ON FUNCTION @extschema@.bs_dates_of(uuid, date, date, varchar, varchar) IS
-'The dates that a type of message mails to a user who is at hand, and since when there is the date, where it is one of its own: what bs_events has of a user, enabled or not.';
+'The dates that a type of message mails to a user whose row is at hand: what bs_dates has of the user for that type.';
 
 CREATE FUNCTION @extschema@.bs_is_of_a_row(code text)
 RETURNS boolean
@@ -146,37 +153,32 @@ BEGIN
             SELECT s.message_type, s.month_day, s.local_date
               FROM @extschema@.bs_plan_slices($2, $3) s
              WHERE $5 IS NULL OR (s.message_type = $5 AND s.local_date = $7)
-        ), kinds AS MATERIALIZED (
-            SELECT t.name, t.date_source, t.send_time, t.cadence, t.feb29_policy, t.active_since
-              FROM ONLY @extschema@.message_types t
-             WHERE t.enabled AND ($5 IS NULL OR (t.name = $5 AND t.date_source = $6))
         )
         SELECT array_agg(o.user_id), array_agg(o.message_type), array_agg(o.local_date),
                array_agg(o.event_date), array_agg(o.send_at)
-          FROM (SELECT DISTINCT ON (u.id, t.name, s.local_date)
-                       u.id AS user_id, t.name AS message_type, s.local_date, e.event_date, p.send_at
+          FROM (SELECT DISTINCT ON (e.user_id, e.message_type, s.local_date)
+                       e.user_id, e.message_type, s.local_date, e.event_date, p.send_at
                   FROM unnest($1) AS w (user_id)
                        -- One by one, by the key of users: without statistics, as in a
                        -- database that was just restored, a join would read them all.
                        -- The conditions of partial indexes come later: by statistics of
                        -- when the table was empty it costs nothing to read all of those.
                        CROSS JOIN LATERAL (
-                           SELECT f.* FROM ONLY @extschema@.users f WHERE f.id = w.user_id OFFSET 0) u
-                       CROSS JOIN kinds t
-                       CROSS JOIN LATERAL @extschema@.bs_dates_of(u.id, u.birthday_date, u.anniversary_date,
-                                                                  t.name, t.date_source) e
-                       JOIN slices s ON s.message_type = t.name
-                                    AND s.month_day = @extschema@.bs_month_day(e.event_date)
+                           SELECT d.*
+                             FROM @extschema@.bs_dates d
+                            WHERE d.user_id = w.user_id
+                              AND ($5 IS NULL OR (d.message_type = $5 AND d.date_source = $6))
+                           OFFSET 0) e
+                       JOIN slices s ON s.message_type = e.message_type AND s.month_day = e.month_day
                        CROSS JOIN LATERAL (
-                           SELECT @extschema@.bs_send_time_or_null(u.timezone::text, s.local_date, t.send_time) AS send_at) p
-                 WHERE u.deleted_at IS NULL
-                   AND @extschema@.bs_is_owed(e.event_date, s.local_date, t.cadence::text, t.feb29_policy::text)
-                   AND p.send_at >= greatest(u.created_at, e.created_at, t.active_since)
-                   AND p.send_at BETWEEN $2 AND $3
+                           SELECT @extschema@.bs_send_time_or_null(e.timezone::text, s.local_date, e.send_time) AS send_at) p
+                 WHERE e.deleted_at IS NULL AND e.enabled
+                   AND @extschema@.bs_is_owed(e.event_date, s.local_date, e.cadence::text, e.feb29_policy::text)
+                   AND p.send_at BETWEEN greatest($2, e.since) AND $3
                    AND ($4 = '{}'
                         OR (@extschema@.bs_month(p.send_at) <> ALL ($4)
                             AND date_trunc('month', s.local_date::timestamp)::date <> ALL ($4)))
-                 ORDER BY u.id, t.name, s.local_date, e.event_date) o
+                 ORDER BY e.user_id, e.message_type, s.local_date, e.event_date) o
         $query$
        INTO owed_users, owed_types, owed_dates, owed_events, owed_times
       USING user_ids, window_from, window_until, missing_months, only_type, only_source, only_date;
@@ -312,7 +314,7 @@ BEGIN ATOMIC
                    LEFT JOIN LATERAL (
                        SELECT min(d.event_date) AS event_date
                          FROM @extschema@.bs_dates_of(u.id, u.birthday_date, u.anniversary_date,
-                                                      t.name, t.date_source) d
+                                                      t.name, t.date_source) AS d (event_date)
                         WHERE u.deleted_at IS NULL AND t.enabled
                           AND @extschema@.bs_is_owed(d.event_date, m.local_date, t.cadence::text, t.feb29_policy::text)) e ON true
             OFFSET 0) w;      -- each is made once, however often it is named above

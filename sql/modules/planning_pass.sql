@@ -112,8 +112,9 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    -- Who has the day, and nine o'clock of it within the window, from an index
-    -- alone, as far as two chunks go. Own dates know no zone.
+    -- Who may be owed something, before bs_plan_users() asks bs_dates: who has the day, and
+    -- nine o'clock of it within the window, from an index alone, as far as two chunks go.
+    -- Own dates know no zone.
     IF slice_source = 'user_dates' THEN
         SELECT (array_agg(c.user_id))[2 * chunk], array_agg(c.user_id)
           INTO last_id, candidates
@@ -154,15 +155,13 @@ BEGIN
                      LIMIT 1) IS NULL
                AND (slice_source <> 'user_dates'
                     OR (SELECT true
-                          FROM (SELECT f.* FROM ONLY @extschema@.users f WHERE f.id = w.user_id OFFSET 0) u
-                               CROSS JOIN LATERAL @extschema@.bs_dates_of(
-                                   u.id, u.birthday_date, u.anniversary_date, slice_type, slice_source) d
-                         WHERE u.deleted_at IS NULL
-                           AND @extschema@.bs_month_day(d.event_date) = slice_key
-                           AND @extschema@.bs_is_owed(d.event_date, slice_date, kind.cadence::text, kind.feb29_policy::text)
-                           AND @extschema@.bs_send_time_or_null(u.timezone::text, slice_date, kind.send_time)
-                               BETWEEN greatest(window_from, u.created_at, d.created_at, kind.active_since)
-                                   AND window_until
+                          FROM (SELECT d.* FROM @extschema@.bs_dates d
+                                 WHERE d.user_id = w.user_id AND d.message_type = slice_type OFFSET 0) d
+                         WHERE d.deleted_at IS NULL
+                           AND d.month_day = slice_key
+                           AND @extschema@.bs_is_owed(d.event_date, slice_date, d.cadence::text, d.feb29_policy::text)
+                           AND @extschema@.bs_send_time_or_null(d.timezone::text, slice_date, d.send_time)
+                               BETWEEN greatest(window_from, d.since) AND window_until
                          LIMIT 1))
              LIMIT chunk) c;
     IF ids IS NOT NULL THEN

@@ -9,15 +9,30 @@ SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET enable_seqscan = off      -- the foreign key's check keeps its first plan
+SET plan_cache_mode = force_generic_plan     -- to plan takes longer than to look
 AS $$
 DECLARE
     window_from timestamptz := now() - @extschema@.bs_max_lateness();
     window_until timestamptz := now() + @extschema@.bs_horizon();
+    near uuid[];
 BEGIN
-    IF user_ids IS NOT NULL THEN
+    -- Most users have no day that is near. By their key, without the condition of partial
+    -- indexes: a plan from when the table was new would read one of those from end to end.
+    WITH days AS MATERIALIZED (
+        SELECT DISTINCT s.message_type, s.month_day
+          FROM @extschema@.bs_plan_slices(window_from, window_until) s
+    )
+    SELECT array_agg(w.id) INTO near
+      FROM unnest(user_ids) AS w (id)
+     WHERE (SELECT true
+              FROM (SELECT e.* FROM @extschema@.bs_dates e WHERE e.user_id = w.id OFFSET 0) e
+             WHERE e.deleted_at IS NULL
+               AND (e.message_type, e.month_day) IN (SELECT d.message_type, d.month_day FROM days d)
+             LIMIT 1);
+    IF near IS NOT NULL THEN
         IF @extschema@.bs_partitions_ready((window_from - interval '2 days')::date,
                                            (window_until + interval '2 days')::date) THEN
-            PERFORM @extschema@.bs_plan_users(user_ids, window_from, window_until, '{}'::date[],
+            PERFORM @extschema@.bs_plan_users(near, window_from, window_until, '{}'::date[],
                                               NULL::varchar, NULL::varchar, NULL::date);
         ELSE
             PERFORM @extschema@.bs_wake();      -- a planning pass makes partitions
@@ -30,7 +45,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_plan_near(uuid[]) IS
-'Makes what these users are owed within the horizon and was never planned, or has a planning pass do so; NULL: nobody. The caller holds their row locks.';
+'Makes what these users are owed within the horizon and was never planned, or has a planning pass do so. The caller holds their row locks.';
 
 CREATE FUNCTION @extschema@.bs_replan_users(user_ids uuid[])
 RETURNS void
@@ -43,7 +58,6 @@ SET plan_cache_mode = auto
 AS $$
 DECLARE
     message_ids uuid[];
-    near uuid[];
     window_from timestamptz := now() - @extschema@.bs_max_lateness();
 BEGIN
     IF cardinality(user_ids) <= 10 THEN
@@ -73,29 +87,7 @@ BEGIN
            FROM @extschema@.bs_refresh(message_ids, now()) r
           WHERE r.skipped > 0;
     END IF;
-    -- Few changes are of somebody whose day is near. The users by their key, without
-    -- the condition of partial indexes: a plan from when the table was new would
-    -- read one of those from end to end.
-    WITH days AS MATERIALIZED (
-        SELECT DISTINCT s.date_source, s.month_day
-          FROM @extschema@.bs_plan_slices(window_from, now() + @extschema@.bs_horizon()) s
-    )
-    SELECT array_agg(u.id) INTO near
-      FROM unnest(user_ids) AS w (id)
-           CROSS JOIN LATERAL (
-               SELECT f.* FROM ONLY @extschema@.users f WHERE f.id = w.id OFFSET 0) u
-     WHERE u.deleted_at IS NULL
-       AND (@extschema@.bs_month_day(u.birthday_date) IN (
-                SELECT d.month_day FROM days d WHERE d.date_source = 'birthday_date')
-            OR @extschema@.bs_month_day(u.anniversary_date) IN (
-                SELECT d.month_day FROM days d WHERE d.date_source = 'anniversary_date')
-            OR EXISTS (
-                SELECT
-                  FROM ONLY @extschema@.user_dates o
-                 WHERE o.user_id = u.id
-                   AND @extschema@.bs_month_day(o.event_date) IN (
-                        SELECT d.month_day FROM days d WHERE d.date_source = 'user_dates')));
-    PERFORM @extschema@.bs_plan_near(near);
+    PERFORM @extschema@.bs_plan_near(user_ids);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_replan_users(uuid[]) IS
@@ -113,6 +105,7 @@ DECLARE
     near uuid[];
 BEGIN
     IF @extschema@.bs_is_planning() THEN
+        -- A quick look at the rows at hand, so that few are asked of bs_dates.
         WITH days AS MATERIALIZED (
             SELECT DISTINCT s.date_source, s.month_day
               FROM @extschema@.bs_plan_slices(now() - @extschema@.bs_max_lateness(),

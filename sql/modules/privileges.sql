@@ -118,5 +118,5 @@ REVOKE ALL ON FUNCTION @extschema@.bs_revoke(name, text) FROM PUBLIC;
 
 REVOKE ALL ON @extschema@.users, @extschema@.user_dates, @extschema@.message_types,
     @extschema@.message_logs, @extschema@.message_ledger, @extschema@.bs_installation,
-    @extschema@.bs_upkeep_log, @extschema@.bs_pending_outcomes, @extschema@.bs_senders, @extschema@.bs_finished_months, @extschema@.bs_lost_zones, @extschema@.bs_events, @extschema@.bs_status, @extschema@.bs_workers, @extschema@.bs_remote_senders,
+    @extschema@.bs_upkeep_log, @extschema@.bs_pending_outcomes, @extschema@.bs_senders, @extschema@.bs_finished_months, @extschema@.bs_lost_zones, @extschema@.bs_dates, @extschema@.bs_events, @extschema@.bs_status, @extschema@.bs_workers, @extschema@.bs_remote_senders,
     @extschema@.bs_daily, @extschema@.bs_today, @extschema@.bs_week, @extschema@.bs_checks FROM PUBLIC;

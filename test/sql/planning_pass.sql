@@ -156,6 +156,16 @@ ALTER TABLE user_dates ENABLE TRIGGER USER;
 SELECT skipped FROM bs_plan_pass('2044-05-04 00:00+00', '2044-05-06 00:00+00', 2);
 SELECT local_date, message_content FROM message_logs WHERE user_id = test.id('Own');
 
+-- Planning and refreshing know the same dates of a user.
+SELECT d.date_source, count(*) > 0 AS some, bool_and(EXISTS (
+           SELECT FROM users u, bs_dates_of(u.id, u.birthday_date, u.anniversary_date, d.message_type, d.date_source) AS o (event_date)
+            WHERE u.id = d.user_id AND o.event_date = d.event_date)) AS same
+  FROM bs_dates d GROUP BY 1 ORDER BY 1;
+SELECT count(*) AS more
+  FROM users u, message_types t, bs_dates_of(u.id, u.birthday_date, u.anniversary_date, t.name, t.date_source) AS o (event_date)
+ WHERE o.event_date IS NOT NULL
+   AND (u.id, t.name, o.event_date) NOT IN (SELECT d.user_id, d.message_type, d.event_date FROM bs_dates d);
+
 -- No day is lost where the session's own day begins at one o'clock.
 SET timezone = 'America/Santiago';
 SELECT DISTINCT local_date FROM bs_plan_slices('2026-09-05 12:00+00', '2026-09-06 23:00+00') WHERE message_type = 'BIRTHDAY' ORDER BY 1;

@@ -70,7 +70,7 @@ each_once($node, $catcher, 'body', 3, 'handed back');
 # ---- 20,000 messages of one instant.  They are in the table before it comes.
 
 my $before = broker_stats($node);
-due_in('12 seconds');
+due_in(slow(12) . ' seconds');
 add_due($node, 20000, 'burst', at_noon());
 like(counts($node, 'burst%'), qr/^SCHEDULED 20000$/, '20,000: none is due yet');
 my $start = value($node, q{SELECT extract(epoch FROM min(scheduled_send_time)) FROM message_logs

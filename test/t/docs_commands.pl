@@ -35,6 +35,8 @@ my @elsewhere = (
 	[ 'docs/packaging.md', 'make deb', 'tools/try_deb.sh', 'installs it on a fresh Debian' ],
 	[ 'docs/performance.md', 'make bench', 'test/t/bench.pl', 'every case, small' ],
 	[ 'docs/testing.md', 'make test', 'tools/run_tests.sh', 'is what runs this' ],
+	[ 'docs/testing.md', 'make && sudo make install', 'tools/private_pg.sh', 'as above' ],
+	[ 'docs/testing.md', 'make installcheck', 'tools/test_kinds.sh', 'calls it, kind by kind' ],
 	[ 'docs/testing.md', 'make chaos', 'tools/test_kinds.sh', 'the kind "chaos"' ],
 	[ 'docs/queue.md', '\{"version":1', 'test/t/broker_bodies.pl', 'the form of a copy' ],
 	[ 'docs/(?:scaling|performance).md', '(?s).*(?:÷|×)', 'test/bench/cases.py', 'arithmetic with what is measured there' ],

@@ -25,6 +25,7 @@ my $old = '0.9';
 my ($bindir) = grep { -x "$_/postgres" } split /:/, $ENV{PATH};
 my $tree = $bindir;
 $tree = dirname($tree) until $tree eq '/' || -e "$tree/stamp";
+plan(skip_all => 'the server is not a copy that may be changed: tools/private_pg.sh') if $tree eq '/';
 my $own = scratch_dir() . '/pg';
 system('cp', '-a', '--', $tree, $own) == 0 or BAIL_OUT("cannot copy $tree");
 $ENV{PATH} = $own . substr($bindir, length $tree) . ":$ENV{PATH}";

@@ -11,6 +11,9 @@ use IPC::Run ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+chomp(my $libraries = `pg_config --pkglibdir`);
+plan(skip_all => 'there is no pg_cron for this server') unless -e "$libraries/pg_cron.so";
+
 my $node = mail_node('main', extension => 0, database => 'app', retention => '100d', plan_interval => '1h', conf => <<'CONF');
 shared_preload_libraries = 'birthday_scheduler, pg_cron'
 cron.use_background_workers = on

@@ -15,10 +15,10 @@ use Time::HiRes qw(time);
 
 my $dir = scratch_dir();
 my $catcher = start_catcher("$dir/mail");
-my $node = remote_node('main', lease => '10s', conf => "listen_addresses = '127.0.0.1'\n");
+my $node = remote_node('main', lease => slow(10) . 's', conf => "listen_addresses = '127.0.0.1'\n");
 my $port = BS::Sender::free_port();
 my $sender = BS::Sender->new($node, 'one', mail_url => $catcher->url,
-	mail_timeout => '4s', listen => "127.0.0.1:$port");
+	mail_timeout => slow(4) . 's', listen => "127.0.0.1:$port");
 
 sub rules { return write_script($catcher, { rules => [@_] }); }
 
@@ -135,7 +135,7 @@ rules();
 # ---- Where somebody locks a row that it holds, as who erases many users does, that one
 # waits, for longer than its lease; the others are recorded, and more are sent; none twice.
 
-rules({ phase => 'body', rcpt => 'locked*', delay_ms => 1000 });
+rules({ phase => 'body', rcpt => 'locked*', delay_ms => slow(1) * 1000 });
 add_due($node, 8, 'locked');
 my $claimed = q{FROM message_logs WHERE recipient_email LIKE 'locked%' AND status = 'SENDING'};
 ok(wait_for(sub { sql($node, "SELECT count(*) $claimed") == 8 }, 'the claim'), 'locked: claimed');
@@ -154,7 +154,7 @@ each_once('beside', 50, 'beside');
 
 # ---- Whoever locks all in another order goes first, and is not the victim of a deadlock.
 
-rules({ phase => 'body', rcpt => 'table*', delay_ms => 1000 });
+rules({ phase => 'body', rcpt => 'table*', delay_ms => slow(1) * 1000 });
 add_due($node, 8, 'table');
 ok(wait_for(sub { sql($node, q{SELECT count(*) FROM message_logs WHERE recipient_email LIKE 'table%' AND status = 'SENDING'}) == 8 },
 		'the claim'), 'table: claimed');

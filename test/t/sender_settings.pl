@@ -7,6 +7,7 @@ use warnings;
 use BS::Test;
 use BS::Delivery;
 use BS::Sender;
+use File::Basename qw(dirname);
 use IO::Socket::INET;
 use IO::Socket::UNIX;
 use PostgreSQL::Test::Utils ();
@@ -52,12 +53,12 @@ sub refused
 
 my ($code, $out, $err) = run_sender('--version');
 is("$code|$err", '0|', '--version');
-like($out, qr/^bs_sender \(birthday_scheduler\) \d+\.\d+$/, '--version: says which');
+like($out, qr/^bs_sender \(birthday_scheduler\) \d+\.\d+\.\d+$/, '--version: says which');
 ($code, $out, $err) = run_sender('--help');
 is("$code|$err", '0|', '--help');
 like($out, qr/^  $_ /m, "--help: $_") foreach qw(database mail_url queue lease listen);
 # The manual page has all of them.
-my $man = PostgreSQL::Test::Utils::slurp_file("$ENV{TESTDIR}/../../../src/sender/bs_sender.1");
+my $man = PostgreSQL::Test::Utils::slurp_file(dirname(__FILE__) . '/../../src/sender/bs_sender.1');
 my ($list) = $out =~ /^Settings.*?\n\n(.*?)\n\n/ms;
 my @names = $list =~ /^  (\w+) /mg;
 cmp_ok(scalar(@names), '>=', 27, 'there are settings');

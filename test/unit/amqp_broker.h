@@ -41,7 +41,7 @@ typedef struct BsBroker
 {
 	int			listener;
 	int			port;
-	int			in;				/* -1: nobody is there */
+	int			in;				/* -1: not connected */
 	int			out;			/* the same, but for TLS */
 	char	   *input;
 	size_t		input_len;
@@ -108,7 +108,7 @@ extern void broker_body(BsBroker *broker, const char *body, size_t len, size_t p
 extern void broker_deliver_method(BsBroker *broker, uint64_t tag, bool redelivered);
 extern void broker_deliver(BsBroker *broker, uint64_t tag, bool redelivered, const char *body, size_t len, size_t piece);
 
-/* With a message-id, or without where it is NULL. */
+/* "id": the message-id, or NULL for a message without one. */
 extern void broker_return(BsBroker *broker, int code, const char *id);
 
 extern void broker_start(BsBroker *broker);

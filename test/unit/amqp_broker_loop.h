@@ -3,7 +3,7 @@
  * amqp_broker_loop.h
  *	  What the broker under script hears, and its part of the test's loop.
  *
- * No thread and no process: whoever waits for the link polls the broker's
+ * No thread and no process: a test that waits for the link polls the broker's
  * sockets as well, so a link that blocks is a test that fails.
  *
  * test/unit/amqp_broker_loop.h

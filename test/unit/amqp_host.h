@@ -31,10 +31,10 @@ extern int	events;
 /* One turn of what a host does, and of the broker. */
 extern void turn(int64_t patience_ms);
 
-/* The broker alone goes on, until nobody is connected to it. */
+/* The broker alone goes on, until the link has disconnected. */
 extern void serve_until_left(void);
 
-/* Goes on until the condition holds; false where it does not in time. */
+/* Goes on until the condition holds; false if that takes longer than LIMIT_MS. */
 #define wait_for(condition) \
 ({ \
 	int64_t		wait_until_ms = now_ms() + LIMIT_MS; \
@@ -45,7 +45,7 @@ extern void serve_until_left(void);
 
 extern int	count_events(BsAmqpEventKind kind);
 
-/* The last event of the kind; one without text where there is none. */
+/* The last event of the kind; an empty one if there was none. */
 extern const BsAmqpEvent *last_event(BsAmqpEventKind kind);
 
 extern bool wait_for_events(BsAmqpEventKind kind, int count);
@@ -53,7 +53,7 @@ extern bool wait_for_events(BsAmqpEventKind kind, int count);
 /* The kinds of all events so far, "up down ..." */
 extern const char *event_story(void);
 
-/* For so long nothing comes; the broker and the link go on. */
+/* Runs broker and link for this long. */
 extern void pass_time(int64_t ms);
 
 extern void reset_config(void);

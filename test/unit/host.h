@@ -25,7 +25,7 @@
 
 #include "core/mail/mail.h"
 
-/* A call that takes so long has waited; a busy machine may take a part of it. */
+/* A call that takes longer has waited; a busy machine may take a part of it. */
 #define BLOCKED_MS	5000
 
 #define LIMIT_MS	100000		/* of any one wait: far more than is needed */

@@ -3,7 +3,7 @@
  * mail_relay.h
  *	  A mail relay that follows a script, inside the test's own loop.
  *
- * No thread and no process: whoever waits for the mailer polls the relay's
+ * No thread and no process: a test that waits for the mailer polls the relay's
  * sockets as well, so a mailer that blocks is a test that fails.
  *
  * test/unit/mail_relay.h

@@ -5,7 +5,7 @@
  *
  * Shares no code with the writer, is slow and strict, and compares what it has
  * read with the BsMail that went in.  The unit tests and the fuzzer use it.
- * Every function that answers with a string gives NULL where all is well, and
+ * Every function that returns a string returns NULL if all is well, and
  * what is wrong otherwise.
  *
  * test/unit/mime_check.h

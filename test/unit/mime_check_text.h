@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A string of the reader's own; freed by whoever got it. */
+/* A string of the reader's own; the caller frees it. */
 typedef struct CheckText
 {
 	char	   *data;

@@ -393,6 +393,33 @@ test_deaf(void)
 	finish();
 }
 
+/*
+ * A link that fails while the host calls it says so at once, and closes the
+ * connection when it is run next.
+ */
+static void
+test_fails_in_call(void)
+{
+	BsAmqpEvent down = {0};
+	int			count = 0;
+
+	reset_config();
+	begin_consumer(10);
+	broker_deliver(&broker, 1, false, "x", 1, 1);
+	wait_for_events(BS_AMQP_DELIVERED, 1);
+	while (bs_amqp_is_up(amqp) && ++count < 1000000)
+		bs_amqp_ack(amqp, event[1].epoch, 1, false);
+	ok(!bs_amqp_is_up(amqp), "is not up any more");
+	ok(bs_amqp_next(amqp, &down) && down.kind == BS_AMQP_DOWN,
+	   "says that it is down");
+	ok(!bs_amqp_next(amqp, &down), "once");
+	is_int(bs_amqp_deadline_ms(amqp), 0, "wants to be run");
+	bs_amqp_ask_depth(amqp);
+	ok(!bs_amqp_next(amqp, &down), "takes no question");
+	ok(wait_for_events(BS_AMQP_UP, 2), "and comes up again");
+	finish();
+}
+
 /* What was acknowledged before the end is acknowledged. */
 static void
 test_farewell(void)
@@ -504,6 +531,7 @@ main(void)
 	test_bomb();
 	test_acks();
 	test_deaf();
+	test_fails_in_call();
 	test_farewell();
 	test_depth();
 	test_consumer_is_known();

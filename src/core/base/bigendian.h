@@ -12,9 +12,28 @@
 
 #include <stdint.h>
 
-extern uint64_t bs_bigendian_read(const void *octets, int width);
+static inline uint64_t
+bs_bigendian_read(const void *octets, int width)
+{
+	const unsigned char *at = octets;
+	uint64_t	number = 0;
+
+	while (width-- > 0)
+		number = number << 8 | *at++;
+	return number;
+}
 
 /* The lower "width" octets of the number. */
-extern void bs_bigendian_write(void *octets, int width, uint64_t number);
+static inline void
+bs_bigendian_write(void *octets, int width, uint64_t number)
+{
+	unsigned char *at = octets;
+
+	while (width-- > 0)
+	{
+		at[width] = (unsigned char) number;
+		number >>= 8;
+	}
+}
 
 #endif							/* BS_CORE_BIGENDIAN_H */

@@ -3,7 +3,7 @@
  * hash.h
  *	  A hash of octets: FNV-1a with 64 bits.
  *
- * Not for what others may choose so that it collides.
+ * Inputs with the same hash are easy to make: not for what an attacker chooses.
  *
  * src/core/base/hash.h
  *
@@ -15,6 +15,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-extern uint64_t bs_hash(const void *octets, size_t len);
+static inline uint64_t
+bs_hash(const void *octets, size_t len)
+{
+	const unsigned char *at = octets;
+	uint64_t	hash = UINT64_C(0xcbf29ce484222325);
+
+	while (len-- > 0)
+		hash = (hash ^ *at++) * UINT64_C(0x100000001b3);
+	return hash;
+}
 
 #endif							/* BS_CORE_HASH_H */

@@ -22,14 +22,13 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "core/base/backoff.h"
 #include "server/base/bs_group.h"
 #include "server/base/bs_guc.h"
 #include "server/base/bs_wake.h"
 #include "server/base/bs_worker.h"
 #include "server/planning/planning_store.h"
 #include "server/queue/queue_recovery.h"
-
-#define FIRST_RETRY_MS 250
 
 /* How soon new time zone files are seen. */
 #define LONGEST_WAIT_MS 30000
@@ -92,7 +91,7 @@ sleep_until_wanted(TimestampTz until)
  * back, the next pass has them, and it comes soon.  So does one after a failure.
  */
 static TimestampTz
-plan(int64 *retry_ms)
+plan(int *incomplete)
 {
 	BsPlanPass	pass = {0};
 	TimestampTz started_at = GetCurrentTimestamp();
@@ -116,12 +115,9 @@ plan(int64 *retry_ms)
 															UUIDPGetDatum(&pass.failed_user))),
 						pass.failed_code)));
 	if (complete && pass.skipped == 0)
-		*retry_ms = FIRST_RETRY_MS;
+		*incomplete = 0;
 	else
-	{
-		wait_ms = Min(wait_ms, *retry_ms);
-		*retry_ms = Min(*retry_ms * 2, 60000);
-	}
+		wait_ms = Min(wait_ms, bs_backoff_ms(++*incomplete, 250, 60000));
 	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
 }
 
@@ -129,7 +125,7 @@ void
 bs_planning_worker_main(Datum main_arg)
 {
 	TimestampTz next_pass = DT_NOBEGIN;
-	int64		retry_ms = FIRST_RETRY_MS;
+	int			incomplete = 0; /* passes in a row */
 	MemoryContext turn_context;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -157,7 +153,7 @@ bs_planning_worker_main(Datum main_arg)
 
 			next_turn = TimestampTzPlusMilliseconds(now, (int64) bs_settings.lease_s * 1000);
 			if (wanted || now >= next_pass)
-				next_pass = plan(&retry_ms);
+				next_pass = plan(&incomplete);
 			next_turn = Min(next_turn, next_pass);
 			next_turn = Min(next_turn, bs_queue_recover());
 			/* Never a spin, whatever the rows say. */
