@@ -31,8 +31,6 @@
 
 #define SHUTDOWN_RECORD_MS	5000	/* for the database to take outcomes */
 
-BsSenderState bs_sender = {.exit_code = -1};
-
 static BsBucket bucket;
 static BsBreaker breaker;
 static const char *config_path;

@@ -78,6 +78,18 @@ claim_in_transaction(BsSender *sender, void (*step) (void *),
 	return false;
 }
 
+bool
+bs_delivery_is_ready(BsSender *sender, TimestampTz now)
+{
+	if (now >= sender->ready_until)
+	{
+		sender->ready = bs_worker_is_ready(true);
+		sender->ready_until =
+			TimestampTzPlusMilliseconds(now, BS_WORKER_RECHECK_MS);
+	}
+	return sender->ready;
+}
+
 int64
 bs_delivery_claim_at_ms(BsTurn *turn)
 {

@@ -13,6 +13,9 @@
 
 #include "server/delivery/delivery_sender.h"
 
+/* Can messages be claimed? Looks at most once in BS_WORKER_RECHECK_MS. */
+extern bool bs_delivery_is_ready(BsSender *sender, TimestampTz now);
+
 /* As BsTurnHost has them. */
 extern int64 bs_delivery_claim_at_ms(BsTurn *turn);
 extern void bs_delivery_claim_due(BsTurn *turn, int limit, int64 bytes);

@@ -262,18 +262,6 @@ bs_delivery_sender_init(BsSender *sender)
 	sender->ready_until = DT_NOBEGIN;
 }
 
-bool
-bs_delivery_is_ready(BsSender *sender, TimestampTz now)
-{
-	if (now >= sender->ready_until)
-	{
-		sender->ready = bs_worker_is_ready(true);
-		sender->ready_until =
-			TimestampTzPlusMilliseconds(now, BS_WORKER_RECHECK_MS);
-	}
-	return sender->ready;
-}
-
 void
 bs_delivery_publish_sessions(const BsSender *sender)
 {

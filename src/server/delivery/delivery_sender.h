@@ -25,9 +25,6 @@ typedef struct BsSender
 
 extern void bs_delivery_sender_init(BsSender *sender);
 
-/* Can messages be claimed? Looks at most once in BS_WORKER_RECHECK_MS. */
-extern bool bs_delivery_is_ready(BsSender *sender, TimestampTz now);
-
 /* Tells the other senders how many sessions this one keeps, if that changed. */
 extern void bs_delivery_publish_sessions(const BsSender *sender);
 
