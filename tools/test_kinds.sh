@@ -13,6 +13,9 @@ set -euo pipefail
 
 top=$PWD
 pg_config=${PG_CONFIG:-pg_config}
+# For tests that build: the server that is tested is a copy without headers.
+BS_PG_CONFIG=$(command -v "$pg_config" || true)
+export BS_PG_CONFIG
 scratch=$top/build/scratch
 logs=$top/build/logs
 pgbin=$top/build/${BS_PG_TREE:-pg}$("$pg_config" --bindir)

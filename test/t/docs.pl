@@ -30,6 +30,15 @@ foreach my $page (qw(settings sql))
 		"docs/$page.md is up to date; tools/gen_docs.sh makes it");
 }
 
+# Each stop of the way through the source is where the page says.
+my @stops = slurp_file("$top/docs/architecture.md") =~ /^\| \d+ \| `(\w+)` \| `([^`]+)` \|/mg;
+is(scalar(@stops), 20, 'the way through the source has ten stops');
+while (my ($function, $file) = splice @stops, 0, 2)
+{
+	like(slurp_file("$top/$file"), qr/^(?:CREATE FUNCTION \@extschema\@\.)?\Q$function\E\(/m,
+		"$function stands in $file");
+}
+
 # What a user may meet has a comment.
 is( $node->safe_psql('postgres', q{
 	SELECT pg_describe_object(d.classid, d.objid, a.attnum)
