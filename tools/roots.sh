@@ -36,6 +36,7 @@ in_root() {
 		mount --bind "$0" "$0"
 		cd "$0"
 		mount -t proc proc proc
+		mount -t sysfs sys sys
 		mount --rbind /dev dev
 		mount -t tmpfs shm dev/shm
 		mount -t tmpfs tmp tmp
