@@ -33,7 +33,7 @@ struct BsConnecting
 };
 
 /*
- * Whoever runs us may have settings of the role that would change what we do.
+ * The role may have settings that would change what bs_sender does.
  * Waits for a synchronous standby are not statements, and may last.
  */
 static const char look_sql[] =

@@ -26,7 +26,7 @@ typedef enum BsObstacle
 {
 	BS_OBSTACLE_NONE,
 	BS_OBSTACLE_WAIT,			/* it may pass: no user yet, paused, a copy */
-	BS_OBSTACLE_SETUP			/* somebody must do something: no extension,
+	BS_OBSTACLE_SETUP			/* an administrator must act: no extension,
 								 * another version, rights */
 } BsObstacle;
 
@@ -50,7 +50,7 @@ typedef struct BsDatabase
 
 extern void bs_database_init(BsDatabase *database);
 
-/* Connects where it is time to, and takes what the server says. */
+/* Connects if it is time to, and takes what the server says. */
 extern void bs_database_run(BsDatabase *database);
 
 /* Can something be asked? */
@@ -62,8 +62,8 @@ extern bool bs_database_wants_write(const BsDatabase *database);
 extern int64_t bs_database_next_ms(const BsDatabase *database);
 
 /*
- * Asks; results come in binary form where there are arguments, otherwise, and of
- * the last statement, as text.  False, and the connection is gone, where that
+ * Asks; results come in binary form if there are arguments, otherwise, and of
+ * the last statement, as text.  False, and the connection is gone, if that
  * failed.
  */
 extern bool bs_database_ask(BsDatabase *database, const char *sql,

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Takes a line's setting; false and the reason where it cannot. */
+/* Takes a line's setting; false and the reason if it cannot. */
 typedef bool (*BsFileLine) (const char *name, const char *value,
 							char *reason, size_t size);
 

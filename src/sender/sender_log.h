@@ -35,7 +35,7 @@ extern void bs_log_trouble(const char *message);
 /* What was in trouble works again: the next trouble is logged at once. */
 extern void bs_log_recovery(const char *message);
 
-/* "" where there is none since the last recovery. */
+/* "" if there was none since the last recovery. */
 extern const char *bs_log_last_error(void);
 
 #endif							/* BS_SENDER_LOG_H */

@@ -170,7 +170,7 @@ static const BsTurnHost host = {
 };
 
 /*
- * Who claims: nobody else ever has the same name, and the server does not take it
+ * Who claims: no other sender ever has the same name, and the server does not take it
  * for one of its own, whose end it would see.
  */
 static void

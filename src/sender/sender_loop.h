@@ -12,7 +12,7 @@
 
 /*
  * Sends until SIGTERM or SIGINT, and gives the exit code: 0, 1 where outcomes
- * could not be recorded in time, BS_EXIT_CONFIG where it cannot begin.  The
+ * could not be recorded in time, BS_EXIT_CONFIG if it cannot begin.  The
  * settings are loaded; SIGHUP loads them anew from the same file.
  */
 extern int	bs_loop_run(const char *config_file);

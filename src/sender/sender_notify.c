@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * sender_notify.c
- *	  What the service manager is told, where there is one: sd_notify(3).
+ *	  What the service manager is told, if there is one: sd_notify(3).
  *
  * The protocol is one datagram, and documented for being written without the
  * library, whose dependencies are those of a service manager.

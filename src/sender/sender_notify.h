@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * sender_notify.h
- *	  What the service manager is told, where there is one: sd_notify(3).
+ *	  What the service manager is told, if there is one: sd_notify(3).
  *
  * src/sender/sender_notify.h
  *

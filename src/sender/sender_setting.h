@@ -14,7 +14,7 @@
 
 /*
  * Puts a value into its place in the settings; NULL settings: only looks whether
- * that can be.  False, and a full sentence in reason, where not.
+ * that can be.  False, and a full sentence in reason, if not.
  */
 extern bool bs_setting_store(const BsSetting *setting, const char *value,
 							 BsSettings *settings, char *reason, size_t size);

@@ -40,7 +40,7 @@ extern bool bs_settings_take_flags(int argc, char **argv, BsCommand *command,
 
 /*
  * Reads file and environment anew, and takes the flags; what the server says is
- * kept.  False, and nothing has changed, where any of it is no good.
+ * kept.  False, and nothing has changed, if any of it is not valid.
  */
 extern bool bs_settings_load(const char *config_file, BsSettingsError *error);
 
@@ -52,7 +52,7 @@ extern void bs_settings_take_server(const char *name, const char *value);
 
 /*
  * The settings that follow, which hold until the next call; false, and the former
- * ones hold, where they do not go together.  *changed: are they others?
+ * ones hold, if they do not go together.  *changed: are they others?
  */
 extern bool bs_settings_finish(bool *changed, BsSettingsError *error);
 

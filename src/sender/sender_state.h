@@ -59,12 +59,12 @@ extern BsSenderState bs_sender;
 /* ---- sender_supply.c: relay, broker, pages and settings ---- */
 
 /*
- * What stands in the way.  At the start that is the end, where it is for good;
- * later somebody may mend it.
+ * What stands in the way.  At the start that ends the process if it is for good;
+ * later it may be mended.
  */
 extern void bs_supply_report_obstacle(const char *message, bool for_good);
 
-/* To the log, where nothing stands in the way any more. */
+/* To the log, if nothing stands in the way any more. */
 extern void bs_supply_report_work(void);
 
 /* The settings of all sources together, which may have changed. */
@@ -73,7 +73,7 @@ extern bool bs_supply_finish_settings(void);
 /* After a change: a new mailer, once nothing is held. */
 extern void bs_supply_renew(void);
 
-/* A link to the broker where there is to be one. */
+/* A link to the broker if there is to be one. */
 extern void bs_supply_look_at_broker(void);
 extern void bs_supply_close_link(void);
 

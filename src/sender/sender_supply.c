@@ -19,7 +19,7 @@
 #include "sender/sender_settings.h"
 
 /*
- * Gives up at the start; later waits for somebody to mend it.
+ * Ends the process at the start; later waits until it is mended.
  */
 void
 bs_supply_report_obstacle(const char *message, bool for_good)
@@ -47,7 +47,7 @@ bs_supply_close_link(void)
 }
 
 /*
- * A link to the broker where there is to be one.
+ * A link to the broker if there is to be one.
  */
 void
 bs_supply_look_at_broker(void)

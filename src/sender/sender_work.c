@@ -197,7 +197,7 @@ has_value(const PGresult *answer, int row, int column, int len)
 }
 
 /*
- * False where memory is short, or the row is none of bs_claim()'s.
+ * False if memory is short, or the row is none of bs_claim()'s.
  */
 static bool
 read_claim(const PGresult *answer, int row, BsClaim *claim)
@@ -393,7 +393,7 @@ next_code(void *arg, int i, int *len)
 }
 
 /*
- * Text from the relay, which may be anything: NULL where it is empty or no UTF-8.
+ * Text from the relay, which may be anything: NULL if it is empty or no UTF-8.
  */
 static const char *
 foreign_text(const char *text, int *len)

@@ -54,7 +54,7 @@ extern bool bs_work_ask_next_due(BsDatabase *database);
 
 /*
  * In how many ms, 0 where one is, INT64_MAX where none is planned; and the
- * database's clock, us since 1970, which stays as it was where there is no answer.
+ * database's clock, us since 1970, which stays as it was if there is no answer.
  */
 extern int64_t bs_work_take_next_due(const PGresult *answer,
 									 int64_t *clock_us);

@@ -38,8 +38,8 @@ typedef struct BsAmqpConfig
 	const char *dead_letter_exchange;	/* direct */
 	const char *dead_letter_queue;	/* quorum, bound by its own name */
 	const char *connection_name;	/* shown by the broker */
-	int			window;			/* > 0: publish, so many unconfirmed */
-	int			prefetch;		/* > 0: consume, so many unacknowledged */
+	int			window;			/* > 0: publish, with that many unconfirmed */
+	int			prefetch;		/* > 0: consume, with that many unacknowledged */
 	int64_t		connect_timeout_ms; /* from the name to the declared queues */
 	int64_t		silence_ms;		/* a broker that says nothing for so long is
 								 * gone; heartbeats are asked for at half */
@@ -96,7 +96,7 @@ typedef struct BsAmqpLink BsAmqpLink;
 extern bool bs_amqp_check_urls(const char *urls, const char **reason);
 
 /*
- * NULL and the reason in error where it cannot be made.  bs_mailer_global_init()
+ * NULL and the reason in error if it cannot be made.  bs_mailer_global_init()
  * must have been called in this process.
  */
 extern BsAmqpLink *bs_amqp_create(const BsAmqpConfig *config,
@@ -121,7 +121,7 @@ extern int64_t bs_amqp_deadline_ms(const BsAmqpLink *link);
 extern void bs_amqp_run(BsAmqpLink *link);
 
 /*
- * Takes one event; false where there is none.  Until all are taken,
+ * Takes one event; false if there is none.  Until all are taken,
  * bs_amqp_run() does nothing.
  */
 extern bool bs_amqp_next(BsAmqpLink *link, BsAmqpEvent *event);
@@ -135,7 +135,7 @@ extern int	bs_amqp_room(const BsAmqpLink *link);
 /*
  * Publishes, persistent and mandatory, with content type application/json, a
  * body of at most BS_AMQP_BODY_MAX; CONFIRMED, REFUSED or DOWN follows.  False
- * where there is no room.  Goes out with the next bs_amqp_run().
+ * if there is no room.  Goes out with the next bs_amqp_run().
  *
  * Once a message was unroutable there is no room, and DOWN follows when all are
  * settled: the next connection declares queue and binding anew.

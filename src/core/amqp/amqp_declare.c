@@ -96,7 +96,7 @@ declare_topology(BsAmqpLink *link)
 	amqp_table_t quorum = {1, entries};
 
 	declare_exchange(link, config->exchange, "topic");
-	if (!link->passive)			/* nobody but the queue uses it */
+	if (!link->passive)			/* only the queue uses it */
 		declare_exchange(link, config->dead_letter_exchange, "direct");
 	if (!link->dead_hidden)
 		declare_queue(link, config->dead_letter_queue, quorum,

@@ -122,7 +122,7 @@ bs_amqp_send_heartbeat(BsAmqpLink *link)
 
 /* ---- in ---- */
 
-/* A frame's payload may have so many octets. */
+/* How many octets a frame's payload may have. */
 static size_t
 payload_max(const BsAmqpLink *link)
 {

@@ -327,7 +327,7 @@ end_content(BsAmqpLink *link)
 }
 
 /*
- * How many octets a property takes at "at"; more than "left" where it does not
+ * How many octets a property takes at "at"; more than "left" if it does not
  * end there.  What comes after the message-id is not walked over.
  */
 static size_t

@@ -237,7 +237,7 @@ extern void bs_amqp_transfer(BsAmqpLink *link);
 /* Tries once to send what waits. */
 extern void bs_amqp_flush(BsAmqpLink *link);
 
-/* Closes the connection, with a farewell where it makes sense. */
+/* Closes the connection, with a farewell if it makes sense. */
 extern void bs_amqp_disconnect(BsAmqpLink *link, bool polite);
 
 /* ---- frames, amqp_frame.c ---- */
@@ -273,7 +273,7 @@ extern char *bs_amqp_wrap(char *at, uint8_t type, uint16_t channel,
 						  size_t payload_len);
 
 /*
- * A frame from "at" on, before "end".  Returns where it ends; NULL where it does
+ * A frame from "at" on, before "end".  Returns where it ends; NULL if it does
  * not fit or cannot be encoded.
  */
 extern char *bs_amqp_encode_method(char *at, const char *end, uint16_t channel,
@@ -287,7 +287,7 @@ extern void bs_amqp_send_method(BsAmqpLink *link, uint16_t channel,
 								amqp_method_number_t id, void *method);
 extern void bs_amqp_send_heartbeat(BsAmqpLink *link);
 
-/* True for the next whole frame; what is none makes the link fail. */
+/* True for the next whole frame; what is not a frame makes the link fail. */
 extern bool bs_amqp_next_frame(BsAmqpLink *link, BsAmqpFrame *frame);
 
 /* ---- login and what the broker says, amqp_session.c ---- */

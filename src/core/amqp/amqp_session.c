@@ -39,7 +39,7 @@ bs_amqp_begin_session(BsAmqpLink *link)
 
 /*
  * connection.start is read by hand, because of the table in it.  True, and the
- * mechanisms, where it is one of 0-9.
+ * mechanisms, if it is one of 0-9.
  */
 static bool
 read_start(const amqp_bytes_t *arguments, amqp_bytes_t *mechanisms)
@@ -87,7 +87,7 @@ has_word(amqp_bytes_t words, const char *word)
 	return false;
 }
 
-/* NUL, user, NUL, password (RFC 4616); NULL where it is too long. */
+/* NUL, user, NUL, password (RFC 4616); NULL if it is too long. */
 static const char *
 plain_response(const BsAmqpLink *link, char *buf, size_t size, size_t *len)
 {

@@ -184,7 +184,7 @@ has_escaped_nul(const char *body, size_t len)
  * bs_payload_read
  *		Which message the body speaks of.
  *
- * The body comes from whoever may publish.
+ * The body comes from any user of the broker who may publish.
  */
 BsPayloadFault
 bs_payload_read(const char *body, size_t body_len, const char *installation,

@@ -46,7 +46,7 @@ extern size_t bs_payload_write(char *buf, size_t size,
 
 /*
  * Reads what this or any older version wrote; unknown members are for newer
- * ones.  body_len may be more than what is there where that is too long to be
+ * ones.  body_len may be more than what is there if that is too long to be
  * kept: nothing of such a body is read.
  */
 extern BsPayloadFault bs_payload_read(const char *body, size_t body_len,

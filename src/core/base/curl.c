@@ -331,7 +331,7 @@ bs_curl_take_event(BsCurlLoop *loop, const struct epoll_event *event)
  * bs_curl_run_timer
  *		What libcurl's timer asks for.
  *
- * Asked once more where it is due at once, as after a handle was added; what
+ * Asked once more if it is due at once, as after a handle was added; what
  * keeps coming is left for the next call.
  */
 void

@@ -61,7 +61,7 @@ extern bool bs_utf8_is_invisible(uint32_t code);
 
 /*
  * What others said, made fit for a row and a log: well-formed, without controls
- * and outer blanks, a blank for each run of them.  Whoever puts terminates.
+ * and outer blanks, a blank for each run of them.  The caller terminates the text.
  */
 typedef struct BsUtf8Output
 {

@@ -79,7 +79,7 @@ extern bool bs_mailer_check_helo(const char *name, const char **reason);
  */
 extern bool bs_mailer_check_url(const char *url, const char **reason);
 
-/* NULL and the reason in error where it cannot be made. */
+/* NULL and the reason in error if it cannot be made. */
 extern BsMailer *bs_mailer_create(const BsMailerConfig *config,
 								  char *error, size_t error_size);
 
@@ -109,7 +109,7 @@ extern int	bs_mailer_busy(const BsMailer *mailer);
 
 /*
  * Begins a transfer; the mail is built here, so that nothing of *mail is needed
- * afterwards.  False where there is no room or no memory: nothing has begun.  A
+ * afterwards.  False if there is no room or no memory: nothing has begun.  A
  * mail that can never be sent has its result, BS_OUTCOME_REFUSED, at once.
  */
 extern bool bs_mailer_submit(BsMailer *mailer, const BsMail *mail,
@@ -130,7 +130,7 @@ extern int64_t bs_mailer_deadline_ms(BsMailer *mailer);
 /* Moves every transfer as far as it goes without waiting. */
 extern void bs_mailer_run(BsMailer *mailer);
 
-/* Takes one result; false where there is none. */
+/* Takes one result; false if there is none. */
 extern bool bs_mailer_next(BsMailer *mailer, BsMailResult *result);
 
 /*

@@ -309,7 +309,7 @@ bs_http_ended(BsMailSlot *slot, CURLcode code)
  * bs_http_abort
  *		The host wants an end.
  *
- * A status that has come counts, also where its body is still coming in.
+ * A status that has come counts, also if its body is still coming in.
  */
 void
 bs_http_abort(BsMailSlot *slot)

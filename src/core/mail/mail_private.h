@@ -154,7 +154,7 @@ extern void bs_mail_conclude(BsMailSlot *slot, BsOutcome outcome,
 /* The transfer is over and concluded: what is left is to take the result. */
 extern void bs_mail_finish(BsMailSlot *slot);
 
-/* libcurl's words on a code, those of this transfer where it has some. */
+/* libcurl's words on a code, those of this transfer if it has some. */
 extern const char *bs_mail_curl_error(const BsMailSlot *slot, CURLcode code);
 
 /* What only a mail under way has. */
@@ -196,7 +196,7 @@ extern bool bs_smtp_begin(BsMailSlot *slot);
 /* The session is open: begins the mail on it. */
 extern void bs_smtp_talk(BsMailSlot *slot);
 
-/* Something may be read or written; also where no mail is under way. */
+/* Something may be read or written; also if no mail is under way. */
 extern void bs_smtp_step(BsMailSlot *slot);
 
 /* Time is up; the host wants an end. */
@@ -213,7 +213,7 @@ extern bool bs_smtp_offers(const char *line, size_t len, const char *keyword);
 /*
  * Turns a mail of bs_mime_build() into what goes over the wire: dots doubled at
  * the start of lines, and the final dot (RFC 5321, 4.5.2).  Takes the mail over;
- * NULL where memory is short.
+ * NULL if memory is short.
  */
 extern char *bs_smtp_frame(char *mail, size_t len, size_t *framed_len);
 
@@ -222,7 +222,7 @@ extern char *bs_smtp_frame(char *mail, size_t len, size_t *framed_len);
 extern CURLcode bs_http_setup(BsMailSlot *slot,
 							  const BsMailerConfig *config);
 
-/* The headers that all requests have; NULL where memory is short. */
+/* The headers that all requests have; NULL if memory is short. */
 extern struct curl_slist *bs_http_headers(const BsMailerConfig *config);
 
 extern bool bs_http_begin(BsMailSlot *slot, const char *idempotency_key);

@@ -45,7 +45,7 @@ bs_mail_text_add(BsMailText *said, const char *data, size_t len)
 
 /*
  * How many octets at "at" are the address, with the angle brackets around it; 0
- * where it is not there.
+ * if it is not there.
  */
 static size_t
 match_address(const BsMailText *said, size_t at,

@@ -59,7 +59,7 @@ typedef struct BsSmtpFacts
 typedef struct BsHttpFacts
 {
 	int			curl_code;
-	long		response_code;	/* 0 where no status line came */
+	long		response_code;	/* 0 if no status line came */
 	bool		body_ended;		/* the request was handed over whole */
 } BsHttpFacts;
 

@@ -47,7 +47,7 @@ typedef struct BsMail
  * the same octets, at every attempt.  Headers, each once: Date, From,
  * Reply-To where set, To, Subject, Message-ID, Auto-Submitted: auto-generated
  * (RFC 3834), List-Unsubscribe (RFC 2369) on one line where set,
- * List-Unsubscribe-Post (RFC 8058) where that is an https URI, MIME-Version,
+ * List-Unsubscribe-Post (RFC 8058) if that is an https URI, MIME-Version,
  * Content-Type, and Content-Transfer-Encoding unless there is HTML, which
  * makes the mail a multipart/alternative.
  *

@@ -17,7 +17,7 @@
 #include "core/base/utf8.h"
 #include "core/text/address.h"
 
-/* Copies a display name without its quotes; false where it is not one. */
+/* Copies a display name without its quotes; false if it is not one. */
 static bool
 copy_name(const char *from, const char *end, char *name, size_t size,
 		  const char **reason)

@@ -46,7 +46,7 @@ extern bool bs_broker_check_name(const char *name, const char **reason);
 
 /*
  * The name that a setting stands for: in it %d is the name of the database, and
- * %% a percent sign.  False, and *reason a static full sentence, where the broker
+ * %% a percent sign.  False, and *reason a static full sentence, if the broker
  * would not take it.
  */
 extern bool bs_broker_expand_name(const char *name, const char *database,

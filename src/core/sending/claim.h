@@ -61,7 +61,7 @@ typedef struct BsClaimString
 } BsClaimString;
 
 /*
- * Copies them into one piece of memory; false where that is short, and then the
+ * Copies them into one piece of memory; false if that is short, and then the
  * claim has none.
  */
 extern bool bs_claim_set_strings(BsClaim *claim,

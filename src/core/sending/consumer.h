@@ -20,7 +20,7 @@
 #include "core/amqp/amqp.h"
 #include "core/amqp/payload.h"
 
-/* Which copy; it means nothing any more where its connection has ended. */
+/* Which copy; it means nothing once its connection has ended. */
 typedef struct BsCopyTag
 {
 	uint32_t	epoch;
@@ -30,8 +30,8 @@ typedef struct BsCopyTag
 
 typedef enum BsCopyState
 {
-	BS_COPY_WAITING,			/* nobody has looked at it */
-	BS_COPY_LOCKED,				/* somebody is just changing its message: to
+	BS_COPY_WAITING,			/* not asked about yet */
+	BS_COPY_LOCKED,				/* another session is changing its message: to
 								 * be asked for again */
 	BS_COPY_HELD,				/* its message is this sender's */
 	BS_COPY_DONE,				/* may be acknowledged */
@@ -45,32 +45,32 @@ typedef struct BsConsumerCounts
 	uint64_t	dropped;		/* of these: stale, early, or finished */
 	uint64_t	failed;			/* of these: of messages that FAILED, rejected */
 	uint64_t	faults[BS_PAYLOAD_FAULTS];	/* of these: unreadable, rejected */
-	uint64_t	excess;			/* that nobody had asked for; not taken */
+	uint64_t	excess;			/* more than the prefetch; not taken */
 } BsConsumerCounts;
 
 typedef struct BsConsumer BsConsumer;
 
 /*
  * A consumer over this link, which stays the caller's, for copies of this
- * installation (see payload.h).  NULL where memory is short.
+ * installation (see payload.h).  NULL if memory is short.
  */
 extern BsConsumer *bs_consumer_create(BsAmqpLink *link, int prefetch,
 									  const char *installation);
 extern void bs_consumer_destroy(BsConsumer *consumer);
 
 /*
- * Takes what the link, once run, has to say; true where the host is to report
+ * Takes what the link, once run, has to say; true if the host is to report
  * this event (UP, DOWN), and to ask once more.
  */
 extern bool bs_consumer_next(BsConsumer *consumer, BsAmqpEvent *event);
 
-/* What has happened since the last call; false where that is nothing. */
+/* What has happened since the last call; false if that is nothing. */
 extern bool bs_consumer_take_counts(BsConsumer *consumer,
 									BsConsumerCounts *counts);
 
 /*
- * When bs_consumer_peek() has something, by bs_clock_ms(): 0 where copies
- * wait, later where all are locked, INT64_MAX where there are none.
+ * When bs_consumer_peek() has something, by bs_clock_ms(): 0 if copies
+ * wait, later if all are locked, INT64_MAX if there are none.
  */
 extern int64_t bs_consumer_next_claim_ms(const BsConsumer *consumer);
 
@@ -82,7 +82,7 @@ extern int64_t bs_consumer_next_claim_ms(const BsConsumer *consumer);
 extern int	bs_consumer_peek(const BsConsumer *consumer, int limit,
 							 BsPayload *keys, BsCopyTag *tags);
 
-/* Moves one on; nothing happens where its connection has ended. */
+/* Moves one on; nothing happens if its connection has ended. */
 extern void bs_consumer_settle(BsConsumer *consumer, BsCopyTag copy,
 							   BsCopyState state);
 
@@ -98,7 +98,7 @@ extern int	bs_consumer_untold(const BsConsumer *consumer);
 
 /*
  * Tells the broker of those that are done or dead, which goes out with the next
- * bs_amqp_run(); false where there is nothing to tell.
+ * bs_amqp_run(); false if there is nothing to tell.
  */
 extern bool bs_consumer_flush(BsConsumer *consumer);
 

@@ -38,7 +38,7 @@ typedef struct BsBreakerRule
 {
 	double		ratio;			/* open at this share of troubles, e.g. 0.5;
 								 * <= 0: never */
-	int			min_attempts;	/* of at least so many, e.g. 10 */
+	int			min_attempts;	/* of at least min_attempts, e.g. 10 */
 	int64_t		window_ms;		/* e.g. 10000 */
 	int64_t		open_ms;		/* e.g. 30000 */
 } BsBreakerRule;

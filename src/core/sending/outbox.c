@@ -310,7 +310,7 @@ bs_outbox_collect(BsOutbox *outbox)
 
 /*
  * May one more message be begun?  Where not, sets when to ask again; what
- * waits is given back where that is a while.  What a probe finds out is known
+ * waits is given back if that is a while.  What a probe finds out is known
  * soon, and then nothing shall have been put off.
  */
 static bool
@@ -529,7 +529,7 @@ bs_outbox_forget(BsOutbox *outbox)
 			;
 	}
 	bs_outbox_release_waiting(outbox, "released", bs_outbox_wall_us(outbox));
-	/* Nobody's any more; a copy that is kept would take up the prefetch. */
+	/* A copy that is kept would take up the prefetch. */
 	TAILQ_FOREACH(job, &outbox->ended, node)
 		job->result.next = BS_NEXT_RELEASED;
 	finish_jobs(outbox, &outbox->ended);

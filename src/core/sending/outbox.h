@@ -7,7 +7,7 @@
  *
  * Each step below takes messages one step further without waiting.  Claiming and
  * recording are the host's, by its own way to the database; so is the clock that
- * leases run by: bs_clock_ms(), which nobody can set.
+ * leases run by: bs_clock_ms(), which cannot be set.
  *
  * src/core/sending/outbox.h
  *
@@ -28,14 +28,14 @@ typedef struct BsOutboxHost
 {
 	BsBucket   *bucket;			/* both may be shared with other senders */
 	BsBreaker  *breaker;
-	void		(*lock) (void); /* around their use; NULL: nobody shares them */
+	void		(*lock) (void); /* around their use; NULL: they are not shared */
 	void		(*unlock) (void);
 	double		(*random) (void);	/* in [0, 1) */
 	void		(*breaker_moved) (BsBreakerState state);
 
 	/*
 	 * Sessions with the relay that others keep who share these limits. NULL:
-	 * nobody shares them.
+	 * they are not shared.
 	 */
 	int			(*sessions_elsewhere) (void);
 
@@ -43,8 +43,8 @@ typedef struct BsOutboxHost
 	void		(*limit_moved) (int limit);
 
 	/*
-	 * An attempt has ended, after so long; -1: the relay was not asked. NULL:
-	 * nobody counts.
+	 * An attempt has ended, after "us"; -1: the relay was not asked. NULL: it
+	 * is not counted.
 	 */
 	void		(*attempted) (BsOutcome outcome, int64_t us);
 	void		(*report_error) (const char *error);
@@ -69,8 +69,8 @@ typedef struct BsOutbox
 {
 	const BsOutboxHost *host;
 	const BsSettings *settings; /* the host's, as they are now */
-	BsMailer   *mailer;			/* NULL where the settings make none */
-	BsConsumer *consumer;		/* NULL where there is no broker */
+	BsMailer   *mailer;			/* NULL if the settings make none */
+	BsConsumer *consumer;		/* NULL if there is no broker */
 	BsJob	   *jobs;
 	int			job_count;
 	struct BsJobList free;
@@ -107,7 +107,7 @@ extern void bs_outbox_init(BsOutbox *outbox, const BsOutboxHost *host,
 
 /*
  * Replaces the mailer, by one for the number of connections that is set; nothing may
- * be held.  False where memory is short: then there is no mailer.
+ * be held.  False if memory is short: then there is no mailer.
  */
 extern bool bs_outbox_set_mailer(BsOutbox *outbox, BsMailer *mailer);
 
@@ -174,7 +174,7 @@ extern int	bs_outbox_begin_record(BsOutbox *outbox, const BsClaim **claims,
 								   const BsResult **results);
 
 /*
- * Being recorded --> recorded, and their copies are settled; or, where it failed
+ * Being recorded --> recorded, and their copies are settled; or, if it failed
  * (disk full, a lock, failover), ended as before, for another try.
  */
 extern void bs_outbox_end_record(BsOutbox *outbox, bool recorded);

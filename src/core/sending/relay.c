@@ -23,7 +23,7 @@ is_set(const char *string)
 }
 
 /*
- * Cuts "text" into its lines in place; gives their number, or -1 where there
+ * Cuts "text" into its lines in place; gives their number, or -1 if there
  * are more than "max".
  */
 static int

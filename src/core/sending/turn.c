@@ -207,7 +207,7 @@ claim(BsTurn *turn)
 		return;
 
 	/*
-	 * The lease counts from here, by a clock that nobody sets: the database
+	 * The lease counts from here, by a clock that cannot be set: the database
 	 * counts from a later moment.
 	 */
 	turn->asked_ms = bs_clock_ms();

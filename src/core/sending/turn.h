@@ -65,7 +65,7 @@ typedef struct BsTurnHost
 	/* What happened to copies since the last call. */
 	void		(*count_copies) (const BsConsumerCounts *counts);
 
-	/* Tests stop a worker at such a point; NULL: nobody does. */
+	/* Tests stop a worker at such a point; NULL: nothing does. */
 	void		(*at) (const char *point);
 } BsTurnHost;
 

@@ -2,7 +2,7 @@
  *
  * template.h
  *	  Logic-less templates: {{name}}, {{#name}}...{{/name}} where the value is
- *	  present, {{^name}}...{{/name}} where it is absent.
+ *	  present, {{^name}}...{{/name}} if it is absent.
  *
  * One pass: a value is never read as a template again.  An absent value (NULL
  * or the empty string) renders as nothing.  The syntax is a subset of
@@ -54,7 +54,7 @@ typedef struct BsTemplateValue
 typedef struct BsTemplateError
 {
 	size_t		position;		/* character (not byte) it begins at, from 1;
-								 * 0 where it concerns the whole template */
+								 * 0 if it concerns the whole template */
 	char		message[128];	/* lower case, no full stop; ASCII */
 	char		hint[256];		/* a full sentence, or empty */
 } BsTemplateError;
@@ -82,7 +82,7 @@ typedef enum BsTemplateEscape
 
 /*
  * The text in malloc'ed memory, NUL-terminated, its length in *len.  NULL
- * where memory is short or the text would pass BS_TEMPLATE_MAX_OUTPUT
+ * if memory is short or the text would pass BS_TEMPLATE_MAX_OUTPUT
  * (*too_long tells which).  Takes time in proportion to the template and the
  * output, whatever the template says.
  */

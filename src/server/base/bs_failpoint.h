@@ -23,7 +23,7 @@ typedef enum BsFailpointAction
 	BS_FAILPOINT_KILL9,			/* as by the kernel */
 	BS_FAILPOINT_ERROR,
 	BS_FAILPOINT_FATAL,
-	BS_FAILPOINT_STOP			/* SIGSTOP, until somebody sends SIGCONT */
+	BS_FAILPOINT_STOP			/* SIGSTOP, until it gets SIGCONT */
 } BsFailpointAction;
 
 /* In shared memory; a crash of the server disarms it. */

@@ -26,7 +26,7 @@ extern void bs_group_define_room(void);
 extern int	bs_group_count(void);
 extern int	bs_group_size(void);
 
-/* Makes a group nobody's, its counters 0; under the lock. */
+/* Makes a group free, its counters 0; under the lock. */
 extern void bs_group_clear(BsGroup *group);
 
 /*
@@ -57,7 +57,7 @@ extern bool bs_group_is_unchanged(const BsGroup *group);
 extern int	bs_group_count_served(void);
 
 /*
- * The group that serves this process's database; NULL where there is none, or
+ * The group that serves this process's database; NULL if there is none, or
  * none of its workers has been connected yet.  Outside of transactions as well.
  */
 extern BsGroup *bs_group_own(void);

@@ -27,7 +27,7 @@ extern void bs_guc_define(void);
 /*
  * The names of databases in a value of birthday_scheduler.database, as C strings
  * of at most NAMEDATALEN - 1 bytes, in memory of the current context; false, and
- * in *reason a static full sentence, where it is no such list.
+ * in *reason a static full sentence, if it is no such list.
  */
 extern bool bs_guc_split_databases(const char *value, List **names,
 								   const char **reason);

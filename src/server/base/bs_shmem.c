@@ -81,7 +81,7 @@ startup_shmem(void)
 	if (!found)
 		init_shared();
 	LWLockRelease(AddinShmemInitLock);
-	/* Also where no worker is ever started, as on a standby. */
+	/* Also if no worker is ever started, as on a standby. */
 	if (!found)
 		bs_group_follow_list();
 }

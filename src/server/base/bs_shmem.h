@@ -74,13 +74,14 @@ typedef struct BsBrokerStats
 typedef struct BsGroup
 {
 	BsStats		stats;			/* atomics, without the lock */
-	char		name[NAMEDATALEN];	/* of the database; "": nobody's */
+	char		name[NAMEDATALEN];	/* of the database; "": the group is free */
 	uint32		generation;		/* of those whom it served */
 	Oid			database;		/* as its workers found it, InvalidOid: not
 								 * yet; one aligned word, read without the
 								 * lock */
 	bool		plan_wanted;
-	bool		recovery_wanted;	/* somebody left who may hold messages */
+	bool		recovery_wanted;	/* a sender has gone that may hold
+									 * messages */
 	BsBrokerStats broker;
 	BsWorkerSlot *workers;		/* group_size of them, in shared memory */
 } BsGroup;

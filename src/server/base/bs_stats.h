@@ -56,12 +56,12 @@ typedef struct BsStats
 /* Negative values count as 0: the relay's clock is ours, but clocks are set. */
 extern void bs_stats_observe(BsHistogramKind kind, int64 us);
 
-/* One attempt came to its end, after so long; -1: the relay was not asked. */
+/* One attempt came to its end, after "us"; -1: the relay was not asked. */
 extern void bs_stats_attempt(BsOutcome outcome, int64 us);
 
 extern void bs_stats_move(BsMove move, int64 count);
 
-/* A planning pass ended, at last_pass_at where it was finished. */
+/* A planning pass ended, at last_pass_at if it was finished. */
 extern void bs_stats_pass(bool finished, TimestampTz started_at);
 
 #endif							/* BS_STATS_H */

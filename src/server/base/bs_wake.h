@@ -22,7 +22,7 @@ extern void bs_wake_recovery(void);
 /* ---- of the worker that calls them ---- */
 
 /*
- * A sender, or the publisher where there is a broker, is about to ask when the
+ * A sender, or the publisher if there is a broker, is about to ask when the
  * next message is due.
  */
 extern void bs_wake_announce_sleep(void);

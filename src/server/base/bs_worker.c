@@ -282,7 +282,7 @@ begin_counts(void)
 }
 
 /*
- * Says where there are several databases whose worker a line in the log is from.
+ * If there are several databases, says which one a line in the log is about.
  */
 static void
 add_context(void *arg)
@@ -396,7 +396,7 @@ bs_worker_check_signals(void)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 		bs_worker_fix_session();
-		last_error_logged = 0;	/* whoever changed something wants to know */
+		last_error_logged = 0;	/* who changed something wants to know */
 		bs_group_follow_list();
 		if (!bs_group_is_unchanged(worker_group) ||
 			strcmp(connected_role, bs_settings.role) != 0)

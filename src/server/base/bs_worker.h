@@ -19,7 +19,7 @@ extern const char *bs_worker_label(int number);
 
 /*
  * This worker as others know it, "birthday_scheduler sender 1"; " of app" follows
- * where there is room for several databases; static.
+ * if there is room for several databases; static.
  */
 extern const char *bs_worker_name(void);
 
@@ -56,7 +56,7 @@ extern void bs_worker_start_succeeded(void);
 extern bool bs_worker_is_ready(bool sending);
 
 /*
- * Is it certain that the extension does not exist (any more)?  False where that
+ * Is it certain that the extension does not exist (any more)?  False if that
  * cannot be found out.
  */
 extern bool bs_worker_is_extension_gone(void);

@@ -55,7 +55,7 @@ claim_copies_work(void *arg)
 }
 
 /*
- * Runs "step" in a transaction; where that fails, nothing is claimed and the
+ * Runs "step" in a transaction; if that fails, nothing is claimed and the
  * next claim is put off.
  */
 static bool
@@ -69,7 +69,7 @@ claim_in_transaction(BsSender *sender, void (*step) (void *),
 	if (bs_txn_try("claiming messages", step, work, error, sizeof(error)))
 		return true;
 	bs_worker_report_error(error);
-	/* What was claimed was rolled back; its strings are nobody's. */
+	/* What was claimed was rolled back, and nothing else frees its strings. */
 	for (i = 0; i < work->limit; i++)
 		free(work->claims[i].strings);
 	/* A change that stepped over what was claimed needs a pass. */

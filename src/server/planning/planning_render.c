@@ -242,7 +242,7 @@ bs_render(PG_FUNCTION_ARGS)
 	rendered = bs_template_render(tmpl, values, escape, &len, &too_long);
 	if (rendered == NULL)
 		too_long_error(too_long);
-	/* cstring_to_text_with_len() throws where memory is short. */
+	/* cstring_to_text_with_len() throws if memory is short. */
 	PG_TRY();
 	{
 		result = cstring_to_text_with_len(rendered, len);

@@ -69,7 +69,7 @@ is_wanted(void)
 }
 
 /*
- * Until then, or somebody wants something.
+ * Until then, or until a session asks for a pass.
  *
  * The server lets the timer of bs_txn_try() run on after its transaction, and
  * when it rings it sets the latch: a turn for that would start the next timer.
@@ -87,7 +87,7 @@ sleep_until_wanted(TimestampTz until)
 /*
  * One planning pass; gives when the next one is wanted.
  *
- * Users whom somebody was changing are planned by that somebody; if it rolled
+ * A user whom a session was changing is planned by that session; if it rolled
  * back, the next pass has them, and it comes soon.  So does one after a failure.
  */
 static TimestampTz

@@ -277,7 +277,7 @@ add_ids(dlist_head *list, pg_uuid_t *ids, int count)
 
 /*
  * read_due
- *		What is due and not under way, into work; false where that failed.
+ *		What is due and not under way, into work; false if that failed.
  *
  * What was published once is published again only where the queue is empty:
  * there it has been lost, elsewhere it still waits for a sender.
@@ -437,9 +437,9 @@ should_record(const BsPublisher *publisher, TimestampTz now)
 
 /*
  * bs_publisher_record
- *		Confirmed --> recorded, where it is worth a transaction.
+ *		Confirmed --> recorded, if it is worth a transaction.
  *
- * What somebody is just changing is kept, or it would be read and published
+ * What another session is changing is kept, or it would be read and published
  * again for as long as that lasts.
  */
 void

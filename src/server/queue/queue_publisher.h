@@ -61,10 +61,10 @@ extern void bs_publisher_set_link(BsPublisher *publisher, BsAmqpLink *link);
 /* Runs the link and takes its events. */
 extern void bs_publisher_collect(BsPublisher *publisher);
 
-/* Reads what is due, where there is room and it is time, and publishes it. */
+/* Reads what is due, if there is room and it is time, and publishes it. */
 extern void bs_publisher_publish(BsPublisher *publisher);
 
-/* Confirmed --> recorded, where it is worth a transaction, or "at_once". */
+/* Confirmed --> recorded, if it is worth a transaction, or "at_once". */
 extern void bs_publisher_record(BsPublisher *publisher, bool at_once);
 
 /* When there is something to do even if nothing happens. */

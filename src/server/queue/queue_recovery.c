@@ -138,7 +138,7 @@ bs_live_senders(PG_FUNCTION_ARGS)
 
 /*
  * The in-server senders that hold messages and do not run any more.  First
- * who holds, then who lives: whoever claimed was in shared memory before.
+ * who holds, then who lives: a sender is in shared memory before it claims.
  */
 static ArrayType *
 find_dead_senders(void)

@@ -30,9 +30,9 @@ typedef struct BsDue
  *		Lease up to "limit" due messages to this sender, with letters of about
  *		max_bytes octets.
  *
- * Gives their number.  *next_due is when to ask again: now where there may be
- * more, DT_NOEND where nothing is planned.  Inside a transaction of the caller's;
- * where that fails, the strings are the caller's to free.
+ * Gives their number.  *next_due is when to ask again: now if there may be
+ * more, DT_NOEND if nothing is planned.  Inside a transaction of the caller's;
+ * if that fails, the strings are the caller's to free.
  */
 extern int	bs_queue_claim(const char *claimed_by, int limit,
 						   int64 max_bytes, BsClaim *claims,
@@ -43,7 +43,7 @@ extern int	bs_queue_claim(const char *claimed_by, int limit,
  *		Lease those of these messages that are due to this sender.
  *
  * Gives the number of claims, at most one a key.  Those without strings are not
- * claimed but FAILED, or locked by somebody else, or beyond max_bytes.  Otherwise as
+ * claimed but FAILED, or locked by another session, or beyond max_bytes.  Otherwise as
  * bs_queue_claim().
  */
 extern int	bs_queue_claim_copies(const char *claimed_by,
@@ -65,7 +65,7 @@ extern int	bs_queue_read_due(int limit, const pg_uuid_t *under_way,
  * bs_queue_mark_queued
  *		The broker has them; to be looked at again after a lease.
  *
- * Gives the number of those that somebody is just changing, and their ids in
+ * Gives the number of those that another session is changing, and their ids in
  * "left", which has room for all: they are to be marked later.  Inside a
  * transaction of the caller's.
  */

@@ -70,7 +70,7 @@ static const struct
 };
 
 /*
- * Text from the relay, which may be anything: NULL where it is empty or not
+ * Text from the relay, which may be anything: NULL if it is empty or not
  * valid in this database.
  */
 static Datum

@@ -14,7 +14,7 @@
 
 /*
  * Writes the results of "count" claims; gives how many were taken.  Those that
- * were not had been given up for lost and belong to somebody else.  Inside a
+ * were not had been given up for lost and belong to another sender.  Inside a
  * transaction of the caller's.
  */
 extern int	bs_result_record(const BsClaim *const *claims,

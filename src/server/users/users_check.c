@@ -160,7 +160,7 @@ explain_empty(text *value)
  * Is the control character at "at" let pass?  In a restore, yes.
  *
  * What a dump brings came into its table before, perhaps while triggers were off,
- * and must not be lost: scripts of pg_dump and pg_restore, and nobody else, turn
+ * and must not be lost: only scripts of pg_dump and pg_restore turn
  * check_function_bodies off.
  */
 static bool
@@ -254,7 +254,7 @@ blank_controls(const char *data, int len)
  *		No control characters, outer blanks off, Unicode form NFC; empty where
  *		nothing of it is seen.
  *
- * Returns the text as it came where nothing is to be done, which is the rule, and
+ * Returns the text as it came if nothing is to be done, which is the rule, and
  * NULL with a fault.  In a restore control characters become blanks, and what
  * cannot be seen stays.
  * A text that was within its column's limit stays so: no step makes it longer,
