@@ -44,7 +44,7 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.bs_installation', '');
 
 CREATE FUNCTION @extschema@.bs_installation_state()
 RETURNS text
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
@@ -124,7 +124,7 @@ BEGIN
                 '                     WHEN m.attempts > 0 THEN ''RETRYING'''
                 '                     ELSE ''SCHEDULED'' END,'
                 '       due_at = CASE m.status WHEN ''QUEUED'' THEN m.scheduled_send_time ELSE m.due_at END'
-                ' WHERE m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')', part);
+                ' WHERE m.status = ANY (@extschema@.bs_waiting_statuses())', part);
         END LOOP;
         trouble := @extschema@.bs_upkeep('partitions', 'hand');
         IF trouble IS NOT NULL THEN

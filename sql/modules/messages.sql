@@ -7,6 +7,27 @@
 -- before the users that they point at. For the same reason the checks are
 -- written in the form in which the server prints them.
 
+CREATE FUNCTION @extschema@.bs_open_statuses()
+RETURNS text[]
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'bs_open_statuses';
+COMMENT ON FUNCTION @extschema@.bs_open_statuses() IS
+'The statuses of messages to which something is still to happen.';
+
+CREATE FUNCTION @extschema@.bs_waiting_statuses()
+RETURNS text[]
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'bs_waiting_statuses';
+COMMENT ON FUNCTION @extschema@.bs_waiting_statuses() IS
+'Those of bs_open_statuses() in which no sender holds the message.';
+
+CREATE FUNCTION @extschema@.bs_state_edges(OUT old_status text, OUT new_status text, OUT reason text)
+RETURNS SETOF record
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 22
+AS 'MODULE_PATHNAME', 'bs_state_edges_sql';
+COMMENT ON FUNCTION @extschema@.bs_state_edges() IS
+'Every move of a message from one status to another, and when it is made; old_status NULL: a new row.';
+
 CREATE TABLE @extschema@.message_logs (
     id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
     user_id uuid NOT NULL,

@@ -98,7 +98,7 @@ BEGIN
                    coalesce(sum(c.n) FILTER (WHERE w.status = 'FAILED'), 0) AS failed,
                    coalesce(sum(c.n) FILTER (WHERE w.status = 'EXPIRED'), 0) AS expired,
                    coalesce(sum(c.n) FILTER (WHERE w.status = 'CANCELLED'), 0) AS cancelled,
-                   min(c.first) FILTER (WHERE w.status IN ('SCHEDULED', 'QUEUED', 'SENDING', 'RETRYING')) AS first,
+                   min(c.first) FILTER (WHERE w.status = ANY (@extschema@.bs_open_statuses())) AS first,
                    (SELECT count(*)
                       FROM (SELECT FROM %1$s AS m
                              WHERE m.due_at <= $5 AND m.status IN ('SCHEDULED', 'RETRYING')
@@ -171,7 +171,7 @@ BEGIN ATOMIC
           FROM groups g
     )
     SELECT r.day, r.message_type,
-           coalesce(pg_catalog.sum(r.n) FILTER (WHERE r.status IN ('SCHEDULED', 'QUEUED', 'SENDING', 'RETRYING')), 0)::bigint,
+           coalesce(pg_catalog.sum(r.n) FILTER (WHERE r.status = ANY (@extschema@.bs_open_statuses())), 0)::bigint,
            coalesce(pg_catalog.sum(r.n) FILTER (WHERE r.status = 'SENT'), 0)::bigint,
            coalesce(pg_catalog.sum(r.n) FILTER (WHERE r.status = 'FAILED'), 0)::bigint,
            coalesce(pg_catalog.sum(r.n) FILTER (WHERE r.status = 'EXPIRED'), 0)::bigint,

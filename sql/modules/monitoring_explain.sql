@@ -192,7 +192,7 @@ BEGIN
      ORDER BY m.scheduled_send_time DESC
      LIMIT 1;
     -- What is late and still to be sent is the next one.
-    IF past.status IN ('SCHEDULED', 'QUEUED', 'SENDING', 'RETRYING') THEN
+    IF past.status = ANY (@extschema@.bs_open_statuses()) THEN
         RETURN QUERY SELECT past.local_date, past.scheduled_send_time, past.status,
                             @extschema@.bs_message_story('The message'::text, past, obstacle);
         RETURN;

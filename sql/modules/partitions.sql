@@ -28,7 +28,7 @@ COMMENT ON FUNCTION @extschema@.bs_partition_name(text, date) IS
 -- remembers, and not see what another session has just made.
 CREATE FUNCTION @extschema@.bs_partition_attached(parent text, month date)
 RETURNS boolean
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 AS $$
@@ -232,7 +232,7 @@ COMMENT ON FUNCTION @extschema@.bs_create_partitions(integer) IS
 
 CREATE FUNCTION @extschema@.bs_partitions_ready(first_day date, last_day date)
 RETURNS boolean
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 AS $$
@@ -282,8 +282,8 @@ DECLARE
     unfinished boolean := false;
 BEGIN
     IF parent = 'message_logs' THEN
-        EXECUTE format('SELECT EXISTS (SELECT FROM %s AS m WHERE m.status IN'
-                       ' (''SCHEDULED'', ''QUEUED'', ''SENDING'', ''RETRYING''))', part::regclass) INTO unfinished;
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s AS m WHERE m.status'
+                       ' = ANY (@extschema@.bs_open_statuses()))', part::regclass) INTO unfinished;
     END IF;
     RETURN unfinished;
 END

@@ -18,10 +18,8 @@ COMMENT ON FUNCTION @extschema@.bs_is_owed(date, date, text, text) IS
 'Is the event celebrated on that date?';
 
 -- The one answer to: which dates has a user? Asked by the user, each arm goes by the key of
--- users; asked by month_day, by an index on that. "IS NOT TRUE", because "IS NOT NULL" lets
--- the search for one user go through a whole partial index, where the statistics say that
--- it is empty: they may be older than a million rows that came since. For the same reason
--- who asks by the user looks at deleted_at afterwards.
+-- users; asked by month_day, by an index on that. "IS NOT TRUE", and deleted_at is looked
+-- at outside of an OFFSET 0, so that no partial index is read for one user.
 CREATE VIEW @extschema@.bs_dates AS
 SELECT u.id AS user_id, t.name AS message_type, 'birthday_date'::varchar AS date_source,
        u.birthday_date AS event_date, @extschema@.bs_month_day(u.birthday_date) AS month_day,
@@ -88,7 +86,7 @@ COMMENT ON FUNCTION @extschema@.bs_is_of_a_row(text) IS
 
 CREATE FUNCTION @extschema@.bs_plan_slices(window_from timestamptz, window_until timestamptz)
 RETURNS TABLE (message_type varchar, date_source varchar, local_date date, month_day integer)
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE ROWS 20     -- a body in SQL is planned at every call
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE ROWS 20
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
@@ -121,9 +119,8 @@ COMMENT ON FUNCTION @extschema@.bs_plan_slices(timestamptz, timestamptz) IS
 -- The one place where messages come into being. The caller holds the users'
 -- locks. The ledger decides: of several planners one gets the row.
 --
--- EXECUTE, because a plan has to know how many users and messages there are. To
--- force plans by plan_cache_mode would have the foreign key's check planned for
--- every row.
+-- EXECUTE, because with plan_cache_mode the foreign key's check would be planned for every
+-- row, too.
 CREATE FUNCTION @extschema@.bs_plan_users(
     user_ids uuid[], window_from timestamptz, window_until timestamptz, missing_months date[] DEFAULT '{}',
     only_type varchar DEFAULT NULL, only_source varchar DEFAULT NULL, only_date date DEFAULT NULL)
@@ -159,10 +156,6 @@ BEGIN
           FROM (SELECT DISTINCT ON (e.user_id, e.message_type, s.local_date)
                        e.user_id, e.message_type, s.local_date, e.event_date, p.send_at
                   FROM unnest($1) AS w (user_id)
-                       -- One by one, by the key of users: without statistics, as in a
-                       -- database that was just restored, a join would read them all.
-                       -- The conditions of partial indexes come later: by statistics of
-                       -- when the table was empty it costs nothing to read all of those.
                        CROSS JOIN LATERAL (
                            SELECT d.*
                              FROM @extschema@.bs_dates d
@@ -186,9 +179,7 @@ BEGIN
         RETURN 0;
     END IF;
 
-    -- Arrays, because the planner knows their length: between two statements
-    -- in WITH it would expect one row and join in a square. They are in the order
-    -- of the users, in which every planner takes them; as a rule all are won.
+    -- In the order of the users, in which every planner takes them; as a rule all are won.
     WITH won AS (
         INSERT INTO @extschema@.message_ledger (user_id, message_type, local_date)
         SELECT o.user_id, o.message_type, o.local_date
@@ -215,7 +206,7 @@ BEGIN
           USING owed_users, owed_types, owed_dates, owed_events, owed_times, won_rows;
     END IF;
 
-    -- The users one by one, here as above, in the order of their messages.
+    -- In the order of the messages.
     EXECUTE $query$
         INSERT INTO @extschema@.message_logs
                (id, user_id, message_type, local_date, scheduled_send_time, due_at, idempotency_key,
@@ -349,7 +340,7 @@ BEGIN
       FROM unnest(message_ids) AS w (id)
            JOIN @extschema@.message_logs m ON m.id = w.id
      WHERE m.scheduled_send_time >= oldest - interval '2 days'
-       AND (m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+       AND (m.status = ANY (@extschema@.bs_waiting_statuses())
             OR (m.status = 'CANCELLED' AND m.status_reason <> 'by_hand'));
     changed := 0;
     IF user_ids IS NULL THEN
@@ -372,7 +363,7 @@ BEGIN
                    JOIN @extschema@.message_logs m ON m.id = w.id
                    JOIN unnest(sure_users) AS u (id) ON u.id = m.user_id
              WHERE m.scheduled_send_time >= oldest - interval '2 days'
-               AND (m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+               AND (m.status = ANY (@extschema@.bs_waiting_statuses())
                     OR (m.status = 'CANCELLED' AND m.status_reason <> 'by_hand'))
                FOR NO KEY UPDATE OF m SKIP LOCKED) l;
     IF locked IS NULL THEN

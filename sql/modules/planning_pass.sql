@@ -9,7 +9,7 @@ LANGUAGE plpgsql VOLATILE STRICT
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
-SET plan_cache_mode = force_generic_plan      -- to plan for each of thousands of ids takes as long as to lock them
+SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_indexscan = off
 SET enable_bitmapscan = on
@@ -142,8 +142,7 @@ BEGIN
           USING slice_key, after, 2 * chunk, slice_date, kind.cadence::text, kind.feb29_policy::text,
                 kind.send_time, greatest(window_from, kind.active_since), window_until;
     END IF;
-    -- Who of them was not planned, from the ledger's index; one by one, whatever
-    -- statistics say.
+    -- Who of them was not planned, from the ledger's index.
     SELECT array_agg(c.user_id) INTO ids
       FROM (SELECT w.user_id
               FROM unnest(candidates) AS w (user_id)
@@ -220,7 +219,7 @@ BEGIN
              WHERE m.scheduled_send_time >= after_time
                AND (after_id IS NULL OR (m.scheduled_send_time, m.id) > (after_time, after_id))
                -- Those as well that a change past the triggers may bring back.
-               AND (m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING')
+               AND (m.status = ANY (@extschema@.bs_waiting_statuses())
                     OR (m.status = 'CANCELLED' AND m.status_reason <> 'by_hand'))
                AND (m.created_at BETWEEN began AND clock_timestamp()) IS NOT TRUE
              ORDER BY m.scheduled_send_time, m.id

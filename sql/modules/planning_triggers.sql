@@ -9,15 +9,14 @@ SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET enable_seqscan = off      -- the foreign key's check keeps its first plan
-SET plan_cache_mode = force_generic_plan     -- to plan takes longer than to look
+SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     window_from timestamptz := now() - @extschema@.bs_max_lateness();
     window_until timestamptz := now() + @extschema@.bs_horizon();
     near uuid[];
 BEGIN
-    -- Most users have no day that is near. By their key, without the condition of partial
-    -- indexes: a plan from when the table was new would read one of those from end to end.
+    -- Most users have no day that is near.
     WITH days AS MATERIALIZED (
         SELECT DISTINCT s.message_type, s.month_day
           FROM @extschema@.bs_plan_slices(window_from, window_until) s
@@ -61,8 +60,6 @@ DECLARE
     window_from timestamptz := now() - @extschema@.bs_max_lateness();
 BEGIN
     IF cardinality(user_ids) <= 10 THEN
-        -- One by one, by a plan that is kept: to plan takes longer than to look, as
-        -- there is a partition for each month.
         PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
         SELECT array_agg(m.id) INTO message_ids
           FROM unnest(user_ids) AS w (id)
@@ -71,7 +68,7 @@ BEGIN
                      FROM @extschema@.message_logs l
                     WHERE l.user_id = w.id
                       AND l.scheduled_send_time >= window_from - interval '2 days'
-                      AND l.status IN ('SCHEDULED', 'QUEUED', 'RETRYING', 'CANCELLED')
+                      AND l.status = ANY (@extschema@.bs_waiting_statuses() || 'CANCELLED'::text)
                    OFFSET 0) m;
     ELSE
         PERFORM set_config('plan_cache_mode', 'force_custom_plan', true);
@@ -79,7 +76,7 @@ BEGIN
           FROM unnest(user_ids) AS w (id)
                JOIN @extschema@.message_logs m ON m.user_id = w.id
          WHERE m.scheduled_send_time >= window_from - interval '2 days'
-           AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING', 'CANCELLED');
+           AND m.status = ANY (@extschema@.bs_waiting_statuses() || 'CANCELLED'::text);
     END IF;
     IF message_ids IS NOT NULL THEN
         -- What another session has locked may stay as it is when that session ends.
@@ -287,7 +284,7 @@ BEGIN
           FROM @extschema@.message_logs m
          WHERE m.message_type = coalesce(NEW.name, OLD.name)
            AND m.scheduled_send_time >= now() - @extschema@.bs_max_lateness() - interval '2 days'
-           AND m.status IN ('SCHEDULED', 'QUEUED', 'RETRYING', 'CANCELLED');
+           AND m.status = ANY (@extschema@.bs_waiting_statuses() || 'CANCELLED'::text);
         IF message_ids IS NOT NULL THEN
             PERFORM @extschema@.bs_refresh(message_ids, now());
         END IF;

@@ -1,14 +1,10 @@
 -- queue: hands due messages to senders. Owns the move to SENDING. The way back from
 -- senders that are lost is in queue_recovery.sql, the way by the broker in
 -- queue_broker.sql.
---
--- What senders call has its plan fixed: the partitions concerned alone, rows by
--- their key. Statistics of a table that changes this fast mislead the planner, and
--- the cost of a message must not grow with the log.
 
 CREATE FUNCTION @extschema@.bs_months_with_messages(first_time timestamptz, last_time timestamptz)
 RETURNS SETOF date
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 AS $$
@@ -214,7 +210,7 @@ BEGIN
             '  FROM (SELECT m.id, %s AS stale, %s AS octets'
             '          FROM %s AS m'
             '         WHERE m.due_at <= $1'
-            '           AND m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')'
+            '           AND m.status = ANY (@extschema@.bs_waiting_statuses())'
             '           AND (m.scheduled_send_time BETWEEN $2 AND $1) IS TRUE'
             '         ORDER BY m.due_at'
             '         LIMIT $3'
@@ -229,7 +225,7 @@ BEGIN
             -- others from being claimed nor makes senders ask for it all the time.
             EXECUTE format('UPDATE %s AS m SET due_at = $3'
                            ' WHERE m.id = ANY ($1) AND m.id <> ALL ($2)'
-                           '   AND m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')'
+                           '   AND m.status = ANY (@extschema@.bs_waiting_statuses())'
                            '   AND m.due_at < $3', part)
             USING stale, coalesce(ids, '{}'), as_of + interval '1 second';
         END IF;
@@ -269,7 +265,7 @@ BEGIN
         EXECUTE format(
             'SELECT m.due_at FROM @extschema@.%I AS m'
             ' WHERE m.due_at IS NOT NULL'
-            '   AND m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')'
+            '   AND m.status = ANY (@extschema@.bs_waiting_statuses())'
             '   AND (m.scheduled_send_time >= $1) IS TRUE'
             ' ORDER BY m.due_at'
             ' LIMIT 1', @extschema@.bs_partition_name('message_logs', month))

@@ -9,7 +9,7 @@
 
 CREATE FUNCTION @extschema@.bs_months_of(instants timestamptz[])
 RETURNS SETOF date
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE     -- a body in SQL is planned at every call
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 AS $$
@@ -68,8 +68,8 @@ BEGIN
                @extschema@.bs_partition_name('message_logs', h.month), s.status), ' UNION ALL ')
       INTO arms
       FROM @extschema@.bs_months_with_messages(oldest, as_of) AS h (month),
-           unnest(CASE WHEN again THEN '{SCHEDULED,RETRYING,QUEUED}'
-                       ELSE '{SCHEDULED,RETRYING}' END::text[]) AS s (status);
+           unnest(CASE WHEN again THEN @extschema@.bs_waiting_statuses()
+                       ELSE '{SCHEDULED,RETRYING}' END) AS s (status);
     IF arms IS NOT NULL THEN
         RETURN QUERY EXECUTE arms || ' ORDER BY due_at LIMIT $4'
         USING as_of, oldest, except_ids, max_messages;
@@ -115,7 +115,7 @@ BEGIN
             '               JOIN %1$s AS l ON l.id = w.id'
             '               JOIN ONLY @extschema@.users u ON u.id = l.user_id'
             '         WHERE (l.due_at = w.due_at'
-            '                AND l.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')) IS TRUE'
+            '                AND l.status = ANY (@extschema@.bs_waiting_statuses())) IS TRUE'
             '           FOR SHARE OF u SKIP LOCKED'
             '           FOR NO KEY UPDATE OF l SKIP LOCKED) AS q'
             ' WHERE m.id = q.id',
@@ -126,7 +126,7 @@ BEGIN
             '  FROM unnest($1, $2) AS w (id, due_at)'
             '       JOIN %s AS m ON m.id = w.id'
             ' WHERE (m.due_at = w.due_at'
-            '        AND m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')) IS TRUE', part)
+            '        AND m.status = ANY (@extschema@.bs_waiting_statuses())) IS TRUE', part)
         USING ids, due_ats;
     END LOOP;
 END

@@ -193,8 +193,9 @@ DECLARE
         '                    WHERE p.id = m.id AND p.claim_token = m.claim_token)', part);
     lost bigint;
 BEGIN
-    -- From the second loss on spread over time, so that a message that kills its
-    -- sender does not take the same others with it again.
+    -- Not the backoff of bs_retry_decide(), which spares a relay: here no relay has refused
+    -- anything, and what is lost is late already. From the second loss on spread over time,
+    -- so that a message that kills its sender does not take the same others with it again.
     EXECUTE format(
         'UPDATE %s AS m'
         '   SET status = CASE WHEN m.attempts >= $3 THEN ''FAILED'' ELSE ''RETRYING'' END,'
@@ -250,7 +251,7 @@ BEGIN
         '       updated_at = $2'
         '  FROM (SELECT m.id FROM %1$s AS m'
         '         WHERE m.due_at IS NOT NULL'
-        '           AND m.status IN (''SCHEDULED'', ''QUEUED'', ''RETRYING'')'
+        '           AND m.status = ANY (@extschema@.bs_waiting_statuses())'
         '           AND m.scheduled_send_time < $1'
         '           FOR NO KEY UPDATE SKIP LOCKED) AS l'
         ' WHERE m.id = l.id', part)

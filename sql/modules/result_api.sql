@@ -46,7 +46,7 @@ SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
-    PERFORM @extschema@.bs_move_by_hand(id, '{SCHEDULED,QUEUED,RETRYING}'::text[], 'CANCELLED', 'by_hand');
+    PERFORM @extschema@.bs_move_by_hand(id, @extschema@.bs_waiting_statuses(), 'CANCELLED', 'by_hand');
     PERFORM @extschema@.bs_count_moves(0::bigint, 0::bigint, 1::bigint, 0::bigint, 0::bigint);
 END
 $$;

@@ -199,8 +199,6 @@ SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 AS $$
 BEGIN
-    -- Not the condition of partial indexes, which by statistics of when the table was
-    -- empty cost nothing to read from end to end.
     UPDATE ONLY @extschema@.users u SET deleted_at = now()
      WHERE u.id = bs_delete_user.id AND (u.deleted_at IS NOT NULL) IS NOT TRUE;
     IF NOT FOUND THEN

@@ -355,7 +355,7 @@ next_attempt(void *arg, int i, int *len)
 	BsRecordRows *rows = arg;
 	const BsResult *result = rows->results[i];
 
-	if (result->next == BS_NEXT_RETRYING || result->next == BS_NEXT_RELEASED)
+	if (bs_next_is_attempt(result->next))
 		return instant(rows, result->next_attempt_us, len);
 	*len = -1;
 	return NULL;

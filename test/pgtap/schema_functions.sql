@@ -61,7 +61,7 @@ SELECT is_empty($$SELECT c.oid::regclass, a.privilege_type FROM pg_class c JOIN 
 
 -- ---- labels
 SELECT set_eq('SELECT name FROM member WHERE provolatile = ''i''', ARRAY['bs_occurrence', 'bs_month_day', 'bs_celebrated', 'bs_is_owed', 'bs_is_email',
-    'bs_check_template', 'bs_render', 'bs_ical_line', 'bs_ical_text', 'bs_partition_name', 'bs_partition_options', 'bs_stale_condition', 'bs_short', 'bs_lines', 'bs_trim', 'bs_letter_octets', 'bs_cut', 'bs_relay_words', 'bs_cron_command', 'bs_is_of_a_row', 'bs_growth', 'bs_trouble_class', 'bs_trouble_in_public'], 'pure arithmetic is immutable; what reads zone files, tables or the clock is not');
+    'bs_check_template', 'bs_render', 'bs_ical_line', 'bs_ical_text', 'bs_partition_name', 'bs_partition_options', 'bs_stale_condition', 'bs_short', 'bs_lines', 'bs_trim', 'bs_letter_octets', 'bs_cut', 'bs_relay_words', 'bs_cron_command', 'bs_is_of_a_row', 'bs_growth', 'bs_open_statuses', 'bs_waiting_statuses', 'bs_state_edges', 'bs_trouble_class', 'bs_trouble_in_public'], 'pure arithmetic is immutable; what reads zone files, tables or the clock is not');
 SELECT is_empty('SELECT signature FROM member WHERE provolatile = ''v'' AND proparallel = ''s''', 'what writes is not parallel safe');
 SELECT is_empty('SELECT signature FROM member WHERE provolatile = ''i'' AND proparallel <> ''s''', 'what is arithmetic is');
 SELECT is_empty($$SELECT signature FROM member WHERE prorettype = 'trigger'::regtype AND provolatile <> 'v'$$, 'triggers are volatile');

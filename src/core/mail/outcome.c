@@ -229,6 +229,12 @@ bs_outcome_http(const BsHttpFacts *facts)
 	}
 }
 
+bool
+bs_next_is_attempt(BsNextState next)
+{
+	return next == BS_NEXT_RETRYING || next == BS_NEXT_RELEASED;
+}
+
 static int64_t
 add_saturating(int64_t a, int64_t b)
 {

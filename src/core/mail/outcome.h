@@ -89,6 +89,9 @@ typedef enum BsNextState
 	BS_NEXT_RELEASED			/* back to where it was, the attempt uncounted */
 } BsNextState;
 
+/* Is there another attempt, so that the row needs to know when? */
+extern bool bs_next_is_attempt(BsNextState next);
+
 typedef struct BsRetryFacts
 {
 	BsOutcome	outcome;

@@ -116,8 +116,7 @@ bs_result_record(const BsClaim *const *claims, const BsResult *const *results,
 			CStringGetTextDatum(bs_result_word(result->next));
 		values[ARG_REASON][i] = CStringGetTextDatum(result->reason);
 		values[ARG_NEXT_ATTEMPT][i] = instant(result->next_attempt_us);
-		nulls[ARG_NEXT_ATTEMPT][i] = result->next != BS_NEXT_RETRYING &&
-			result->next != BS_NEXT_RELEASED;
+		nulls[ARG_NEXT_ATTEMPT][i] = !bs_next_is_attempt(result->next);
 		values[ARG_CODE][i] = Int32GetDatum(result->code);
 		nulls[ARG_CODE][i] = result->code == 0;
 		values[ARG_REPLY][i] = foreign_text(result->reply,
