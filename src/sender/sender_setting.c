@@ -25,10 +25,10 @@ typedef struct BsUnit
 } BsUnit;
 
 static const BsUnit units[] = {
-	{"us", 1e-6}, {"ms", 1e-3}, {"s", 1}, {"min", 60}, {"h", 3600},
-	{"d", 86400},
-	{"B",.kb = 1 / 1024.0}, {"kB",.kb = 1}, {"MB",.kb = 1024},
-	{"GB",.kb = 1048576}, {"TB",.kb = 1073741824}
+	{"us", 1e-6, 0}, {"ms", 1e-3, 0}, {"s", 1, 0}, {"min", 60, 0},
+	{"h", 3600, 0}, {"d", 86400, 0},
+	{"B", 0, 1 / 1024.0}, {"kB", 0, 1}, {"MB", 0, 1024}, {"GB", 0, 1048576},
+	{"TB", 0, 1073741824}
 };
 
 static bool
@@ -116,14 +116,12 @@ read_number(const BsSetting *setting, const char *value, double *number,
 static void
 store_number(const BsSetting *setting, double number, BsSettings *settings)
 {
-	char	   *place = (char *) settings + setting->offset;
-
 	if (settings == NULL)
 		return;
 	if (setting->kind == BS_KIND_REAL)
-		*(double *) place = number;
+		*(double *) ((char *) settings + setting->offset) = number;
 	else
-		*(int *) place = (int) number;
+		*(int *) ((char *) settings + setting->offset) = (int) number;
 }
 
 static void
