@@ -9,29 +9,15 @@ SET search_path = pg_catalog, pg_temp
 SET birthday_scheduler.schema = '@extschema@'
 SET jit = off
 SET enable_seqscan = off      -- the foreign key's check keeps its first plan
-SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     window_from timestamptz := now() - @extschema@.bs_max_lateness();
     window_until timestamptz := now() + @extschema@.bs_horizon();
-    near uuid[];
 BEGIN
-    -- Most users have no day that is near.
-    WITH days AS MATERIALIZED (
-        SELECT DISTINCT s.message_type, s.month_day
-          FROM @extschema@.bs_plan_slices(window_from, window_until) s
-    )
-    SELECT array_agg(w.id) INTO near
-      FROM unnest(user_ids) AS w (id)
-     WHERE (SELECT true
-              FROM (SELECT e.* FROM @extschema@.bs_dates e WHERE e.user_id = w.id OFFSET 0) e
-             WHERE e.deleted_at IS NULL
-               AND (e.message_type, e.month_day) IN (SELECT d.message_type, d.month_day FROM days d)
-             LIMIT 1);
-    IF near IS NOT NULL THEN
+    IF user_ids IS NOT NULL THEN
         IF @extschema@.bs_partitions_ready((window_from - interval '2 days')::date,
                                            (window_until + interval '2 days')::date) THEN
-            PERFORM @extschema@.bs_plan_users(near, window_from, window_until, '{}'::date[],
+            PERFORM @extschema@.bs_plan_users(user_ids, window_from, window_until, '{}'::date[],
                                               NULL::varchar, NULL::varchar, NULL::date);
         ELSE
             PERFORM @extschema@.bs_wake();      -- a planning pass makes partitions
@@ -44,7 +30,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_plan_near(uuid[]) IS
-'Makes what these users are owed within the horizon and was never planned, or has a planning pass do so. The caller holds their row locks.';
+'Makes what these users are owed within the horizon and was never planned, or has a planning pass do so; NULL: nobody. The caller holds their row locks.';
 
 CREATE FUNCTION @extschema@.bs_replan_users(user_ids uuid[])
 RETURNS void
@@ -57,6 +43,7 @@ SET plan_cache_mode = auto
 AS $$
 DECLARE
     message_ids uuid[];
+    near uuid[];
     window_from timestamptz := now() - @extschema@.bs_max_lateness();
 BEGIN
     IF cardinality(user_ids) <= 10 THEN
@@ -84,7 +71,27 @@ BEGIN
            FROM @extschema@.bs_refresh(message_ids, now()) r
           WHERE r.skipped > 0;
     END IF;
-    PERFORM @extschema@.bs_plan_near(user_ids);
+    -- A quick look, so that few are asked of bs_dates: most have no day that is near.
+    WITH days AS MATERIALIZED (
+        SELECT DISTINCT s.date_source, s.month_day
+          FROM @extschema@.bs_plan_slices(window_from, now() + @extschema@.bs_horizon()) s
+    )
+    SELECT array_agg(u.id) INTO near
+      FROM unnest(user_ids) AS w (id)
+           CROSS JOIN LATERAL (
+               SELECT f.* FROM ONLY @extschema@.users f WHERE f.id = w.id OFFSET 0) u
+     WHERE u.deleted_at IS NULL
+       AND (@extschema@.bs_month_day(u.birthday_date) IN (
+                SELECT d.month_day FROM days d WHERE d.date_source = 'birthday_date')
+            OR @extschema@.bs_month_day(u.anniversary_date) IN (
+                SELECT d.month_day FROM days d WHERE d.date_source = 'anniversary_date')
+            OR EXISTS (
+                SELECT
+                  FROM ONLY @extschema@.user_dates o
+                 WHERE o.user_id = u.id
+                   AND @extschema@.bs_month_day(o.event_date) IN (
+                        SELECT d.month_day FROM days d WHERE d.date_source = 'user_dates')));
+    PERFORM @extschema@.bs_plan_near(near);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.bs_replan_users(uuid[]) IS
@@ -102,7 +109,7 @@ DECLARE
     near uuid[];
 BEGIN
     IF @extschema@.bs_is_planning() THEN
-        -- A quick look at the rows at hand, so that few are asked of bs_dates.
+        -- The same quick look at rows that are at hand.
         WITH days AS MATERIALIZED (
             SELECT DISTINCT s.date_source, s.month_day
               FROM @extschema@.bs_plan_slices(now() - @extschema@.bs_max_lateness(),
