@@ -170,7 +170,7 @@ well($node, 'reset ten times');
 wait_empty($broker, 'reset ten times', seconds => 60);
 
 diag join "\n", @figures;
-unlike(server_log($node), qr/\@example\.com|First\d|guest/, 'the log names nobody');
+unlike(server_log($node), qr/\@example\.com|First\d|:guest/, 'the log names nobody');
 unlike(server_log($node), qr/server process.*was terminated by signal/, 'nothing crashed');
 $node->stop;
 $proxy->stop;

@@ -136,11 +136,12 @@ rules();
 # waits, for longer than its lease; the others are recorded, and more are sent; none twice.
 
 rules({ phase => 'body', rcpt => 'locked*', delay_ms => slow(1) * 1000 });
+my $other = $node->background_psql('postgres');
+$other->query_safe('BEGIN');
 add_due($node, 8, 'locked');
 my $claimed = q{FROM message_logs WHERE recipient_email LIKE 'locked%' AND status = 'SENDING'};
 ok(wait_for(sub { sql($node, "SELECT count(*) $claimed") == 8 }, 'the claim'), 'locked: claimed');
-my $other = $node->background_psql('postgres');
-$other->query_safe("BEGIN; SELECT FROM message_logs WHERE id = (SELECT id $claimed ORDER BY id OFFSET 4 LIMIT 1) FOR UPDATE");
+$other->query_safe("SELECT FROM message_logs WHERE id = (SELECT id $claimed ORDER BY id OFFSET 4 LIMIT 1) FOR UPDATE");
 wait_count($node, 'locked%', 'SENDING 1, SENT 7');
 add_due($node, 50, 'beside');
 ok(wait_settled($node, 'beside%'), 'locked: others are sent meanwhile');
