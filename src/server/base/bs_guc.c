@@ -100,6 +100,7 @@ check_number(BsSettingIndex index, double value)
 						setting->kind == BS_KIND_SECONDS ?
 						setting->min / 86400 : setting->min,
 						setting->kind == BS_KIND_SECONDS ? " d" : "");
+	GUC_check_errhint("%s", setting->long_text);
 	return false;
 }
 
