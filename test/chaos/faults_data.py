@@ -6,6 +6,7 @@ each mail against it.
 """
 import collections
 import contextlib
+import datetime
 import time
 
 from cluster import LEASE_S, SqlError
@@ -324,12 +325,18 @@ def another_address(one):
         else "n" + one.rcpt
 
 
+def is_ahead_in_the_west(one):
+    """Is nine o'clock of that date, at UTC-11, hours away?"""
+    nine = datetime.datetime.fromisoformat(one.date + "T20:00:00+00:00")
+    return nine.timestamp() > time.time() + 3600
+
+
 def movable(owed, zones):
-    """Nine o'clock in the west is then hours away."""
+    """A user is moved west only if that makes the mail wait."""
     west = (WEST, "Pacific/Marquesas")
-    return ("name", "rcpt", "deleted", "date") if any(
-        zones.get(one.user, WEST) in west for one in owed) \
-        else ("name", "rcpt", "deleted", "date", "zone")
+    return ("name", "rcpt", "deleted", "date", "zone") if all(
+        zones.get(one.user, WEST) not in west and is_ahead_in_the_west(one)
+        for one in owed) else ("name", "rcpt", "deleted", "date")
 
 
 def say_changes(stage, owed, text):
