@@ -197,7 +197,7 @@ has_value(const PGresult *answer, int row, int column, int len)
 }
 
 /*
- * False if memory is short, or the row is none of bs_claim()'s.
+ * False if memory is short, or the row does not come from bs_claim().
  */
 static bool
 read_claim(const PGresult *answer, int row, BsClaim *claim)

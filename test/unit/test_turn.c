@@ -150,17 +150,7 @@ host_too_late(int count, int of)
 	too_late += count;
 }
 
-static const BsTurnHost turn_host = {
-	.outbox = {
-		.bucket = &bucket,
-		.breaker = &breaker,
-		.lock = host_lock,
-		.unlock = host_unlock,
-		.random = host_random,
-		.breaker_moved = host_breaker_moved,
-		.attempted = host_attempted,
-		.report_error = host_report_error
-	},
+static BsTurnHost turn_host = {
 	.claim_at_ms = host_claim_at_ms,
 	.claim_due = host_claim_due,
 	.claim_copies = host_claim_copies,
@@ -217,6 +207,7 @@ open_sender(bool later, int connections, const BsScript *script)
 	open_question = NOTHING;
 	answers_later = later;
 	relay_open(&relay, script);
+	turn_host.outbox = outbox_host;
 	bs_turn_init(&sender, &turn_host, &rules);
 	ok(bs_turn_set_mailer(&sender, make_mailer()), "a mailer");
 	sender.held_back = false;

@@ -121,7 +121,7 @@ extern int64_t bs_amqp_deadline_ms(const BsAmqpLink *link);
 extern void bs_amqp_run(BsAmqpLink *link);
 
 /*
- * Takes one event; false if there is none.  Until all are taken,
+ * Takes the next event; false: no event is left.  Until all are taken,
  * bs_amqp_run() does nothing.
  */
 extern bool bs_amqp_next(BsAmqpLink *link, BsAmqpEvent *event);

@@ -130,7 +130,7 @@ extern int64_t bs_mailer_deadline_ms(BsMailer *mailer);
 /* Moves every transfer as far as it goes without waiting. */
 extern void bs_mailer_run(BsMailer *mailer);
 
-/* Takes one result; false if there is none. */
+/* Takes the next result; false: no result is left. */
 extern bool bs_mailer_next(BsMailer *mailer, BsMailResult *result);
 
 /*

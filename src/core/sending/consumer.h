@@ -70,7 +70,7 @@ extern bool bs_consumer_take_counts(BsConsumer *consumer,
 
 /*
  * When bs_consumer_peek() has something, by bs_clock_ms(): 0 if copies
- * wait, later if all are locked, INT64_MAX if there are none.
+ * wait, later if all are locked, INT64_MAX if none waits or is locked.
  */
 extern int64_t bs_consumer_next_claim_ms(const BsConsumer *consumer);
 

@@ -57,7 +57,7 @@ extern bool bs_group_is_unchanged(const BsGroup *group);
 extern int	bs_group_count_served(void);
 
 /*
- * The group that serves this process's database; NULL if there is none, or
+ * The group that serves this process's database; NULL if no group serves it, or
  * none of its workers has been connected yet.  Outside of transactions as well.
  */
 extern BsGroup *bs_group_own(void);
